@@ -1,0 +1,1 @@
+"""One file a stream provider. `EXTRACTORS` lists them: stream -> provider name -> how to make it."""

@@ -1,0 +1,1 @@
+"""Fusion models in torch, one file a model. `MODELS` lists them."""

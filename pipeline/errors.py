@@ -1,0 +1,65 @@
+"""Everything that emofuse raises on purpose.
+
+    EmofuseError
+    ├── UsageError          an option or argument that cannot be meant
+    ├── ClipError           a clip that cannot be read as asked
+    │   ├── NotMedia        no container that we accept (also: playlists, URLs, devices)
+    │   ├── ClipLimit       larger than a limit allows
+    │   ├── NoStream        the stream asked for (audio, video) is not in the clip
+    │   ├── DecodeCrashed   the decoding process died
+    │   └── DecodeTimeout   the decoding process overran its time budget
+    ├── StreamError         a stream that breaks the rules of TimedSequence
+    ├── TranscriptError     a transcript file that cannot be read or aligned
+    ├── WeightsError        weights that are missing, wrong, or not allowed to be fetched
+    └── CheckpointError     a checkpoint that does not fit the streams or its own description
+
+Each message is one line: what was expected, what came, where.
+"""
+
+
+class EmofuseError(Exception):
+    """Root of all deliberate errors; the command line prints its message as one line and exits with 1."""
+
+
+class UsageError(EmofuseError):
+    """An option or argument that cannot be meant; the command line exits with 2."""
+
+
+class ClipError(EmofuseError):
+    """A clip that cannot be read as asked."""
+
+
+class NotMedia(ClipError):
+    """The file is not a local media container of a kind that emofuse accepts."""
+
+
+class ClipLimit(ClipError):
+    """The clip is larger than one of its limits allows."""
+
+
+class NoStream(ClipError):
+    """The clip has no stream of the kind asked for."""
+
+
+class DecodeCrashed(ClipError):
+    """The decoding process died: a broken file met a bug in a codec, or its memory limit."""
+
+
+class DecodeTimeout(ClipError):
+    """The decoding process overran its time budget."""
+
+
+class StreamError(EmofuseError):
+    """A stream that breaks the rules of `TimedSequence`, or lacks what was asked of it."""
+
+
+class TranscriptError(EmofuseError):
+    """A transcript that cannot be read or cannot be aligned to the audio."""
+
+
+class WeightsError(EmofuseError):
+    """Model weights that are missing, wrong, or not allowed to be fetched."""
+
+
+class CheckpointError(EmofuseError):
+    """A fusion checkpoint that does not fit the streams, or its own description."""
