@@ -155,9 +155,8 @@ class Attention:
     def __post_init__(self) -> None:
         shape = self.weights.shape
         if len(shape) != 4 or shape[2:] != (len(self.target_start), len(self.source_start)):
-            raise StreamError(
-                f"attention {self.target} <- {self.source}: expected (layer, head, {len(self.target_start)}, {len(self.source_start)}), got {shape}"
-            )
+            expected = f"(layer, head, {len(self.target_start)}, {len(self.source_start)})"
+            raise StreamError(f"attention {self.target} <- {self.source}: expected {expected}, got {shape}")
 
 
 @dataclass(frozen=True, eq=False)
