@@ -20,7 +20,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -73,13 +72,19 @@ class Clip:
     def __init__(self, path: str | os.PathLike[str], limits: Limits | None = None) -> None:
         self.path = Path(path)
         self.limits = limits or Limits()
+        self._info: ClipInfo | None = None
 
     def __repr__(self) -> str:
         return f"Clip({str(self.path)!r})"
 
-    @cached_property
+    @property
     def info(self) -> ClipInfo:
-        """What the container tells, without decoding more than one frame."""
+        """What the container tells, without decoding more than one frame; looked up once."""
+        if self._info is None:
+            self._info = self._probe()
+        return self._info
+
+    def _probe(self) -> ClipInfo:
         with _Decoding(self.path, self.limits, frames=False, samples=False) as decoding:
             for message, _ in decoding.messages():
                 if message["kind"] == "info":
