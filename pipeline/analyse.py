@@ -1,0 +1,122 @@
+"""The whole story: a clip's streams, its utterances, what the model says of each, and what that rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from .clip import Clip
+from .extraction import Extraction, extract
+from .ports import EMOTIONS, AnalysedUtterance, Analysis, AttentionRow, Extractor, FusionModel, Prediction
+from .quality import quality
+from .shared_pass import Progress
+from .timeline import rows_outside, utterance_rows
+from .utterances import Cutting, cut, utterance
+
+TOGETHER = 8  # utterances given to the model at once: their attention maps are in memory together
+
+
+def analyse(
+    clip: Clip,
+    extractors: Sequence[Extractor],
+    model: FusionModel,
+    *,
+    cutting: Cutting | None = None,
+    keep_maps: bool = False,
+    progress: Progress | None = None,
+) -> Analysis:
+    """From a clip to emotions and attention.
+
+    keep_maps   keep every attention map of every utterance in the result (large for long clips), not only the timeline
+    progress    called with (stage, seconds of the clip) as the work goes on
+    Raises the errors of the clip, the extractors and the model, all `EmofuseError`s.
+    """
+    extraction = extract(clip, extractors, progress)
+    return read(clip, extraction, model, cutting=cutting, keep_maps=keep_maps, progress=progress)
+
+
+def read(
+    clip: Clip,
+    extraction: Extraction,
+    model: FusionModel,
+    *,
+    cutting: Cutting | None = None,
+    keep_maps: bool = False,
+    progress: Progress | None = None,
+) -> Analysis:
+    """The second half of `analyse`: streams that are already there, to emotions and attention."""
+    streams = extraction.streams
+    length = length_of(clip, extraction)
+    borders = cut(streams, length, cutting)
+    pieces = [utterance(span, streams) for span in borders.spans]
+    answered: list[AnalysedUtterance] = []
+    rows: list[AttentionRow] = []
+    for first in range(0, len(pieces), TOGETHER):
+        batch = pieces[first : first + TOGETHER]
+        readable = [i for i, piece in enumerate(batch) if any(len(piece.streams.get(name, ())) for name in model.wants)]
+        predictions = dict(zip(readable, model.predict([batch[i] for i in readable], attention=True) if readable else (), strict=True))
+        for i, piece in enumerate(batch):
+            prediction = predictions.get(i)
+            rows += utterance_rows(first + i, piece, prediction, streams)
+            if prediction is not None and not keep_maps:
+                prediction = replace(prediction, attention=())
+            answered.append(AnalysedUtterance(first + i, piece.span, piece.text, prediction, quality(piece, streams)))
+            if progress is not None:
+                progress("fusion", piece.span.end)
+    seen: dict[str, set[int]] = {}
+    for row in rows:
+        seen.setdefault(row.stream, set()).add(row.index)
+    rows += rows_outside(streams, seen)
+    order = {"text": 0, "face": 1, "voice": 2}
+    rows.sort(key=lambda row: (order[row.stream], row.index))
+    return Analysis(
+        info=clip.info,
+        streams=streams,
+        model=model.provenance,
+        utterances=tuple(answered),
+        summary=summary(answered),
+        attention=tuple(rows),
+        reasons={name: stream.reason for name, stream in streams.items() if stream.reason},
+        facts={
+            "length": length,
+            "cut_by": borders.by,
+            "broken_packets": extraction.end.broken_packets if extraction.end else 0,
+            "ends_early": ends_early(clip, extraction),
+        },
+    )
+
+
+def length_of(clip: Clip, extraction: Extraction) -> float:
+    """Seconds to the last frame, sample or word; by the container's word only where nothing was decoded."""
+    ends = [stream.span.end for stream in extraction.streams.values() if len(stream)]
+    if extraction.end is not None:
+        ends.append(extraction.end.end)
+    return max(ends) if ends else (clip.info.duration or 0.0)
+
+
+def ends_early(clip: Clip, extraction: Extraction) -> bool:
+    """Whether decoding stopped well before the container's own length: a truncated or broken file."""
+    if clip.info.duration is None or extraction.end is None:
+        return False
+    return extraction.end.end < clip.info.duration - max(1.0, 0.05 * clip.info.duration)
+
+
+def summary(utterances: Sequence[AnalysedUtterance]) -> Prediction | None:
+    """The clip as a whole: its utterances' answers, weighted by their seconds; None where no utterance has one."""
+    answered = [(u.span.duration or 1e-3, u.prediction) for u in utterances if u.prediction is not None]
+    if not answered:
+        return None
+    weights = np.array([w for w, _ in answered]) / sum(w for w, _ in answered)
+
+    def mean(values: Sequence[float]) -> float:
+        return float(np.dot(weights, values))
+
+    probabilities: Mapping[str, float] = {e: mean([p.probabilities[e] for _, p in answered]) for e in EMOTIONS}
+    sentiments = [p.sentiment for _, p in answered if p.sentiment is not None]
+    return Prediction(
+        probabilities=probabilities,
+        sentiment=mean(sentiments) if len(sentiments) == len(answered) else None,
+        confidence=mean([p.confidence for _, p in answered]),
+    )

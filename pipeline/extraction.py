@@ -1,0 +1,88 @@
+"""Running extractors over a clip: side by side over one decoding pass, each after the streams that it needs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from .clip import Clip, DecodeEnd
+from .errors import StreamError
+from .ports import Extractor, Media
+from .shared_pass import Progress, SharedPass
+from .timed import TimedSequence
+
+TEXT_COLUMNS: Mapping[str, tuple[str, ...]] = {"words": ("word", "speaker"), "text": ("word",)}
+
+
+@dataclass(frozen=True, eq=False)
+class Extraction:
+    """All streams of a clip, how the decoding pass ended (None: nothing was decoded), and seconds spent by each extractor."""
+
+    streams: Mapping[str, TimedSequence]
+    end: DecodeEnd | None
+    seconds: Mapping[str, float]
+
+
+def extract(clip: Clip, extractors: Sequence[Extractor], progress: Progress | None = None) -> Extraction:
+    """Every extractor's stream, keyed by stream name.
+
+    A medium that the clip does not have gives an empty stream with that reason. Raises what an extractor raises, and
+    `StreamError` where two extractors make one stream or one needs a stream that nobody makes.
+    """
+    by_stream = {e.stream: e for e in extractors}
+    if len(by_stream) != len(extractors):
+        raise StreamError(f"two extractors for one stream: {', '.join(f'{e.stream} by {e.name}' for e in extractors)}")
+    for extractor in extractors:
+        for need in extractor.needs:
+            if need not in by_stream:
+                raise StreamError(f"{extractor.stream} by {extractor.name} needs the stream {need}, which no extractor makes")
+    present = {medium for medium, found in (("audio", clip.info.audio), ("video", clip.info.video)) if found is not None}
+    absent = {e.stream: _nothing(e, e.media - present) for e in extractors if e.media - present}
+    working = [e for e in _in_order(by_stream) if e.stream not in absent]
+    shared = SharedPass(clip, {e.stream: e.media for e in working if e.media}, progress)
+    seconds: dict[str, float] = {}
+    started: dict[str, Future[TimedSequence]] = {}
+
+    def run(extractor: Extractor) -> TimedSequence:
+        share = shared.shares.get(extractor.stream)
+        try:
+            upstream = {need: absent[need] if need in absent else started[need].result() for need in extractor.needs}
+            media: Media = share if share is not None else clip
+            begin = time.perf_counter()
+            stream = extractor(media, upstream)
+            seconds[extractor.stream] = time.perf_counter() - begin
+            if stream.name != extractor.stream:
+                raise StreamError(f"{extractor.name} was to make the stream {extractor.stream} but made {stream.name}")
+            return stream
+        finally:
+            if share is not None:
+                share.close()
+
+    with ThreadPoolExecutor(max_workers=max(1, len(working)), thread_name_prefix="extract") as pool:
+        ready = threading.Event()
+        for extractor in working:
+            started[extractor.stream] = pool.submit(lambda e: (ready.wait(), run(e))[1], extractor)
+        ready.set()
+        shared.run()
+        streams = {name: absent[name] if name in absent else started[name].result() for name in by_stream}
+    return Extraction(streams, shared.end, seconds)
+
+
+def _nothing(extractor: Extractor, missing: frozenset[str]) -> TimedSequence:
+    reason = f"the clip has no {' and no '.join(sorted(missing))} stream"
+    return TimedSequence.empty(extractor.stream, extractor.columns, extractor.provenance, reason, TEXT_COLUMNS.get(extractor.stream, ()))
+
+
+def _in_order(by_stream: Mapping[str, Extractor]) -> list[Extractor]:
+    """Upstream first; raises `StreamError` on a circle."""
+    order: list[Extractor] = []
+    waiting = dict(by_stream)
+    while waiting:
+        free = [name for name, e in waiting.items() if not set(e.needs) & set(waiting)]
+        if not free:
+            raise StreamError(f"extractors need each other in a circle: {', '.join(waiting)}")
+        order += [waiting.pop(name) for name in free]
+    return order

@@ -1,0 +1,58 @@
+"""How much an utterance's answer rests on: what is absent, what is poor, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from .ports import MODALITIES, Quality, Utterance
+from .timed import TimedSequence
+
+FACE_SEEN = 0.5  # share of the utterance in which the face is seen, below which the face is called sparse
+WORDS_SURE = 0.5  # mean probability of the words, below which they are called uncertain
+
+
+def quality(utterance: Utterance, streams: Mapping[str, TimedSequence]) -> Quality:
+    """Flags, reasons and coverage (share of the utterance's seconds that each modality's rows cover, 0..1).
+
+    Flags: no_text, no_face, no_voice, sparse_face, uncertain_words, several_faces, unknown_words.
+    """
+    flags: list[str] = []
+    reasons: dict[str, str] = {}
+    coverage: dict[str, float] = {}
+    for name in MODALITIES:
+        rows = utterance.streams.get(name)
+        if rows is None:
+            flags.append(f"no_{name}")
+            reasons[name] = "left out by request"
+            continue
+        coverage[name] = covered(rows, utterance)
+        if not len(rows):
+            flags.append(f"no_{name}")
+            reasons[name] = rows.reason
+    face, words = utterance.streams.get("face"), streams.get("words")
+    if face is not None and len(face):
+        if coverage["face"] < FACE_SEEN:
+            flags.append("sparse_face")
+            reasons["face"] = f"a face is seen in {coverage['face']:.0%} of this time"
+        whole = streams["face"]
+        if "face_id" in whole.columns and len(np.unique(whole.column("face_id")[whole.inside(utterance.span)])) > 1:
+            flags.append("several_faces")
+    if words is not None and len(index := words.inside(utterance.span)) and "probability" in words.columns:
+        sure = words.column("probability")[index]
+        mean = float(np.nanmean(sure)) if not np.isnan(sure).all() else 1.0
+        if mean < WORDS_SURE:
+            flags.append("uncertain_words")
+            reasons.setdefault("text", f"the recogniser gives these words a mean probability of {mean:.2f}")
+    return Quality(tuple(flags), reasons, coverage)
+
+
+def covered(rows: TimedSequence, utterance: Utterance) -> float:
+    """Share of the utterance's seconds that lie in at least one row."""
+    if not len(rows) or utterance.span.duration == 0:
+        return 0.0
+    start = np.clip(rows.start, utterance.span.start, utterance.span.end)
+    end = np.maximum.accumulate(np.clip(rows.end, utterance.span.start, utterance.span.end))
+    start[1:] = np.maximum(start[1:], end[:-1])
+    return float(min(1.0, np.maximum(0.0, end - start).sum() / utterance.span.duration))

@@ -1,0 +1,161 @@
+"""Cutting a clip into utterances: speech turns from word times, else voice activity, else fixed windows.
+
+A turn ends at a pause, at a change of speaker, or, past the longest length, at its widest inner pause. Cost stays linear in the clip's
+length, since no utterance is longer than about 15 s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .ports import MODALITIES, Utterance
+from .timed import Span, TimedSequence
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """Seconds: a pause that ends a turn, the longest utterance, air left around speech, the length of fixed windows."""
+
+    pause: float = 0.7
+    longest: float = 15.0
+    margin: float = 0.2
+    window: float = 10.0
+    shortest_sound: float = 0.3
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Spans of a clip in order, not overlapping, and what they were cut by: words, voice or windows."""
+
+    spans: tuple[Span, ...]
+    by: str
+
+
+def cut(streams: Mapping[str, TimedSequence], duration: float, cutting: Cutting | None = None) -> Cut:
+    """Utterance spans of a clip of this many seconds (its last frame, sample or word)."""
+    cutting = cutting or Cutting()
+    words = streams.get("words")
+    if words is not None and len(words):
+        spans = _turns(words, cutting)
+        by = "words"
+    else:
+        voice = streams.get("voice")
+        spans = _voiced(voice, cutting) if voice is not None and len(voice) else []
+        by = "voice"
+    if not spans:
+        return Cut(tuple(_windows(Span(0.0, duration), cutting.window)), "windows")
+    return Cut(tuple(_with_margins(spans, duration, cutting.margin)), by)
+
+
+def _turns(words: TimedSequence, cutting: Cutting) -> list[Span]:
+    speakers = words.labels.get("speaker", ("",) * len(words))
+    groups: list[list[int]] = []
+    for i in range(len(words)):
+        new_turn = not groups or words.start[i] - words.end[groups[-1]].max() >= cutting.pause or speakers[i] != speakers[groups[-1][-1]]
+        if new_turn:
+            groups.append([i])
+        else:
+            groups[-1].append(i)
+    spans: list[Span] = []
+    for group in groups:
+        for first, last in _split(words.start[group], words.end[group], cutting.longest):
+            start, end = float(words.start[group[first]]), float(words.end[group[first : last + 1]].max())
+            # Speech over speech (two speakers at once): the later turn begins where the earlier ends.
+            start = max(start, spans[-1].end) if spans else start
+            spans += _windows(Span(start, end), cutting.longest) if end > start else []
+    return spans
+
+
+def _split(start: NDArray[np.float64], end: NDArray[np.float64], longest: float) -> list[tuple[int, int]]:
+    """Ranges (first, last) of items, cut at the widest pauses (near the middle, if all are alike) until none is longer than `longest`."""
+    parts: list[tuple[int, int]] = []
+    waiting = [(0, len(start) - 1)]
+    while waiting:
+        first, last = waiting.pop()
+        length = end[first : last + 1].max() - start[first]
+        if length <= longest or first == last:
+            parts.append((first, last))
+            continue
+        borders = np.arange(first + 1, last + 1)
+        pauses = start[borders] - end[borders - 1]
+        middle = (start[borders] - start[first]) / length
+        best = int(borders[np.argmax(pauses + 0.5 * np.minimum(middle, 1 - middle))])
+        waiting += [(best, last), (first, best - 1)]
+    return parts
+
+
+def _voiced(voice: TimedSequence, cutting: Cutting) -> list[Span]:
+    """Stretches of voice activity: loud rows (well above the quietest tenth), joined over short pauses."""
+    if "rms" in voice.columns:
+        rms = np.nan_to_num(voice.column("rms"))
+        floor = max(float(np.percentile(rms, 10)) * 3, float(rms.max()) * 0.05, 1e-3)
+        active = rms > floor
+    elif "VUV" in voice.columns:
+        active = np.nan_to_num(voice.column("VUV")) > 0.5
+    else:
+        return []
+    rows = np.flatnonzero(active)
+    if not len(rows):
+        return []
+    breaks = np.flatnonzero(voice.start[rows[1:]] - voice.end[rows[:-1]] >= cutting.pause) + 1
+    spans: list[Span] = []
+    for run in np.split(rows, breaks):
+        span = Span(float(voice.start[run[0]]), float(voice.end[run[-1]]))
+        if span.duration >= cutting.shortest_sound:
+            spans += _windows(span, cutting.longest)
+    return spans
+
+
+def _windows(span: Span, longest: float) -> list[Span]:
+    """Equal pieces of a span, none longer than `longest`."""
+    n = max(1, int(np.ceil(span.duration / longest - 1e-9)))
+    borders = np.linspace(span.start, span.end, n + 1)
+    return [Span(float(a), float(b)) for a, b in pairwise(borders)]
+
+
+def _with_margins(spans: Sequence[Span], duration: float, margin: float) -> list[Span]:
+    """A little air around each span: never over a neighbour, never outside the clip."""
+    wide: list[Span] = []
+    for i, span in enumerate(spans):
+        before = (span.start - spans[i - 1].end) / 2 if i else span.start
+        after = (spans[i + 1].start - span.end) / 2 if i + 1 < len(spans) else max(0.0, duration - span.end)
+        wide.append(Span(span.start - max(0.0, min(margin, before)), span.end + max(0.0, min(margin, after))))
+    return wide
+
+
+def utterance(span: Span, streams: Mapping[str, TimedSequence]) -> Utterance:
+    """What lies in a span: its words and the rows of each modality whose middle is inside; of several faces, the one shown largest."""
+    words = streams.get("words")
+    text = ""
+    if words is not None:
+        text = " ".join(w for i in words.inside(span) if (w := words.labels["word"][i].strip()))
+    inside: dict[str, TimedSequence] = {}
+    rows: dict[str, NDArray[np.intp]] = {}
+    for name in MODALITIES:
+        stream = streams.get(name)
+        if stream is None:
+            continue
+        index = stream.inside(span)
+        if name == "face":
+            index = largest_face(stream, index)
+        rows[name] = index
+        inside[name] = stream.rows(index, reason=f"no {name} between {span.start:.2f} and {span.end:.2f} s")
+    return Utterance(span, text, inside, rows)
+
+
+def largest_face(face: TimedSequence, index: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Of these rows, the ones of the face whose boxes cover the most area in all."""
+    if not len(index) or "face_id" not in face.columns:
+        return index
+    identity = face.column("face_id")[index]
+    area = np.ones(len(index), np.float32)
+    if {"FaceRectWidth", "FaceRectHeight"} <= set(face.columns):
+        area = np.nan_to_num(face.column("FaceRectWidth")[index] * face.column("FaceRectHeight")[index])
+    faces = np.unique(identity)
+    largest = faces[np.argmax([area[identity == f].sum() for f in faces])]
+    return np.asarray(index[identity == largest], np.intp)
