@@ -1,0 +1,133 @@
+"""From a clip to emotions and attention: the timeline's shares, the summary, and what happens where something is absent."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emofuse.pipeline.analyse import read
+from emofuse.pipeline.clip import Clip
+from emofuse.pipeline.extraction import Extraction
+from emofuse.pipeline.ports import EMOTIONS, Attention, AudioInfo, ClipInfo, Prediction, Utterance
+from emofuse.pipeline.timed import Provenance, TimedSequence
+
+BY = Provenance("test", "1")
+
+
+def regular(name: str, n: int, step: float, seed: int = 0) -> TimedSequence:
+    start = np.arange(n) * step
+    values = np.random.default_rng(seed).normal(size=(n, 2)).astype(np.float32)
+    labels = {"word": tuple(f"w{i}" for i in range(n))} if name == "text" else {}
+    return TimedSequence(name, ("a", "b"), values, start, start + step, BY, labels=labels)
+
+
+def word_stream(text: TimedSequence) -> TimedSequence:
+    labels = {"word": text.labels["word"], "speaker": ("",) * len(text)}
+    return TimedSequence("words", ("probability",), np.ones((len(text), 1), np.float32), text.start, text.end, BY, labels=labels)
+
+
+@dataclass(frozen=True)
+class ToyModel:
+    """Attends to the rows in proportion to a seeded draw; says happiness as often as the first column is positive."""
+
+    name: str = "toy"
+    wants: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"text": ("a",), "face": ("a",), "voice": ("a",)})
+    provenance: Provenance = BY
+
+    def predict(self, utterances: Sequence[Utterance], *, attention: bool = True) -> list[Prediction]:
+        return [self._one(u) for u in utterances]
+
+    def _one(self, piece: Utterance) -> Prediction:
+        rng = np.random.default_rng(len(piece.text))
+        maps = []
+        here = {name: stream for name, stream in piece.streams.items() if len(stream)}
+        for target, t in here.items():
+            for source, s in here.items():
+                weights = rng.random((2, 3, len(t), len(s))).astype(np.float32)
+                weights /= weights.sum(-1, keepdims=True)
+                kind = "memory" if target == source else "cross"
+                maps.append(Attention(kind, target, source, weights, t.start, t.end, s.start, s.end))
+        p = dict.fromkeys(EMOTIONS, 0.0) | {"happiness": 0.75, "neutral": 0.25}
+        return Prediction(p, sentiment=1.0, confidence=0.7, attention=tuple(maps))
+
+
+def clip(tmp_path: Path, duration: float) -> Clip:
+    found = Clip(tmp_path / "not opened.mp4")
+    found._info = ClipInfo(str(found.path), "mov", duration, None, AudioInfo("aac", 48000, 2))
+    return found
+
+
+def analysis_of(tmp_path: Path, streams: dict[str, TimedSequence]):  # type: ignore[no-untyped-def]
+    return read(clip(tmp_path, 4.0), Extraction(streams, None, {}), ToyModel())
+
+
+def test_shares_sum_to_one_over_each_utterance_source_and_target(tmp_path: Path) -> None:
+    text = regular("text", 8, 0.5)
+    streams = {"words": word_stream(text), "text": text, "face": regular("face", 100, 0.04), "voice": regular("voice", 400, 0.01)}
+    rows = analysis_of(tmp_path, streams).attention
+    assert len(rows) == 8 + 100 + 400, "one row an element"
+    sums: dict[tuple[object, ...], float] = defaultdict(float)
+    for row in rows:
+        for target, share in row.shares.items():
+            if share is None:
+                assert target == row.stream, "a stream pays no crossmodal attention to itself"
+            else:
+                sums[row.utterance, row.stream, target] += share
+        assert row.overall is not None
+        sums[row.utterance, row.stream, "overall"] += row.overall
+    assert len(sums) == 3 * 2 + 3
+    assert all(total == pytest.approx(1.0, abs=1e-6) for total in sums.values())
+    assert [r.label for r in rows if r.stream == "text"] == [f"w{i}" for i in range(8)]
+
+
+def test_share_is_the_mean_over_heads_and_targets_of_the_last_layer(tmp_path: Path) -> None:
+    text = regular("text", 3, 0.5)
+    streams = {"words": word_stream(text), "text": text, "voice": regular("voice", 4, 0.4)}
+    found = read(clip(tmp_path, 4.0), Extraction(streams, None, {}), ToyModel(), keep_maps=True)
+    prediction = found.utterances[0].prediction
+    assert prediction is not None
+    weights = next(a.weights for a in prediction.attention if (a.target, a.source) == ("text", "voice"))
+    by_hand = [np.mean([weights[1, h, i, j] for h in range(3) for i in range(3)]) for j in range(4)]
+    assert [r.shares["text"] for r in found.attention if r.stream == "voice"] == pytest.approx(by_hand)
+
+
+def test_an_absent_stream_leaves_its_column_empty_and_has_a_reason(tmp_path: Path) -> None:
+    text = regular("text", 8, 0.5)
+    nothing = TimedSequence.empty("face", ("a", "b"), BY, "the clip has no video stream")
+    found = analysis_of(tmp_path, {"words": word_stream(text), "text": text, "face": nothing, "voice": regular("voice", 400, 0.01)})
+    assert all(row.shares["face"] is None for row in found.attention)
+    assert found.reasons == {"face": "the clip has no video stream"}
+    assert all("no_face" in u.quality.flags for u in found.utterances)
+
+
+def test_a_stream_alone_is_read_by_its_own_stack(tmp_path: Path) -> None:
+    found = analysis_of(tmp_path, {"voice": regular("voice", 100, 0.01)})
+    assert all(set(row.shares.values()) == {None} for row in found.attention)
+    assert sum(row.overall or 0 for row in found.attention) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_rows_outside_every_utterance_are_listed_without_attention(tmp_path: Path) -> None:
+    text = regular("text", 2, 0.5)  # words until 1 s, voice until 4 s
+    found = analysis_of(tmp_path, {"words": word_stream(text), "text": text, "voice": regular("voice", 400, 0.01)})
+    outside = [r for r in found.attention if r.utterance is None]
+    assert len(outside) == 280 and all(r.start >= 1.2 - 1e-9 and r.overall is None for r in outside)
+    assert [r.index for r in found.attention if r.stream == "voice"] == list(range(400))
+
+
+def test_nothing_at_all_is_an_answer_with_reasons(tmp_path: Path) -> None:
+    nothing = {name: TimedSequence.empty(name, ("a",), BY, "no such stream") for name in ("face", "voice")}
+    found = analysis_of(tmp_path, nothing)
+    assert found.summary is None
+    assert [u.prediction for u in found.utterances] == [None]
+
+
+def test_the_summary_weighs_utterances_by_their_seconds(tmp_path: Path) -> None:
+    found = analysis_of(tmp_path, {"voice": regular("voice", 400, 0.01)})
+    assert found.summary is not None
+    assert found.summary.probabilities["happiness"] == pytest.approx(0.75)
+    assert sum(found.summary.probabilities.values()) == pytest.approx(1.0)
