@@ -20,10 +20,10 @@ BY = Provenance("test", "1")
 
 
 def regular(name: str, n: int, step: float, seed: int = 0) -> TimedSequence:
-    start = np.arange(n) * step
+    start = np.asarray(np.arange(n) * step, np.float64)
     values = np.random.default_rng(seed).normal(size=(n, 2)).astype(np.float32)
     labels = {"word": tuple(f"w{i}" for i in range(n))} if name == "text" else {}
-    return TimedSequence(name, ("a", "b"), values, start, start + step, BY, labels=labels)
+    return TimedSequence(name, ("a", "b"), values, start, np.asarray(start + step, np.float64), BY, labels=labels)
 
 
 def word_stream(text: TimedSequence) -> TimedSequence:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import ffmpeg
+import imageio_ffmpeg
 import numpy as np
 import pytest
 
@@ -62,9 +64,6 @@ TEXT = Toy("text", frozenset(), doubled, needs=("voice",))
 
 @pytest.fixture(scope="module")
 def clip_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import ffmpeg
-    import imageio_ffmpeg
-
     path = tmp_path_factory.mktemp("clips") / "both.mkv"
     video = ffmpeg.input("testsrc=size=64x48:rate=25:duration=3", f="lavfi")
     sound = ffmpeg.input("sine=frequency=440:sample_rate=48000:duration=3", f="lavfi")
@@ -139,9 +138,6 @@ def test_an_error_of_the_clip_reaches_every_reader(clip_path: Path, monkeypatch:
 
 
 def test_a_medium_that_is_not_there_is_a_reason(tmp_path: Path, clip_path: Path) -> None:
-    import ffmpeg
-    import imageio_ffmpeg
-
     silent = tmp_path / "silent.mkv"
     ffmpeg.input(str(clip_path)).output(str(silent), an=None, vcodec="copy").run(cmd=imageio_ffmpeg.get_ffmpeg_exe(), quiet=True)
     streams = extract(Clip(silent), [FACE, VOICE]).streams

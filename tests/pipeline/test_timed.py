@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,8 +13,8 @@ from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 BY = Provenance("test", "1")
 
 
-def stream(n: int = 3, **changes: object) -> TimedSequence:
-    fields: dict[str, object] = {
+def stream(n: int = 3, **changes: Any) -> TimedSequence:
+    fields: dict[str, Any] = {
         "name": "voice",
         "columns": ("a", "b"),
         "values": np.arange(2 * n, dtype=np.float32).reshape(n, 2),
@@ -21,7 +23,7 @@ def stream(n: int = 3, **changes: object) -> TimedSequence:
         "provenance": BY,
         "reason": "" if n else "nothing",
     }
-    return TimedSequence(**{**fields, **changes})  # type: ignore[arg-type]
+    return TimedSequence(**{**fields, **changes})
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,7 @@ def stream(n: int = 3, **changes: object) -> TimedSequence:
         ({"labels": {"word": ("x",)}}, "expected 3 word labels, got 1"),
     ],
 )
-def test_what_cannot_be_is_refused_with_its_numbers(changes: dict[str, object], message: str) -> None:
+def test_what_cannot_be_is_refused_with_its_numbers(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(StreamError, match=message):
         stream(**changes)
 
