@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,8 +50,12 @@ def check_sha256(path: Path, expected: str) -> str:
 
 def reachable(host: str = HUB_HOST, seconds: float = 0.7) -> bool:
     """Whether a TCP connection to `host`:443 opens within so many seconds. Never call it when offline was asked for."""
-    try:
-        with socket.create_connection((host, 443), timeout=seconds):
-            return True
-    except OSError:
-        return False
+    answered = threading.Event()
+
+    def knock() -> None:
+        with suppress(OSError), socket.create_connection((host, 443), timeout=seconds):
+            answered.set()
+
+    # A thread, since looking the name up has no time limit of its own and hangs for many seconds where no name server answers.
+    threading.Thread(target=knock, daemon=True).start()
+    return answered.wait(seconds)

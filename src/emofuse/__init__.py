@@ -1,3 +1,38 @@
-"""emofuse: raw video of a person speaking in, emotions over time and what they rest on out."""
+"""emofuse: raw video of a person speaking in, emotions over time and what they rest on out.
+
+The public names below are imported when they are first used, so that `import emofuse` and `emofuse --help` cost nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .assembly import Assembly, Options, analyze
+    from .pipeline.clip import Clip, Limits
+    from .pipeline.errors import EmofuseError
+    from .pipeline.ports import Analysis
+    from .pipeline.timed import Span, TimedSequence
 
 __version__ = "0.1.0"
+
+_WHERE = {
+    "Analysis": ".pipeline.ports",
+    "Assembly": ".assembly",
+    "Clip": ".pipeline.clip",
+    "EmofuseError": ".pipeline.errors",
+    "Limits": ".pipeline.clip",
+    "Options": ".assembly",
+    "Span": ".pipeline.timed",
+    "TimedSequence": ".pipeline.timed",
+    "analyze": ".assembly",
+}
+
+__all__ = ["Analysis", "Assembly", "Clip", "EmofuseError", "Limits", "Options", "Span", "TimedSequence", "__version__", "analyze"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name], __name__), name)
+    raise AttributeError(f"module 'emofuse' has no attribute {name!r}")

@@ -1,0 +1,99 @@
+"""`emofuse analyze`: clips in, a table on stdout, a folder of results for each."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from emofuse import __version__
+from emofuse.assembly import Assembly
+from emofuse.pipeline.errors import EmofuseError
+from emofuse.pipeline.exports.document import analysis_document
+from emofuse.pipeline.ports import EMOTIONS, Analysis
+from emofuse.pipeline.results import ResultFolders, write_analysis
+
+from .options import find_clips, options_from, provider_options
+from .progress import clip_progress
+
+
+@click.command("analyze")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), default=Path("emofuse-results"), show_default=True, help="Folder for the results.")
+@click.option("--model", metavar="NAME", help="Fusion model by name, or the path of a checkpoint's .json (default: the shipped one).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document a clip on stdout, for machines.")
+@provider_options
+def command(paths: tuple[Path, ...], out: Path, as_json: bool, **values: Any) -> None:
+    """Emotions over time, and the attention they rest on, for each clip at PATHS (files, or folders with clips in them).
+
+    Writes OUT/NAME/ with analysis.json, emotions.csv, attention.csv, streams/*.parquet and transcript.srt. One line on stderr for a
+    clip that cannot be analysed; the next one goes on. Exit code 0: all done, 1: some failed, 2: the command cannot be meant.
+    """
+    clips, problems = find_clips(paths)
+    for path, reason in problems:
+        click.echo(f"emofuse: {path}: {reason}", err=True)
+    failed = len(problems)
+    if not clips:
+        sys.exit(1)
+    assembly = Assembly(options_from(values), say=lambda line: click.echo(line, err=True))
+    model = assembly.model
+    folders = ResultFolders(out)
+    for path in clips:
+        try:
+            with clip_progress(path) as progress:
+                analysis = assembly.analyse(path, progress=progress)
+                folder = folders.folder_for(path)
+                files = write_analysis(analysis, folder, version=__version__)
+        except EmofuseError as error:
+            click.echo(f"emofuse: {error}", err=True)
+            failed += 1
+            continue
+        if as_json:
+            click.echo(json.dumps(analysis_document(analysis, version=__version__), ensure_ascii=False))
+        else:
+            show(analysis, folder, [f.relative_to(folder) for f in files], model.name)
+    sys.exit(1 if failed else 0)
+
+
+def show(analysis: Analysis, folder: Path, files: list[Path], model: str) -> None:
+    """The table for people."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    table = Table(title=escape(f"{Path(analysis.info.path).name}  ({analysis.facts['length']:.1f} s, model {model})"), title_justify="left")
+    for name in ("start", "end"):
+        table.add_column(name, justify="right")
+    table.add_column("emotion")
+    table.add_column("p", justify="right")
+    table.add_column("next", no_wrap=True)
+    table.add_column("sentiment", justify="right")
+    table.add_column("text", overflow="fold")
+    table.add_column("flags", overflow="fold")
+    entries: list[tuple[str, str, Any, str, tuple[str, ...]]] = [
+        (f"{u.span.start:.2f}", f"{u.span.end:.2f}", u.prediction, u.text, u.quality.flags) for u in analysis.utterances
+    ]
+    if len(entries) > 1:
+        table.add_section()
+    for start, end, prediction, text, flags in [*entries, ("clip", "", analysis.summary, "", ())]:
+        if start == "clip":
+            table.add_section()
+        if prediction is None:
+            table.add_row(start, end, "none", "", "", "", escape(text), " ".join(flags))
+            continue
+        ranked = sorted(EMOTIONS, key=lambda e: -prediction.probabilities[e])
+        first, second = ranked[0], ranked[1]
+        sentiment = "" if prediction.sentiment is None else f"{prediction.sentiment:+.2f}"
+        runner_up = f"{second} {prediction.probabilities[second]:.2f}"
+        table.add_row(start, end, first, f"{prediction.probabilities[first]:.2f}", runner_up, sentiment, escape(text), " ".join(flags))
+    console.print(table)
+    for name, reason in sorted(analysis.reasons.items()):
+        console.print(escape(f"{name}: {reason}"))
+    if analysis.facts["ends_early"]:
+        console.print("The clip ends before its container says it does: it may be cut off.")
+    console.print(escape(f"{folder}/: {', '.join(str(f) for f in files)}"), soft_wrap=True)
+    console.print()

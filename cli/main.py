@@ -1,0 +1,65 @@
+"""`emofuse`: the group of commands. Each command's module is imported only when it is asked for, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from emofuse import __version__
+from emofuse.pipeline.errors import EmofuseError, UsageError
+
+# name -> (module beside this one, what `emofuse --help` says of it)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "analyze": ("analyze", "Emotions over time and what they rest on, for clips and folders of clips."),
+    "extract": ("extract", "The streams only: words, text, face, voice."),
+    "doctor": ("doctor", "What is installed, which device and weights are here, what auto would choose."),
+    "models": ("models", "Weights and fusion models: where from, licence, SHA-256; fetch them."),
+}
+
+
+class Commands(click.Group):
+    """Imports a command's module when it runs, and turns deliberate errors into one line on stderr."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f".{COMMANDS[cmd_name][0]}", __package__).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            click.echo(f"emofuse: {error}", err=True)
+            ctx.exit(2)
+        except EmofuseError as error:
+            click.echo(f"emofuse: {error}", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="emofuse")
+def main() -> None:
+    """Raw video of a person speaking in, emotions over time and what they rest on out.
+
+    \b
+    emofuse analyze clip.mp4 --out results
+    """
+    # A closed pipe (| head) is no error of ours; a name that is no valid text must not break a message.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+if __name__ == "__main__":
+    main()

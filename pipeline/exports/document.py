@@ -1,0 +1,93 @@
+"""analysis.json: everything about one clip that is not a long table, in one versioned document."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..ports import Analysis, Prediction
+from ..timed import TimedSequence
+
+SCHEMA_VERSION = 1
+
+
+def analysis_json(analysis: Analysis, *, version: str) -> str:
+    """The document as text. `version` is emofuse's. Numbers are not rounded; what is absent is null with a reason beside."""
+    return dump(analysis_document(analysis, version=version))
+
+
+def analysis_document(analysis: Analysis, *, version: str) -> dict[str, Any]:
+    """The same as plain JSON values."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "emofuse": version,
+        "clip": clip_document(analysis),
+        "streams": {name: stream_document(stream) for name, stream in sorted(analysis.streams.items())},
+        "model": analysis.model.to_json(),
+        "cut_by": analysis.facts["cut_by"],
+        "utterances": [
+            {
+                "index": u.index,
+                "start": u.span.start,
+                "end": u.span.end,
+                "text": u.text,
+                **_prediction(u.prediction),
+                "flags": list(u.quality.flags),
+                "reasons": dict(u.quality.reasons),
+                "coverage": dict(u.quality.coverage),
+            }
+            for u in analysis.utterances
+        ],
+        "summary": _prediction(analysis.summary),
+        "reasons": dict(analysis.reasons),
+    }
+
+
+def clip_document(analysis: Analysis) -> dict[str, Any]:
+    """What is known of the clip itself; `length` is seconds to its last frame, sample or word."""
+    info = asdict(analysis.info)
+    path = Path(info.pop("path"))
+    return {
+        "name": path.name,
+        "path": str(path.resolve()),
+        "sha256": content_hash(path) if path.is_file() else None,
+        **info,
+        "length": analysis.facts["length"],
+        "broken_packets": analysis.facts["broken_packets"],
+        "ends_early": analysis.facts["ends_early"],
+    }
+
+
+def stream_document(stream: TimedSequence) -> dict[str, Any]:
+    return {
+        "rows": len(stream),
+        "columns": list(stream.columns),
+        "start": stream.span.start if len(stream) else None,
+        "end": stream.span.end if len(stream) else None,
+        "reason": stream.reason or None,
+        "provenance": stream.provenance.to_json(),
+    }
+
+
+def _prediction(prediction: Prediction | None) -> dict[str, Any]:
+    if prediction is None:
+        return {"emotion": None, "probabilities": None, "sentiment": None, "confidence": None}
+    return {
+        "emotion": max(prediction.probabilities, key=lambda e: prediction.probabilities[e]),
+        "probabilities": dict(prediction.probabilities),
+        "sentiment": prediction.sentiment,
+        "confidence": prediction.confidence,
+    }
+
+
+def content_hash(path: Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def dump(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

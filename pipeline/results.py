@@ -1,0 +1,126 @@
+"""The folder of one clip's results: written whole or not at all.
+
+Everything goes to a hidden folder beside the target first, is flushed to disk, and takes the target's name in one rename.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from .errors import EmofuseError
+from .exports.document import analysis_json, content_hash, dump, stream_document
+from .exports.parquet import write_stream
+from .exports.subtitles import srt
+from .exports.tables import attention_csv, emotions_csv
+from .ports import Analysis, ClipInfo
+from .timed import TimedSequence
+
+DOCUMENT = "analysis.json"
+
+
+class ResultFolders:
+    """Names of result folders under one output folder: `NAME` for `NAME.ext`, and no two clips share one.
+
+    A folder that already holds another clip's results, or somebody's own files, is left alone and the next name (NAME-2, ...) is taken;
+    the same clip gets its own folder again, and what it held is replaced.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._taken: dict[Path, Path] = {}
+
+    def folder_for(self, clip: Path) -> Path:
+        clip = clip.resolve()
+        stem = clip.stem.lstrip(".") or clip.name.lstrip(".") or "clip"
+        n = 1
+        while True:
+            folder = self._out / (stem if n == 1 else f"{stem}-{n}")
+            owner = self._taken.get(folder) or _owner(folder)
+            if owner == clip or (owner is None and not folder.exists()):
+                self._taken[folder] = clip
+                return folder
+            n += 1
+
+
+def _owner(folder: Path) -> Path | None:
+    try:
+        document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
+        return Path(document["clip"]["path"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_analysis(analysis: Analysis, folder: Path, *, version: str) -> tuple[Path, ...]:
+    """analysis.json, emotions.csv, attention.csv, streams/*.parquet and transcript.srt; returns their paths."""
+
+    def fill(target: Path) -> None:
+        _write(target / DOCUMENT, analysis_json(analysis, version=version))
+        _write(target / "emotions.csv", emotions_csv(analysis))
+        _write(target / "attention.csv", attention_csv(analysis))
+        _write_streams(analysis.streams, target)
+
+    return _whole_folder(folder, fill)
+
+
+def write_streams(info: ClipInfo, streams: Mapping[str, TimedSequence], folder: Path, *, version: str) -> tuple[Path, ...]:
+    """The same layout with streams only; analysis.json names the clip and the streams' provenance."""
+
+    def fill(target: Path) -> None:
+        path = Path(info.path)
+        clip = {"name": path.name, "path": str(path.resolve()), "sha256": content_hash(path), "container": info.container}
+        document = {"schema_version": 1, "emofuse": version, "clip": clip}
+        _write(target / DOCUMENT, dump({**document, "streams": {name: stream_document(s) for name, s in sorted(streams.items())}}))
+        _write_streams(streams, target)
+
+    return _whole_folder(folder, fill)
+
+
+def _write_streams(streams: Mapping[str, TimedSequence], target: Path) -> None:
+    (target / "streams").mkdir()
+    for name, stream in streams.items():
+        write_stream(stream, target / "streams" / f"{name}.parquet")
+    if "words" in streams:
+        _write(target / "transcript.srt", srt(streams["words"]))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _whole_folder(folder: Path, fill: Callable[[Path], None]) -> tuple[Path, ...]:
+    hidden: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        hidden = Path(tempfile.mkdtemp(prefix=".emofuse-", dir=folder.parent))
+        hidden.chmod(0o755)
+        fill(hidden)
+        files = sorted(path for path in hidden.rglob("*") if path.is_file())
+        for path in files:
+            _flush(path)
+        if folder.exists():
+            old = Path(tempfile.mkdtemp(prefix=".emofuse-old-", dir=folder.parent))
+            os.rename(folder, old / "old")
+            os.rename(hidden, folder)
+            shutil.rmtree(old)
+        else:
+            os.rename(hidden, folder)
+        _flush(folder.parent)
+        return tuple(folder / path.relative_to(hidden) for path in files)
+    except OSError as error:
+        raise EmofuseError(f"{folder}: expected a folder that can be written, got {error.strerror or error}") from None
+    finally:
+        if hidden is not None and hidden.exists():
+            shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

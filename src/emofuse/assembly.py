@@ -1,0 +1,212 @@
+"""The one place that chooses: which provider makes each stream, which model reads them, on which device.
+
+Everything here follows from `Options` and from what is on this machine; nothing is chosen at import.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emofuse.extractors import EXTRACTORS, Request
+from emofuse.extractors.weights import Status, reachable
+from emofuse.pipeline.clip import Clip, Limits
+from emofuse.pipeline.errors import UsageError
+from emofuse.pipeline.extraction import Extraction, extract
+from emofuse.pipeline.ports import STREAMS, Analysis, ClipInfo, Extractor
+from emofuse.pipeline.shared_pass import Progress
+
+if TYPE_CHECKING:  # torch is imported only when a model is loaded
+    from emofuse.fusion.predictor import Predictor
+
+Say = Callable[[str], None]
+
+TRANSCRIPT_SUFFIXES = (".srt", ".vtt", ".json", ".textgrid", ".csv", ".tsv", ".txt")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose.
+
+    words, text, face, voice  "auto", "none", a provider ("whisper"), a provider with its argument ("whisper:small", "glove:FILE"),
+                              or a path: a transcript or a folder of transcripts for words, an encoder's folder or a GloVe file for text
+    model     a shipped checkpoint's name or the path of a checkpoint's .json; None is the default one
+    device    auto, cpu, cuda, cuda:N, mps
+    offline   never open a network connection
+    language  of the speech, for recognisers that ask
+    limits    what a clip may cost
+    """
+
+    words: str = "auto"
+    text: str = "auto"
+    face: str = "auto"
+    voice: str = "auto"
+    model: str | None = None
+    device: str = "auto"
+    offline: bool = False
+    language: str | None = None
+    limits: Limits | None = None
+
+    def wish(self, stream: str) -> str:
+        return {"words": self.words, "text": self.text, "face": self.face, "voice": self.voice}[stream]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What makes a stream, and why; `provider` None: the stream is left out."""
+
+    stream: str
+    provider: str | None
+    argument: str
+    why: str
+
+
+class Assembly:
+    """Extractors and a model, chosen by `options`, made when first needed and kept for the clips that follow.
+
+    say   called with one line for every choice that `auto` made
+    Raises `UsageError` for what cannot be meant and `WeightsError` for weights that are not there.
+    """
+
+    def __init__(self, options: Options | None = None, say: Say | None = None) -> None:
+        self.options = options or Options()
+        self._say: Say = say or (lambda line: None)
+        self._made: dict[tuple[str, str, str], Extractor] = {}
+
+    @cached_property
+    def device(self) -> str:
+        return pick_device(self.options.device)
+
+    @cached_property
+    def choices(self) -> Mapping[str, Choice]:
+        """Stream -> what makes it, decided once."""
+        found: dict[str, Choice] = {}
+        for stream in STREAMS:
+            wish = self.options.wish(stream)
+            choice = choose(stream, wish, self._request(""))
+            if stream == "text" and choice.provider is not None and found["words"].provider is None:
+                choice = Choice(stream, None, "", "there are no words to embed")
+            found[stream] = choice
+            if wish == "auto":
+                self._say(f"{stream}: {choice.provider or 'none'} ({choice.why})")
+        return found
+
+    @cached_property
+    def model(self) -> Predictor:
+        from emofuse.fusion.predictor import Predictor
+
+        return Predictor.load(self.options.model, device=self.device)
+
+    def extractors(self, clip: Path) -> list[Extractor]:
+        """The extractors for one clip: the same ones each time, but for transcripts, which belong to a clip."""
+        made: list[Extractor] = []
+        for stream, choice in self.choices.items():
+            if choice.provider is None:
+                continue
+            argument = choice.argument
+            if choice.provider == "transcript" and Path(argument).is_dir():
+                argument = str(transcript_for(clip, Path(argument)))
+            key = (stream, choice.provider, argument)
+            if key not in self._made:
+                self._made[key] = EXTRACTORS[stream][choice.provider].make(self._request(argument))
+            made.append(self._made[key])
+        return made
+
+    def extract(self, path: str | os.PathLike[str], progress: Progress | None = None) -> tuple[ClipInfo, Extraction]:
+        """All chosen streams of a clip."""
+        clip = Clip(path, self.options.limits)
+        info = clip.info  # a file that is no clip is refused before anything is loaded for it
+        return info, extract(clip, self.extractors(clip.path), progress)
+
+    def analyse(self, path: str | os.PathLike[str], progress: Progress | None = None, *, keep_maps: bool = False) -> Analysis:
+        """A clip's emotions over time and the attention that they rest on."""
+        from emofuse.pipeline.analyse import analyse
+
+        clip = Clip(path, self.options.limits)
+        _ = clip.info
+        return analyse(clip, self.extractors(clip.path), self.model, keep_maps=keep_maps, progress=progress)
+
+    def _request(self, argument: str) -> Request:
+        return Request(argument=argument, device=self.device, offline=self.options.offline, language=self.options.language)
+
+
+def choose(stream: str, wish: str, request: Request) -> Choice:
+    """What makes a stream. Raises `UsageError` for a provider that does not exist."""
+    providers = EXTRACTORS[stream]
+    if wish == "none":
+        return Choice(stream, None, "", "left out by request")
+    if wish == "auto":
+        return _best(stream, request)
+    name, _, argument = wish.partition(":")
+    if name in providers:
+        return Choice(stream, name, argument, "by request")
+    if stream == "words" and (Path(wish).exists() or Path(wish).suffix.lower() in TRANSCRIPT_SUFFIXES):
+        return Choice(stream, "transcript", wish, "by request")
+    if stream == "text" and Path(wish).is_file():
+        return Choice(stream, "glove", wish, "by request")
+    if stream == "text":
+        return Choice(stream, "bert", wish, "by request")
+    raise UsageError(f"--{stream} {wish}: expected auto, none, {', '.join(providers)}")
+
+
+def _best(stream: str, request: Request) -> Choice:
+    """The first provider that runs here, or could if its weights were fetched; the hub is asked at most once, and never offline."""
+    hub: bool | None = False if request.offline else None
+    passed_over: list[str] = []
+    for name, provider in EXTRACTORS[stream].items():
+        if not provider.auto:
+            continue
+        status = provider.status(request)
+        if not status.usable and status.fetchable:
+            hub = reachable() if hub is None else hub
+        if status.usable or (status.fetchable and hub):
+            return Choice(stream, name, "", "; ".join([status.reason, *passed_over]))
+        passed_over.append(f"{name}: {_why_not(status, request)}")
+    return Choice(stream, None, "", "; ".join(passed_over) or "no provider")
+
+
+def _why_not(status: Status, request: Request) -> str:
+    if not status.fetchable:
+        return status.reason
+    return f"{status.reason}, and {'the network is not to be used' if request.offline else 'the model hub cannot be reached'}"
+
+
+def transcript_for(clip: Path, folder: Path) -> Path:
+    """The transcript in a folder that has the clip's name; raises `UsageError` where there is none or several."""
+    found = sorted(p for p in folder.iterdir() if p.stem == clip.stem and p.suffix.lower() in TRANSCRIPT_SUFFIXES)
+    if len(found) != 1:
+        raise UsageError(f"{folder}: expected one transcript named {clip.stem} ({', '.join(TRANSCRIPT_SUFFIXES)}), found {len(found)}")
+    return found[0]
+
+
+def pick_device(wish: str) -> str:
+    """The device that a name means here; raises `UsageError` for one that this machine does not have."""
+    import torch
+
+    if wish == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=wish)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {wish}: not on this machine ({str(error).splitlines()[0]})") from None
+    return wish
+
+
+def analyze(path: str | os.PathLike[str], *, keep_maps: bool = False, **options: object) -> Analysis:
+    """Emotions over time of one clip, and the attention that they rest on.
+
+    path       a local video or audio file
+    keep_maps  keep every attention map (layer head i j) of every utterance in the result
+    options    fields of `Options`: words, text, face, voice, model, device, offline, language, limits
+    Raises `EmofuseError` (see `emofuse.pipeline.errors`); a misspelt option is a `UsageError`.
+
+    >>> emofuse.analyze("clip.mp4", offline=True).summary.probabilities["happiness"]  # doctest: +SKIP
+    """
+    unknown = sorted(set(options) - set(Options.__dataclass_fields__))
+    if unknown:
+        raise UsageError(f"options {', '.join(unknown)}: expected {', '.join(Options.__dataclass_fields__)}")
+    return Assembly(replace(Options(), **options)).analyse(path, keep_maps=keep_maps)  # type: ignore[arg-type]
