@@ -1,0 +1,109 @@
+"""Pitch and voicing from the harmonics of the prediction residual (SRH).
+
+Source: T. Drugman, A. Alwan, "Joint Robust Voicing Detection and Pitch Estimation Based on Residual Harmonics", Interspeech 2011,
+equation 1. Letters: b frames, f candidates (1 Hz apart). Units: Hz.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .framing import Floats, Integers, Mask, fft, pieces, round_half_away, signal
+
+LOWEST, HIGHEST = 50, 500
+HARMONICS = 5
+BINS = 16000  # one a Hz
+THRESHOLD, THRESHOLD_WHERE_CLEAR = 0.07, 0.085
+CLEAR = 0.05  # standard deviation of the sums above which the higher threshold holds
+TRUSTED = 0.1  # sums above this narrow the range of the second pass
+FRAMES_AT_ONCE = 100
+
+
+@dataclass(frozen=True, eq=False)
+class PitchTrack:
+    """(b) pitch in Hz, its residual-harmonic sum, and whether the frame is voiced."""
+
+    f0: Floats
+    strength: Floats
+    voiced: Mask
+    median: float  # Hz, of the voiced frames; NaN without one
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How a signal is cut for SRH: window length, and the bin (of 1 Hz) at which a candidate of f Hz is read: f + bin_offset."""
+
+    length: int
+    bin_offset: int
+    dtype: type[Any] = np.float64
+
+
+def harmonic_sums(residual: Floats, start: Integers, low: int, high: int, framing: Framing) -> NDArray[Any]:
+    """(b, high - low + 1) SRH for candidates low..high Hz of the frames that begin at `start`."""
+    window = signal.windows.get_window("blackman", framing.length, fftbins=False).astype(framing.dtype)
+    frames = pieces(residual.astype(framing.dtype, copy=False), start, framing.length) * window
+    frames -= frames.mean(axis=1, keepdims=True)
+    magnitude = np.abs(fft.rfft(frames, BINS, axis=1))[:, : BINS // 2]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        magnitude /= np.sqrt(np.einsum("bk,bk->b", magnitude, magnitude))[:, None]
+    candidate = np.arange(low, high + 1)
+    sums = np.zeros((len(start), len(candidate)), framing.dtype)
+    for k in range(1, HARMONICS + 1):
+        first = k * low + framing.bin_offset
+        sums += magnitude[:, first : k * high + framing.bin_offset + 1 : k]
+    for k in range(1, HARMONICS):
+        sums -= magnitude[:, round_half_away((k + 0.5) * candidate) + framing.bin_offset]
+    return sums
+
+
+def strongest(residual: Floats, start: Integers, low: int, high: int, framing: Framing) -> tuple[Floats, Floats]:
+    """(b) the candidate with the largest sum, and that sum; 1 Hz and 0 where no sum is positive (silence)."""
+    f0, strength = np.ones(len(start)), np.zeros(len(start))
+    for first in range(0, len(start), FRAMES_AT_ONCE):
+        some = slice(first, first + FRAMES_AT_ONCE)
+        sums = np.nan_to_num(harmonic_sums(residual, start[some], low, high, framing), nan=-1.0)
+        best = sums.argmax(axis=1)
+        value = np.take_along_axis(sums, best[:, None], axis=1)[:, 0].astype(np.float64)
+        f0[some] = np.where(value > 0, low + best, 1)
+        strength[some] = np.maximum(value, 0)
+    return f0, strength
+
+
+def narrowed_range(f0: Floats, strength: Floats) -> tuple[int, int]:
+    """Range of the second pass: an octave to either side of the median of the trusted frames, within 50..500 Hz."""
+    low, high = LOWEST, HIGHEST
+    if len(strength) and strength.max() > TRUSTED:
+        median = float(np.median(f0[strength > TRUSTED]))
+        low = max(low, int(round_half_away(median / 2)))
+        high = min(high, int(round_half_away(2 * median)))
+    return low, high
+
+
+def voicing_threshold(strength: Floats) -> float:
+    """The SRH value above which a frame counts as voiced."""
+    spread = float(np.std(strength, ddof=1)) if len(strength) > 1 else 0.0
+    return THRESHOLD_WHERE_CLEAR if spread > CLEAR else THRESHOLD
+
+
+def track(residual: Floats, start: Integers, framing: Framing) -> PitchTrack:
+    """Both passes over the frames that begin at `start`."""
+    f0, strength = strongest(residual, start, LOWEST, HIGHEST, framing)
+    low, high = narrowed_range(f0, strength)
+    # A maximum over the wide range that lies in the narrow one is the maximum of the narrow one too.
+    again = np.flatnonzero((f0 < low) | (f0 > high))
+    f0[again], strength[again] = strongest(residual, start[again], low, high, framing)
+    return judged(f0, strength)
+
+
+def judged(f0: Floats, strength: Floats) -> PitchTrack:
+    """Voicing of a finished track."""
+    threshold = voicing_threshold(strength)
+    voiced = strength > threshold
+    sure = voiced & (f0 > LOWEST) & (f0 < HIGHEST)
+    median = float(np.median(f0[sure])) if sure.any() else float("nan")
+    return PitchTrack(f0=f0, strength=strength, voiced=voiced, median=median, threshold=threshold)
