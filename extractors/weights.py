@@ -50,12 +50,15 @@ def check_sha256(path: Path, expected: str) -> str:
 
 def reachable(host: str = HUB_HOST, seconds: float = 0.7) -> bool:
     """Whether a TCP connection to `host`:443 opens within so many seconds. Never call it when offline was asked for."""
-    answered = threading.Event()
+    done = threading.Event()
+    answers: list[bool] = []
 
     def knock() -> None:
         with suppress(OSError), socket.create_connection((host, 443), timeout=seconds):
-            answered.set()
+            answers.append(True)
+        done.set()
 
     # A thread, since looking the name up has no time limit of its own and hangs for many seconds where no name server answers.
     threading.Thread(target=knock, daemon=True).start()
-    return answered.wait(seconds)
+    done.wait(seconds)
+    return bool(answers)

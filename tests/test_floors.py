@@ -1,0 +1,112 @@
+"""Arrows point down: cli -> emofuse (assembly) -> extractors, fusion -> pipeline; and nothing dangerous is called anywhere."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FLOORS = ("pipeline", "extractors", "fusion", "cli")
+# What a floor may import of emofuse beside itself.
+BELOW = {
+    "pipeline": set[str](),
+    "extractors": {"pipeline"},
+    "fusion": {"pipeline"},
+    "cli": {"pipeline", "extractors", "fusion", "assembly"},
+}
+
+
+def sources(floor: str) -> list[Path]:
+    return sorted((ROOT / floor).rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[tuple[str, int]]:
+    """Every module name that a file imports, relative ones made absolute, with its line."""
+    package = ["emofuse", *path.relative_to(ROOT).parent.parts]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield module, node.lineno
+            for alias in node.names:
+                yield f"{module}.{alias.name}", node.lineno
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_imports_point_down_only(floor: str) -> None:
+    files = sources(floor)
+    assert files, f"no source files under {floor}"
+    wrong = []
+    for path in files:
+        for name, line in imported(path):
+            parts = name.split(".")
+            if parts[0] in FLOORS:
+                wrong.append(f"{path}:{line} imports {name}: floors are emofuse.{parts[0]}")
+            if parts[0] == "emofuse" and len(parts) > 1 and parts[1] not in {floor, "__version__", *BELOW[floor]}:
+                wrong.append(f"{path}:{line} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_inside_a_floor_imports_are_relative() -> None:
+    wrong = []
+    for floor in FLOORS:
+        for path in sources(floor):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").startswith(f"emofuse.{floor}"):
+                    wrong.append(f"{path}:{node.lineno}")
+    assert not wrong, wrong
+
+
+@pytest.mark.parametrize("forbidden", ["torch", "transformers", "cv2", "librosa"])
+def test_the_ground_floor_knows_no_heavy_library(forbidden: str) -> None:
+    found = [f"{p}:{line}" for p in sources("pipeline") for name, line in imported(p) if name.split(".")[0] == forbidden]
+    assert not found, found
+
+
+def test_no_pickle_no_torch_load_no_eval_no_shell() -> None:
+    wrong = []
+    for path in [p for floor in (*FLOORS, "src/emofuse", "benchmarks", "samples") for p in (ROOT / floor).rglob("*.py")]:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [a.name for a in node.names] + ([node.module] if isinstance(node, ast.ImportFrom) and node.module else [])
+                wrong += [
+                    f"{path}:{node.lineno} imports {n}"
+                    for n in names
+                    if n.split(".")[0] in ("pickle", "dill", "joblib", "shelve", "marshal")
+                ]
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                if called in ("torch.load", "eval", "exec", "os.system", "os.popen"):
+                    wrong.append(f"{path}:{node.lineno} calls {called}")
+                if any(k.arg == "shell" and not (isinstance(k.value, ast.Constant) and k.value.value is False) for k in node.keywords):
+                    wrong.append(f"{path}:{node.lineno} uses shell=")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from emofuse.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'numpy', 'av', 'pyarrow', 'librosa', 'transformers', 'rich', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_a_registry_imports_no_library() -> None:
+    code = (
+        "import sys, emofuse.extractors, emofuse.fusion; "
+        "print([m for m in ('torch', 'librosa', 'transformers', 'cv2', 'whisper', 'pocketsphinx') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
