@@ -12,6 +12,7 @@ import click
 from emofuse import __version__
 from emofuse.assembly import Assembly, Options
 from emofuse.extractors import EXTRACTORS, Request
+from emofuse.fusion.shipped import shipped
 
 PACKAGES = (
     *("torch", "torchvision", "torchaudio", "transformers", "openai-whisper", "librosa", "py-feat", "opencv-python-headless", "av"),
@@ -42,8 +43,6 @@ def command(offline: bool, as_json: bool) -> None:
 
 def examine(offline: bool) -> dict[str, Any]:
     """The facts as plain JSON values."""
-    from emofuse.fusion.checkpoints import shipped
-
     assembly = Assembly(Options(offline=offline))
     request = Request(device=assembly.device, offline=offline)
     statuses = {stream: {name: p.status(request) for name, p in providers.items()} for stream, providers in EXTRACTORS.items()}

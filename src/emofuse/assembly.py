@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from emofuse.extractors import EXTRACTORS, Request
 from emofuse.extractors.weights import Status, reachable
+from emofuse.fusion.shipped import locate
 from emofuse.pipeline.clip import Clip, Limits
 from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.extraction import Extraction, extract
@@ -99,7 +100,7 @@ class Assembly:
     def model(self) -> Predictor:
         from emofuse.fusion.predictor import Predictor
 
-        return Predictor.load(self.options.model, device=self.device)
+        return Predictor.load(locate(self.options.model), device=self.device)
 
     def extractors(self, clip: Path) -> list[Extractor]:
         """The extractors for one clip: the same ones each time, but for transcripts, which belong to a clip."""

@@ -1,0 +1,40 @@
+"""The checkpoints that come with the package. Light: reading the list imports no torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from emofuse.pipeline.errors import CheckpointError
+
+DEFAULT = "mult"
+FOLDER = Path(__file__).parent / "weights"
+
+
+def shipped() -> dict[str, Path]:
+    """Name -> path of its .safetensors, in order of name."""
+    return {path.stem: path for path in sorted(FOLDER.glob("*.safetensors"))}
+
+
+def locate(name: str | None) -> Path:
+    """The .safetensors of a shipped checkpoint's name, or of a path to a checkpoint (either of its two files); None is the default.
+
+    Raises `CheckpointError` naming what there is.
+    """
+    here = shipped()
+    if name is None or name in here:
+        return here[name or DEFAULT]
+    path = Path(name)
+    if path.suffix in (".json", ".safetensors") and path.is_file():
+        return path.with_suffix(".safetensors")
+    raise CheckpointError(f"model {name}: expected {', '.join(here)}, or the path of a checkpoint's .json or .safetensors")
+
+
+def description(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself (its .json)."""
+    try:
+        found: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path.with_suffix('.json')}: expected a checkpoint's description, got {error}") from None
+    return found
