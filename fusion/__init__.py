@@ -1,1 +1,29 @@
-"""Fusion models in torch, one file a model. `MODELS` lists them."""
+"""Fusion models in torch, one file a model. `MODELS` lists them: name -> how to import its config and its module.
+
+Importing this package imports no torch: the functions below do, when a model is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ModelKind:
+    """A model's two halves: `config(**numbers)` is a frozen dataclass, `module(config)` a torch module as in outputs.py."""
+
+    config: Callable[..., Any]
+    module: Callable[[Any], Any]
+
+
+def _mult() -> ModelKind:
+    from .mult import MulT, MulTConfig
+
+    return ModelKind(MulTConfig, MulT)
+
+
+MODELS: dict[str, Callable[[], ModelKind]] = {
+    "mult": _mult,
+}

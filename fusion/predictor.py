@@ -1,0 +1,155 @@
+"""A checkpoint at work: utterances in, predictions out. Torch inside, numpy outside (as SamPredictor is to Sam).
+
+Letters: b utterances of a batch, h heads, i target row, j source row. Utterances of similar size are batched, within a bound on padded
+size, so memory does not grow with their number; who shares a batch with whom changes nothing (to float rounding).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from emofuse.pipeline.errors import CheckpointError
+from emofuse.pipeline.ports import EMOTIONS, Attention, Prediction, Utterance
+from emofuse.pipeline.timed import Floats64, Provenance, TimedSequence
+
+from .batch import Batch
+from .checkpoints import Checkpoint, listed, load
+from .outputs import Map, Output
+
+MAX_CELLS = 6_000_000
+"""Largest padded attention map of a batch, b * (rows of all streams)^2: about four utterances of 15 s with voice and face."""
+
+
+class Predictor:
+    """A `FusionModel` (pipeline/ports.py) around one checkpoint.
+
+    `kinds` are the attention maps to hand out when attention is asked for; "cross" alone by default, because the memory maps of a 15 s
+    utterance at 100 Hz weigh 100 MB and say little about the clip.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, module: nn.Module, *, device: str = "cpu", file: str = "", kinds: Sequence[str] = ("cross",)
+    ) -> None:
+        if set(checkpoint.tasks.get("emotion", ())) != set(EMOTIONS):
+            found = ", ".join(checkpoint.tasks.get("emotion", ("no such task",)))
+            raise CheckpointError(f"{checkpoint.model}: expected the task emotion with {', '.join(EMOTIONS)}; got {found}")
+        self.checkpoint = checkpoint
+        self.module = module.eval().to(device)
+        self.device = device
+        self.file = file
+        self.kinds = tuple(kinds)
+
+    @classmethod
+    def load(cls, path: Path, *, device: str = "cpu", kinds: Sequence[str] = ("cross",)) -> Predictor:
+        """From NAME.safetensors and NAME.json; raises `CheckpointError`."""
+        checkpoint, module = load(path)
+        return cls(checkpoint, module, device=device, file=path.name, kinds=kinds)
+
+    @property
+    def name(self) -> str:
+        return self.checkpoint.model
+
+    @property
+    def wants(self) -> Mapping[str, tuple[str, ...]]:
+        return {name: stream.columns for name, stream in self.checkpoint.streams.items()}
+
+    @property
+    def provenance(self) -> Provenance:
+        weights = {self.file or f"{self.name}.safetensors": self.checkpoint.sha256}
+        options = {"temperature": self.checkpoint.temperature, "tasks": {k: list(v) for k, v in self.checkpoint.tasks.items()}}
+        return Provenance(extractor=self.name, version="1", weights=weights, options=options, notes={"card": dict(self.checkpoint.card)})
+
+    def predict(self, utterances: Sequence[Utterance], *, attention: bool = True) -> list[Prediction]:
+        """One prediction an utterance, in order; probabilities are softmax(logits / temperature).
+
+        Raises `CheckpointError` where a stream lacks columns, or an utterance has none of the streams that the model reads.
+        """
+        inputs = [self._inputs(utterance) for utterance in utterances]
+        answers: list[Prediction | None] = [None] * len(inputs)
+        for members in batches([sum(map(len, streams.values())) for streams in inputs]):
+            chosen = [inputs[m] for m in members]
+            padded = {
+                name: Batch.of([streams[name] for streams in chosen], stream.scaling).to(self.device)
+                for name, stream in self.checkpoint.streams.items()
+            }
+            with torch.inference_mode():
+                output: Output = self.module(padded, maps=self.kinds if attention else ())
+            for b, m in enumerate(members):
+                answers[m] = self._prediction(output, b, inputs[m], padded)
+        return [answer for answer in answers if answer is not None]
+
+    def _inputs(self, utterance: Utterance) -> dict[str, TimedSequence]:
+        nothing = Provenance("none", "0")
+        streams = {}
+        for name, wanted in self.checkpoint.streams.items():
+            found = utterance.streams.get(name)
+            streams[name] = TimedSequence.empty(name, wanted.columns, nothing, "not extracted") if found is None else wanted.of(found)
+        if not any(len(s) for s in streams.values()):
+            span = f"{utterance.span.start:.2f}-{utterance.span.end:.2f} s"
+            raise CheckpointError(f"{self.name}: reads {listed(list(streams))}, and the utterance at {span} has none of them")
+        return streams
+
+    def _prediction(self, output: Output, b: int, streams: Mapping[str, TimedSequence], padded: Mapping[str, Batch]) -> Prediction:
+        widths = [len(labels) for labels in self.checkpoint.tasks.values()]
+        logits = dict(zip(self.checkpoint.tasks, torch.split(output.logits[b].double(), widths), strict=True))
+        found = (logits["emotion"] / self.checkpoint.temperature).softmax(0).tolist()
+        by_label = dict(zip(self.checkpoint.tasks["emotion"], found, strict=True))
+        maps = (_attention(m, b, streams, padded) for m in output.maps)
+        return Prediction(
+            probabilities={emotion: by_label[emotion] for emotion in EMOTIONS},
+            sentiment=logits["sentiment"][0].clamp(-3, 3).item() if "sentiment" in logits else None,
+            confidence=max(found),
+            attention=tuple(m for m in maps if m is not None),
+        )
+
+
+def _attention(found: Map, b: int, streams: Mapping[str, TimedSequence], padded: Mapping[str, Batch]) -> Attention | None:
+    """One utterance's share of a map, absent rows cut away; None where target or source has no row."""
+    target_start, target_end, i = _rows(found.target, b, streams, padded)
+    source_start, source_end, j = _rows(found.source, b, streams, padded)
+    if not (i.any() and j.any()):
+        return None
+    weights = found.weights[:, b].float().cpu().numpy()[:, :, i][:, :, :, j]  # (layer h i j)
+    return Attention(
+        kind=found.kind,
+        target=found.target,
+        source=found.source,
+        weights=np.ascontiguousarray(weights),
+        target_start=target_start,
+        target_end=target_end,
+        source_start=source_start,
+        source_end=source_end,
+    )
+
+
+def _rows(
+    name: str, b: int, streams: Mapping[str, TimedSequence], padded: Mapping[str, Batch]
+) -> tuple[Floats64, Floats64, NDArray[np.bool_]]:
+    """Starts and ends of a map's real rows, and which of its padded rows they are; names as in `Map`."""
+    if name == "utterance":
+        spans = [s.span for s in streams.values() if len(s)]
+        return np.array([min(s.start for s in spans)]), np.array([max(s.end for s in spans)]), np.ones(1, bool)
+    parts = name.split("+")
+    return (
+        np.concatenate([streams[part].start for part in parts]),
+        np.concatenate([streams[part].end for part in parts]),
+        np.concatenate([padded[part].present[b].cpu().numpy() for part in parts]),
+    )
+
+
+def batches(sizes: Sequence[int], max_cells: int = MAX_CELLS) -> Iterator[list[int]]:
+    """Indices grouped by similar size (rows of all streams), so that number * largest^2 stays within `max_cells`; never an empty group."""
+    group: list[int] = []
+    for index in sorted(range(len(sizes)), key=lambda i: sizes[i]):  # the last of a group is its largest
+        if group and (len(group) + 1) * sizes[index] ** 2 > max_cells:
+            yield group
+            group = []
+        group.append(index)
+    if group:
+        yield group

@@ -1,0 +1,65 @@
+"""Small models of every kind, and batches made from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from emofuse.fusion import MODELS
+from emofuse.fusion.batch import Batch
+
+COLUMNS = {"text": 6, "face": 5, "voice": 4}
+ROWS = {"text": 5, "face": 7, "voice": 9}
+
+torch.set_num_threads(1)
+
+SMALL: dict[str, dict[str, Any]] = {
+    "mult": {"streams": COLUMNS, "outputs": 8, "width": 8, "heads": 2, "layers": 2, "kernels": {"voice": 3}},
+}
+
+
+def _small(name: str, **changes: Any) -> nn.Module:
+    """A small model in eval mode, with no parameter left at a symmetric start."""
+    torch.manual_seed(7)
+    kind = MODELS[name]()
+    module: nn.Module = kind.module(kind.config(**(SMALL[name] | changes)))
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    return module.eval()
+
+
+def _streams_of(seed: int, size: int = 3, columns: Mapping[str, int] = COLUMNS) -> dict[str, Batch]:
+    """Right-padded streams of `size` utterances with different lengths; times irregular, in order, around 20 s."""
+    generator = torch.Generator().manual_seed(seed)
+    made = {}
+    for name, f in columns.items():
+        n = ROWS[name]
+        lengths = torch.randint(1, n + 1, (size,), generator=generator)
+        lengths[0] = n
+        times = 20 + torch.rand(size, n, generator=generator, dtype=torch.float64).cumsum(1)
+        made[name] = Batch(torch.randn(size, n, f, generator=generator), times, torch.arange(n) < lengths[:, None])
+    return made
+
+
+@pytest.fixture(scope="session")
+def small() -> Callable[..., nn.Module]:
+    """(name, **changes of its small config) -> module."""
+    return _small
+
+
+@pytest.fixture(scope="session")
+def streams_of() -> Callable[..., dict[str, Batch]]:
+    """(seed, size=3, columns=COLUMNS) -> streams."""
+    return _streams_of
+
+
+@pytest.fixture(params=list(MODELS))
+def model_name(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    assert name in SMALL, f"{name}: add a small config to tests/fusion/conftest.py"
+    return name

@@ -1,0 +1,221 @@
+"""Checkpoints on disk and the predictor: round trips, refusals, and answers that do not depend on company."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from emofuse.fusion.batch import Batch, Scaling
+from emofuse.fusion.checkpoints import Checkpoint, StreamInput, load, save
+from emofuse.fusion.predictor import Predictor, batches
+from emofuse.pipeline.errors import CheckpointError, StreamError
+from emofuse.pipeline.ports import EMOTIONS, FusionModel, Utterance
+from emofuse.pipeline.timed import Provenance, Span, TimedSequence
+
+CARD = {"training_data": "none: random weights", "licence": "MIT", "numbers": {}, "intended_use": "tests", "limits": "all"}
+MADE = Provenance("made", "1")
+COLUMNS = {"text": 6, "face": 5, "voice": 4}  # as tests/fusion/conftest.py makes them
+
+Make = Callable[[str], tuple[Checkpoint, torch.nn.Module]]
+
+
+@pytest.fixture
+def checkpoint_of(small: Callable[[str], torch.nn.Module]) -> Make:
+    def make(name: str) -> tuple[Checkpoint, torch.nn.Module]:
+        module = small(name)
+        streams = {
+            s: StreamInput(tuple(f"{s}_{i}" for i in range(f)), Scaling(np.full(f, 0.5), np.full(f, 2.0))) for s, f in COLUMNS.items()
+        }
+        tasks = {"emotion": EMOTIONS, "sentiment": ("sentiment",)}
+        return Checkpoint(name, module.config, streams, tasks, 1.5, CARD), module
+
+    return make
+
+
+def utterance(seed: int, rows: dict[str, int]) -> Utterance:
+    generator = np.random.default_rng(seed)
+    streams = {}
+    for s, f in COLUMNS.items():
+        columns = ("more", *(f"{s}_{i}" for i in range(f)))
+        n = rows.get(s, 0)
+        start = np.arange(n, dtype=np.float64) / 2 + 3
+        values = generator.normal(size=(n, f + 1)).astype(np.float32)
+        if n:
+            streams[s] = TimedSequence(s, columns, values, start, np.append(start[1:], start[-1] + 0.5), MADE)
+        else:
+            streams[s] = TimedSequence.empty(s, columns, MADE, "left out")
+    return Utterance(Span(3, 10), "", streams)
+
+
+def test_a_checkpoint_survives_the_disk(checkpoint_of: Make, model_name: str, tmp_path: Path) -> None:
+    checkpoint, module = checkpoint_of(model_name)
+    path = tmp_path / "model.safetensors"
+    saved = save(path, checkpoint, module)
+    loaded, again = load(path)
+    assert loaded.to_json() == saved.to_json() and loaded.config == checkpoint.config
+    for key, tensor in module.state_dict().items():
+        assert torch.equal(again.state_dict()[key], tensor), key
+    words = [utterance(1, {"text": 3, "face": 4, "voice": 5})]
+    before, after = (Predictor(c, m).predict(words)[0] for c, m in ((checkpoint, module), (loaded, again)))
+    assert before.probabilities == after.probabilities and before.sentiment == after.sentiment
+
+
+def test_half_precision_halves_the_file(checkpoint_of: Make, tmp_path: Path) -> None:
+    checkpoint, module = checkpoint_of("mult")
+    save(tmp_path / "a.safetensors", checkpoint, module)
+    save(tmp_path / "b.safetensors", checkpoint, module, half=True)
+    assert (tmp_path / "b.safetensors").stat().st_size < 0.7 * (tmp_path / "a.safetensors").stat().st_size
+    _, again = load(tmp_path / "b.safetensors")
+    for key, tensor in module.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[key], tensor, atol=2e-3, rtol=2e-3)
+
+
+def test_a_flipped_byte_is_found(checkpoint_of: Make, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save(path, *checkpoint_of("mult"))
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="expected SHA-256"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "expected checkpoint format 1, got 2"),
+        ({"model": "nobody"}, "no model 'nobody'; there are mult"),
+        ({"temperature": 0}, "expected a positive temperature, got 0"),
+        ({"tasks": {"emotion": ["anger"]}}, "8 outputs, but tasks"),
+        ({"card": {}}, "the card lacks training_data"),
+        ({"config": {"streams": COLUMNS, "outputs": 8, "wdith": 8}}, "not a checkpoint's description.*wdith"),
+        ({"streams": {}}, "the config has streams"),
+        ({"config": {"streams": COLUMNS, "outputs": 8, "width": 12, "heads": 2}}, "tensors do not fit the model, first"),
+    ],
+)
+def test_a_wrong_description_is_one_line(checkpoint_of: Make, tmp_path: Path, change: dict[str, object], message: str) -> None:
+    path = tmp_path / "model.safetensors"
+    save(path, *checkpoint_of("mult"))
+    description = path.with_suffix(".json")
+    description.write_text(json.dumps(json.loads(description.read_text()) | change))
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=re.escape(str(tmp_path / "no.safetensors"))):
+        load(tmp_path / "no.safetensors")
+
+
+def test_the_predictor_keeps_the_port(checkpoint_of: Make, model_name: str) -> None:
+    predictor: FusionModel = Predictor(*checkpoint_of(model_name))
+    assert predictor.name == model_name
+    assert list(predictor.wants) == list(COLUMNS) and predictor.wants["face"] == tuple(f"face_{i}" for i in range(5))
+    said = [utterance(i, {"text": 2 + i, "face": 3 * i, "voice": 9 - i}) for i in range(4)]
+    answers = predictor.predict(said)
+    assert len(answers) == 4
+    for u, a in zip(said, answers, strict=True):
+        assert tuple(a.probabilities) == EMOTIONS
+        assert sum(a.probabilities.values()) == pytest.approx(1, abs=1e-9)
+        assert a.confidence == max(a.probabilities.values())
+        assert a.sentiment is not None and -3 <= a.sentiment <= 3
+        assert a.attention
+        for m in a.attention:
+            np.testing.assert_allclose(m.weights.sum(-1), 1, atol=1e-5)
+            if "+" not in m.source:
+                np.testing.assert_array_equal(m.source_start, u.streams[m.source].start)
+                np.testing.assert_array_equal(m.source_end, u.streams[m.source].end)
+    assert {m.source for m in answers[0].attention if "+" not in m.source} <= {"text", "voice"}  # utterance 0 has no face
+    assert all(p.attention == () for p in predictor.predict(said, attention=False))
+
+
+def test_company_changes_nothing(checkpoint_of: Make, model_name: str) -> None:
+    predictor = Predictor(*checkpoint_of(model_name))
+    said = [utterance(i, {"text": 2 + i, "face": 3 * i, "voice": 9 - i}) for i in range(4)]
+    together = predictor.predict(said)
+    for u, expected in zip(said, together, strict=True):
+        alone = predictor.predict([u])[0]
+        np.testing.assert_allclose(list(alone.probabilities.values()), list(expected.probabilities.values()), rtol=0, atol=1e-5)
+        for one, two in zip(alone.attention, expected.attention, strict=True):
+            np.testing.assert_allclose(one.weights, two.weights, rtol=0, atol=1e-5)
+
+
+def test_the_temperature_divides_the_logits(checkpoint_of: Make) -> None:
+    checkpoint, module = checkpoint_of("mult")
+    said = [utterance(1, {"text": 3, "voice": 5})]
+    cool = Predictor(checkpoint, module).predict(said)[0].probabilities
+    plain = Predictor(dataclasses.replace(checkpoint, temperature=1.0), module).predict(said)[0].probabilities
+    softened = np.array(list(plain.values())) ** (1 / 1.5)
+    np.testing.assert_allclose(list(cool.values()), softened / softened.sum(), rtol=1e-9)
+
+
+def test_columns_that_do_not_fit_name_both_lists(checkpoint_of: Make) -> None:
+    predictor = Predictor(*checkpoint_of("mult"))
+    said = utterance(1, {"text": 3})
+    other = TimedSequence("voice", ("pitch",), np.zeros((1, 1), np.float32), np.zeros(1), np.ones(1), MADE)
+    with pytest.raises(CheckpointError, match=r"voice: the model reads voice_0, .*voice_3, but made has pitch; missing: voice_0"):
+        predictor.predict([Utterance(said.span, "", {**said.streams, "voice": other})])
+
+
+def test_an_utterance_without_any_stream_is_an_error(checkpoint_of: Make) -> None:
+    predictor = Predictor(*checkpoint_of("mult"))
+    with pytest.raises(CheckpointError, match=r"reads text, face, voice, and the utterance at 3.00-10.00 s has none of them"):
+        predictor.predict([utterance(1, {})])
+
+
+def test_a_stream_that_was_not_extracted_counts_as_absent(checkpoint_of: Make) -> None:
+    predictor = Predictor(*checkpoint_of("mult"))
+    said = utterance(1, {"text": 3, "voice": 4})
+    without = Utterance(said.span, "", {k: v for k, v in said.streams.items() if k != "face"})
+    assert predictor.predict([said])[0].probabilities == predictor.predict([without])[0].probabilities
+
+
+def test_batches_stay_within_their_bound_and_hold_everyone() -> None:
+    sizes = [5, 100, 7, 7, 3, 40, 40, 1]
+    groups = list(batches(sizes, max_cells=3200))
+    assert sorted(i for g in groups for i in g) == list(range(8))
+    for group in groups:
+        assert len(group) == 1 or len(group) * max(sizes[i] for i in group) ** 2 <= 3200
+    assert len(groups) < 5
+
+
+def test_not_measured_becomes_the_training_mean() -> None:
+    values = np.array([[np.nan, 3.0], [1.0, np.nan]], np.float32)
+    stream = TimedSequence("voice", ("a", "b"), values, np.array([0.0, 1.0]), np.array([1.0, 2.0]), MADE)
+    batch = Batch.of([stream], Scaling(np.array([0.0, 1.0]), np.array([1.0, 2.0])))
+    assert batch.values.tolist() == [[[0.0, 1.0], [1.0, 0.0]]]
+    assert batch.times.tolist() == [[0.5, 1.5]]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_streams_are_padded_on_either_side(side: str) -> None:
+    said = [utterance(i, {"voice": n}) for i, n in enumerate((2, 0, 4))]
+    batch = Batch.of([u.streams["voice"] for u in said], side=side)  # type: ignore[arg-type]
+    assert batch.present.sum(1).tolist() == [2, 0, 4]
+    assert batch.present[0].tolist() == ([True, True, False, False] if side == "right" else [False, False, True, True])
+    np.testing.assert_array_equal(batch.values[0][batch.present[0]], said[0].streams["voice"].values)
+
+
+def test_a_batch_of_absent_streams_is_one_absent_row() -> None:
+    batch = Batch.of([utterance(1, {}).streams["voice"]])
+    assert batch.present.tolist() == [[False]]
+
+
+def test_shapes_that_disagree_are_refused() -> None:
+    with pytest.raises(StreamError, match=r"expected values \(b, n, f\)"):
+        Batch(torch.zeros(2, 3, 4), torch.zeros(2, 4), torch.ones(2, 3, dtype=torch.bool))
+
+
+def test_scaling_is_fitted_on_what_was_measured() -> None:
+    rows = np.array([[1.0, 5.0, np.nan], [3.0, 5.0, np.nan]], np.float32)
+    scaling = Scaling.fit(rows)
+    assert scaling.mean.tolist() == [2.0, 5.0, 0.0] and scaling.deviation.tolist() == [1.0, 1.0, 1.0]
+    assert scaling.apply(np.array([[100.0, 5.0, 0.0]], np.float32)).tolist() == [[5.0, 0.0, 0.0]]
