@@ -1,0 +1,224 @@
+"""Following faces through a video: the network keeps its own box, Haar finds new faces and lost ones, cuts begin anew.
+
+Frames come in chunks of a few, all of one shot. Every known face is looked at in all frames of the chunk at once, from where it was
+last; a look that was far off is taken again from where the network says that the face is. A face keeps its `face_id` through losses
+shorter than GAP; after a cut every face is a new one, since nothing here can tell persons apart. Nothing depends on the image but
+through two callables (the reader and the detector), so that tests can hand in their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from emofuse.pipeline.ports import Frame
+from emofuse.pipeline.timed import Floats32
+
+from .detect import Box, Image, crops, grey_of
+from .layout import Read
+
+KEEP = 0.5
+"""A followed face whose score falls below this is lost."""
+ACCEPT = 0.9
+"""What the cascade finds is a face only if the network scores it above this: the two fail on different things."""
+FAR = 0.05
+"""Error of a crop, in face sides or log of side, from which the look is taken again."""
+ROUNDS = 3
+GAP = 1.0
+EVERY = 1.0
+EVERY_IF_LOST = 0.2
+"""Seconds: how long a lost face keeps its identity; how often the cascade looks for new faces, and for lost ones."""
+REACH = 1.0
+GROWTH = 1.7
+"""A lost face may come back within so many of its sides, and so many times larger or smaller."""
+SAME = 0.4
+"""Boxes that overlap by more (intersection over union) are one face."""
+CUT = 28.0
+"""Mean difference of two frames' thumbnails, in grey levels with brightness taken out, from which it is another shot."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """One face in one frame: the frame's number in the clip, whose face, where (pixels), and what the network read there (67)."""
+
+    frame: int
+    face_id: int
+    box: Box
+    read: Floats32
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One crop's answer: the box as corrected by it, and what was read."""
+
+    box: Box
+    read: Floats32
+
+    @property
+    def score(self) -> float:
+        return float(self.read[-1])
+
+
+@dataclass
+class Track:
+    """One face being followed: where it was last, and when (seconds)."""
+
+    face_id: int
+    box: Box
+    seen: float
+
+
+def thumbnail(image: Image) -> Floats32:
+    """A picture as about 32 x 32 grey levels, to tell shots apart."""
+    import cv2
+
+    height, width = image.shape[:2]
+    thin = image[:: max(1, height // 128), :: max(1, width // 128)]
+    return np.asarray(cv2.resize(grey_of(np.ascontiguousarray(thin)), (32, 32), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def is_cut(before: Floats32, after: Floats32) -> bool:
+    """Whether two thumbnails are of different shots. Overall brightness does not count: a flash is no cut."""
+    change = after - before
+    return bool(np.abs(change - change.mean()).mean() > CUT)
+
+
+def chunks(frames: Iterable[Frame], length: int) -> Iterator[tuple[list[Frame], bool]]:
+    """Frames in lists of at most `length`, none of which spans a cut; and whether a cut lies before each."""
+    chunk: list[Frame] = []
+    before: Floats32 | None = None
+    begins = False
+    for frame in frames:
+        now = thumbnail(frame.image)
+        cut = before is not None and is_cut(before, now)
+        before = now
+        if chunk and (cut or len(chunk) == length):
+            yield chunk, begins
+            chunk, begins = [], False
+        begins = begins or cut
+        chunk.append(frame)
+    if chunk:
+        yield chunk, begins
+
+
+@dataclass
+class Tracker:
+    """Chunks of frames in, sightings out; the state is who is where. `scene_ended` forgets everyone.
+
+    read    crops (n 64 64) uint8 -> `Read`
+    detect  picture -> boxes
+    """
+
+    read: Callable[[Image], Read]
+    detect: Callable[[Image], Sequence[Box]]
+    tracks: list[Track] = field(default_factory=list)
+    next_id: int = 0
+    detected: float = -np.inf
+
+    def scene_ended(self) -> None:
+        """After a cut nobody is known."""
+        self.tracks = []
+        self.detected = -np.inf
+
+    def follow(self, frames: Sequence[Frame], first: int) -> list[Sighting]:
+        """One chunk (frames of one shot, in order), its first frame being number `first` of the clip. Sorted by frame, then face."""
+        images = [frame.image for frame in frames]
+        found: dict[int, list[Look | None]] = {}
+        looks = self._look([(image, track.box) for track in self.tracks for image in images])
+        for k, track in enumerate(self.tracks):
+            mine: list[Look | None] = list(looks[k * len(images) : (k + 1) * len(images)])
+            found[track.face_id] = self._chained(images, mine, track.box, range(len(images)))
+        self._part_doubles(found)
+        lost = not self.tracks or any(found[t.face_id][-1] is None for t in self.tracks)
+        now = frames[-1].start
+        if now - self.detected >= (EVERY_IF_LOST if lost else EVERY) or self.detected == -np.inf:
+            fresh = self.detected == -np.inf
+            self.detected = now
+            for at in (0, len(images) - 1) if fresh and len(images) > 1 else (len(images) - 1,):
+                self._search(images, at, found, now)
+            self._part_doubles(found)
+        for track in self.tracks:
+            for i, look in enumerate(found[track.face_id]):
+                if look is not None:
+                    track.box, track.seen = look.box, frames[i].start
+        self.tracks = [t for t in self.tracks if now - t.seen <= GAP]
+        return [
+            Sighting(first + i, face_id, look.box, look.read)
+            for i in range(len(images))
+            for face_id, row in sorted(found.items())
+            if (look := row[i]) is not None
+        ]
+
+    def _look(self, pairs: Sequence[tuple[Image, Box]]) -> list[Look]:
+        """Each picture at its box, again where that was far off, up to ROUNDS times."""
+        tried = [box for _, box in pairs]
+        looks: list[Look | None] = [None] * len(pairs)
+        again = list(range(len(pairs)))
+        for _ in range(ROUNDS):
+            if not again:
+                break
+            said = self.read(crops((pairs[i][0], tried[i]) for i in again))
+            off = []
+            for row, i in enumerate(again):
+                look = Look(tried[i].corrected(*(float(v) for v in said.box[row])), said.values[row])
+                before = looks[i]
+                if before is not None and look.score < KEEP <= before.score:
+                    continue
+                looks[i] = look
+                if look.score >= KEEP and float(np.abs(said.box[row]).max()) > FAR:
+                    tried[i] = look.box
+                    off.append(i)
+            again = off
+        return [look for look in looks if look is not None]
+
+    def _chained(self, images: Sequence[Image], looks: list[Look | None], start: Box, order: Sequence[int]) -> list[Look | None]:
+        """Looks without a face become None, unless one is found there from where the face was in the frame before (in `order`)."""
+        box = start
+        for i in order:
+            look = looks[i]
+            if look is not None and look.score < KEEP:
+                look = self._look([(images[i], box)])[0] if box.overlap(start) < 0.9 else None
+                looks[i] = look if look is not None and look.score >= KEEP else None
+            if (look := looks[i]) is not None:
+                box = look.box
+        return looks
+
+    def _search(self, images: Sequence[Image], at: int, found: dict[int, list[Look | None]], now: float) -> None:
+        """Runs the cascade on frame `at`; what is new, or lost and back, is followed through the chunk from there."""
+        for box in self.detect(images[at]):
+            known = [row[at] for row in found.values()]
+            if any(look is not None and look.box.overlap(box) > SAME / 2 for look in known):
+                continue
+            look = self._look([(images[at], box)])[0]
+            if look.score < ACCEPT or any(other is not None and other.box.overlap(look.box) > SAME / 2 for other in known):
+                continue
+            track = self._lost_at(look.box, found)
+            if track is None:
+                track = Track(self.next_id, look.box, now)
+                self.next_id += 1
+                self.tracks.append(track)
+            row: list[Look | None] = list(self._look([(image, look.box) for image in images]))
+            row = self._chained(images, row, look.box, range(at, len(images)))
+            row[: at + 1] = self._chained(images, row[: at + 1], look.box, range(at, -1, -1))
+            kept = found.get(track.face_id, [None] * len(images))
+            found[track.face_id] = [new if old is None else old for old, new in zip(kept, row, strict=True)]
+
+    def _lost_at(self, box: Box, found: dict[int, list[Look | None]]) -> Track | None:
+        """The nearest track that the chunk's end has lost and that could have come to `box`."""
+        lost = [t for t in self.tracks if found[t.face_id][-1] is None]
+        far = {t.face_id: np.hypot(t.box.x - box.x, t.box.y - box.y) / t.box.side for t in lost}
+        near = [t for t in lost if far[t.face_id] < REACH and 1 / GROWTH < t.box.side / box.side < GROWTH]
+        return min(near, key=lambda t: far[t.face_id], default=None)
+
+    def _part_doubles(self, found: dict[int, list[Look | None]]) -> None:
+        """Where two tracks sit on one face, the one that was closest to it before keeps it; a track left with nothing waits."""
+        was = {t.face_id: t.box for t in self.tracks}
+        ids = sorted(found)
+        for n, a in enumerate(ids):
+            for b in ids[n + 1 :]:
+                for i, (one, other) in enumerate(zip(found[a], found[b], strict=True)):
+                    if one is not None and other is not None and one.box.overlap(other.box) > SAME:
+                        stays = was[a].overlap(one.box) >= was[b].overlap(other.box)
+                        found[b if stays else a][i] = None
