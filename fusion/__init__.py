@@ -24,6 +24,13 @@ def _mult() -> ModelKind:
     return ModelKind(MulTConfig, MulT)
 
 
+def _rrnn() -> ModelKind:
+    from .rrnn import RRNN, RRNNConfig
+
+    return ModelKind(RRNNConfig, RRNN)
+
+
 MODELS: dict[str, Callable[[], ModelKind]] = {
     "mult": _mult,
+    "rrnn": _rrnn,
 }
