@@ -16,6 +16,7 @@ from emofuse.pipeline.exports.document import analysis_document
 from emofuse.pipeline.ports import EMOTIONS, Analysis
 from emofuse.pipeline.results import ResultFolders, write_analysis
 
+from .messages import complain
 from .options import find_clips, options_from, provider_options
 from .progress import clip_progress
 
@@ -34,11 +35,12 @@ def command(paths: tuple[Path, ...], out: Path, as_json: bool, **values: Any) ->
     """
     clips, problems = find_clips(paths)
     for path, reason in problems:
-        click.echo(f"emofuse: {path}: {reason}", err=True)
+        complain(f"{path}: {reason}")
     failed = len(problems)
     if not clips:
         sys.exit(1)
     assembly = Assembly(options_from(values), say=lambda line: click.echo(line, err=True))
+    _ = assembly.choices  # an option that cannot be meant ends the command here, not clip by clip
     model = assembly.model
     folders = ResultFolders(out)
     for path in clips:
@@ -48,7 +50,7 @@ def command(paths: tuple[Path, ...], out: Path, as_json: bool, **values: Any) ->
                 folder = folders.folder_for(path)
                 files = write_analysis(analysis, folder, version=__version__)
         except EmofuseError as error:
-            click.echo(f"emofuse: {error}", err=True)
+            complain(error)
             failed += 1
             continue
         if as_json:

@@ -15,6 +15,7 @@ from emofuse.pipeline.errors import EmofuseError
 from emofuse.pipeline.exports.document import stream_document
 from emofuse.pipeline.results import ResultFolders, write_streams
 
+from .messages import complain
 from .options import find_clips, options_from, provider_options
 from .progress import clip_progress
 
@@ -31,11 +32,12 @@ def command(paths: tuple[Path, ...], out: Path, as_json: bool, **values: Any) ->
     """
     clips, problems = find_clips(paths)
     for path, reason in problems:
-        click.echo(f"emofuse: {path}: {reason}", err=True)
+        complain(f"{path}: {reason}")
     failed = len(problems)
     if not clips:
         sys.exit(1)
     assembly = Assembly(options_from(values), say=lambda line: click.echo(line, err=True))
+    _ = assembly.choices  # an option that cannot be meant ends the command here, not clip by clip
     folders = ResultFolders(out)
     for path in clips:
         try:
@@ -44,7 +46,7 @@ def command(paths: tuple[Path, ...], out: Path, as_json: bool, **values: Any) ->
                 folder = folders.folder_for(path)
                 write_streams(info, extraction.streams, folder, version=__version__)
         except EmofuseError as error:
-            click.echo(f"emofuse: {error}", err=True)
+            complain(error)
             failed += 1
             continue
         if as_json:

@@ -10,6 +10,8 @@ import click
 from emofuse import __version__
 from emofuse.pipeline.errors import EmofuseError, UsageError
 
+from .messages import complain
+
 # name -> (module beside this one, what `emofuse --help` says of it)
 COMMANDS: dict[str, tuple[str, str]] = {
     "analyze": ("analyze", "Emotions over time and what they rest on, for clips and folders of clips."),
@@ -40,10 +42,10 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except UsageError as error:
-            click.echo(f"emofuse: {error}", err=True)
+            complain(error)
             ctx.exit(2)
         except EmofuseError as error:
-            click.echo(f"emofuse: {error}", err=True)
+            complain(error)
             ctx.exit(1)
 
 

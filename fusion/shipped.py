@@ -23,12 +23,12 @@ def locate(name: str | None) -> Path:
     Raises `CheckpointError` naming what there is.
     """
     here = shipped()
-    if name is None or name in here:
+    if (name or DEFAULT) in here:
         return here[name or DEFAULT]
-    path = Path(name)
+    path = Path(name or DEFAULT)
     if path.suffix in (".json", ".safetensors") and path.is_file():
         return path.with_suffix(".safetensors")
-    raise CheckpointError(f"model {name}: expected {', '.join(here)}, or the path of a checkpoint's .json or .safetensors")
+    raise CheckpointError(f"model {name}: expected {', '.join(here) or 'none is shipped'}, or the path of a checkpoint's .json or .safetensors")
 
 
 def description(path: Path) -> dict[str, Any]:

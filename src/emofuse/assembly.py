@@ -16,7 +16,7 @@ from emofuse.extractors import EXTRACTORS, Request
 from emofuse.extractors.weights import Status, reachable
 from emofuse.fusion.shipped import locate
 from emofuse.pipeline.clip import Clip, Limits
-from emofuse.pipeline.errors import UsageError
+from emofuse.pipeline.errors import TranscriptError, UsageError
 from emofuse.pipeline.extraction import Extraction, extract
 from emofuse.pipeline.ports import STREAMS, Analysis, ClipInfo, Extractor
 from emofuse.pipeline.shared_pass import Progress
@@ -177,10 +177,10 @@ def _why_not(status: Status, request: Request) -> str:
 
 
 def transcript_for(clip: Path, folder: Path) -> Path:
-    """The transcript in a folder that has the clip's name; raises `UsageError` where there is none or several."""
+    """The transcript in a folder that has the clip's name; raises `TranscriptError` where there is none or several."""
     found = sorted(p for p in folder.iterdir() if p.stem == clip.stem and p.suffix.lower() in TRANSCRIPT_SUFFIXES)
     if len(found) != 1:
-        raise UsageError(f"{folder}: expected one transcript named {clip.stem} ({', '.join(TRANSCRIPT_SUFFIXES)}), found {len(found)}")
+        raise TranscriptError(f"{folder}: expected one transcript named {clip.stem} ({', '.join(TRANSCRIPT_SUFFIXES)}), found {len(found)}")
     return found[0]
 
 
