@@ -18,10 +18,28 @@ class ModelKind:
     module: Callable[[Any], Any]
 
 
+def _early() -> ModelKind:
+    from .baselines import EarlyFusion, EarlyFusionConfig
+
+    return ModelKind(EarlyFusionConfig, EarlyFusion)
+
+
+def _late() -> ModelKind:
+    from .baselines import LateFusion, LateFusionConfig
+
+    return ModelKind(LateFusionConfig, LateFusion)
+
+
 def _mult() -> ModelKind:
     from .mult import MulT, MulTConfig
 
     return ModelKind(MulTConfig, MulT)
+
+
+def _pmr() -> ModelKind:
+    from .pmr import PMR, PMRConfig
+
+    return ModelKind(PMRConfig, PMR)
 
 
 def _rrnn() -> ModelKind:
@@ -32,5 +50,8 @@ def _rrnn() -> ModelKind:
 
 MODELS: dict[str, Callable[[], ModelKind]] = {
     "mult": _mult,
+    "pmr": _pmr,
     "rrnn": _rrnn,
+    "early-lstm": _early,
+    "late-lstm": _late,
 }

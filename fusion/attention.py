@@ -32,6 +32,25 @@ def last_present(rows: Tensor, present: Tensor) -> Tensor:
     return chosen * (last >= 0)[:, None]
 
 
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, want_map: bool = False, dropout: float = 0.0, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """softmax(query key^T / sqrt(e) + bias) value among what is `allowed`: rows (b h i e) and, if wanted, the weights (b h i j).
+
+    query (b h i e), key and value (b h j e), allowed and bias broadcastable to (b h i j). Without maps torch's fused kernel does it.
+    """
+    if want_map:
+        logits = query @ key.transpose(2, 3) / query.shape[3] ** 0.5  # (b h i j)
+        weights = present_softmax(logits if bias is None else logits + bias, allowed)
+        return functional.dropout(weights, dropout, dropout > 0) @ value, weights
+    something = allowed.any(-1, keepdim=True)
+    mask = allowed | ~something
+    if bias is not None:
+        mask = torch.where(mask, bias, torch.full((), -torch.inf, dtype=query.dtype, device=query.device))
+    rows = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+    return rows * something, None
+
+
 class MultiheadAttention(nn.Module):
     """softmax(Q K^T / sqrt(e)) V per head, with one (3d, d) in-projection in the order query, key, value as MulT has it."""
 
@@ -56,17 +75,7 @@ class MultiheadAttention(nn.Module):
         key = self._split(functional.linear(source, weight[width : 2 * width], bias[width : 2 * width]))  # (b h j e)
         value = self._split(functional.linear(source, weight[2 * width :], bias[2 * width :]))  # (b h j e)
         allowed = present[:, None, None, :] if present.dim() == 2 else present[:, None]  # (b 1 1|i j)
-        weights = None
-        if want_map:
-            logits = query @ key.transpose(2, 3) / query.shape[3] ** 0.5  # (b h i j)
-            weights = present_softmax(logits, allowed)
-            heads_out = functional.dropout(weights, self.dropout, self.training) @ value
-        else:
-            something = allowed.any(-1, keepdim=True)
-            heads_out = functional.scaled_dot_product_attention(
-                query, key, value, attn_mask=allowed | ~something, dropout_p=self.dropout if self.training else 0.0
-            )
-            heads_out = heads_out * something
+        heads_out, weights = attend(query, key, value, allowed, want_map, self.dropout if self.training else 0.0)
         return self.out(heads_out.transpose(1, 2).flatten(2)), weights  # (b i d)
 
     def _split(self, rows: Tensor) -> Tensor:

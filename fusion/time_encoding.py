@@ -33,6 +33,11 @@ def second_positions(times: Tensor, present: Tensor, origin: Tensor, rate: float
     return (1 + (times - origin) * rate) * present
 
 
+def index_positions(present: Tensor) -> Tensor:
+    """(b n) -> (b n) float64: the running count of present rows, from 1; 0 where absent. The paper's clockless form, free of padding."""
+    return (present.cumsum(1) * present).double()
+
+
 def reference_positions(projected: Tensor) -> Tensor:
     """(b n d) projected rows -> (b n): index + 1 where feature 0 is not zero, else 0. The released MulT's rule; depends on padding."""
     n = projected.shape[1]

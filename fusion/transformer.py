@@ -5,6 +5,7 @@ Letters: b batch, n rows, i target, j source, d width, f columns, o outputs. Pre
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .attention import MultiheadAttention
+from .batch import Batch, origin
+from .time_encoding import index_positions, second_positions, sinusoid
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,13 @@ class Dropouts:
 
 
 class Front(nn.Module):
-    """A stream's columns to width d: one bias-free convolution over time that keeps every row where it was (odd kernel, same length)."""
+    """A stream's columns to width d: one convolution over time that keeps every row where it was (odd kernel, same length)."""
 
-    def __init__(self, columns: int, width: int, kernel: int) -> None:
+    def __init__(self, columns: int, width: int, kernel: int, bias: bool = False) -> None:
         super().__init__()
         if kernel % 2 == 0:
             raise ValueError(f"front: the kernel must be odd so that rows keep their times, got {kernel}")
-        self.convolution = nn.Conv1d(columns, width, kernel, padding=kernel // 2, bias=False)
+        self.convolution = nn.Conv1d(columns, width, kernel, padding=kernel // 2, bias=bias)
 
     def forward(self, values: Tensor, present: Tensor) -> Tensor:
         """(b n f) -> (b n d); absent rows neither enter nor leave."""
@@ -46,6 +49,54 @@ class Front(nn.Module):
         shown = torch.where(present[..., None], values, torch.zeros_like(values))
         projected: Tensor = self.convolution(shown.transpose(1, 2)).transpose(1, 2)
         return projected * present[..., None]
+
+
+class Fronts(nn.Module):
+    """Every stream to width d on one clock: sqrt(d) * convolution + position, dropout, zero where absent.
+
+    positions  "seconds" since the utterance's first row * rate; "index", the count of present rows; "none"
+    """
+
+    def __init__(
+        self, streams: Mapping[str, int], width: int, kernels: Mapping[str, int], dropouts: Dropouts, positions: str, rate: float
+    ) -> None:
+        super().__init__()
+        self.width, self.dropouts, self.positions, self.rate = width, dropouts, positions, rate
+        self.front = nn.ModuleDict({m: Front(f, width, kernels.get(m, 1)) for m, f in streams.items()})
+
+    def forward(self, streams: Mapping[str, Batch]) -> dict[str, Tensor]:
+        """-> name: (b n d), in the order of the config."""
+        start = origin(streams)
+        return {m: self._embed(m, streams[m], start) for m in self.front}
+
+    def _embed(self, name: str, batch: Batch, start: Tensor) -> Tensor:
+        values = batch.values
+        if name == "text":
+            values = functional.dropout(values, self.dropouts.text, self.training)
+        rows: Tensor = self.front[name](values, batch.present) * self.width**0.5
+        if self.positions != "none":
+            if self.positions == "seconds":
+                positions = second_positions(batch.times, batch.present, start, self.rate)
+            else:
+                positions = index_positions(batch.present)
+            rows = rows + sinusoid(positions, self.width).to(rows.dtype)
+        return functional.dropout(rows, self.dropouts.embedding, self.training) * batch.present[..., None]
+
+
+def check_numbers(model: str, streams: Mapping[str, int], kernels: Mapping[str, int], width: int, heads: int) -> None:
+    """What the configs of the transformers have in common; raises `ValueError` naming the model."""
+    if not streams:
+        raise ValueError(f"{model}: expected a stream or more, got none")
+    if unknown := set(kernels) - set(streams):
+        raise ValueError(f"{model}: kernels for streams that it does not have: {sorted(unknown)}")
+    if width % heads:
+        raise ValueError(f"{model}: width {width} is not a multiple of {heads} heads")
+
+
+def check_choice(model: str, name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Raises `ValueError` unless the value is one of those allowed."""
+    if value not in allowed:
+        raise ValueError(f"{model}: {name} must be one of {', '.join(allowed)}, got {value!r}")
 
 
 class FeedForward(nn.Module):
