@@ -20,6 +20,8 @@ FRAME = pitch.Framing(length=1598, bin_offset=-1)  # 100 ms less two samples; a 
 FRAME_CENTRE = 800
 SLOPE_FRAME = 640
 FRAMES_AT_ONCE = 500
+# both halves of a 16000-point spectrum, as far beyond the middle as can matter; harmonic k is looked for 1 Hz low
+HARMONIC_SEARCH = voice_quality.HarmonicSearch(size=16000, offset=-1, upto=9000, least=5)
 WIDEST_PITCH, LOWEST_PITCH = 500, 20  # Hz: pulses outside have no voice quality
 RETIME = 0.005  # seconds of the intermediate grid of the phase distortion
 FFT_TRUST = 1e-7  # wavelet maxima below this share of the largest are computed again by plain sums
@@ -104,11 +106,11 @@ def glottal(x: Floats, closure: Integers) -> tuple[Floats, Floats, Floats, Float
     start = closure - period
     start[0] = 0
     naq, qoq, h1h2, psp = (np.zeros(len(closure)) for _ in range(4))
-    naq[usable], qoq[usable] = voice_quality.pulse_shape(flow, derivative, start[usable], closure[usable])
+    naq[usable], qoq[usable] = voice_quality.pulse_shape(flow, derivative, start[usable], closure[usable], between_samples=False)
     if len(usable) and usable[0] == 0:  # the first pulse reaches back to the file's start, but is measured in the next one's period
         naq[0] *= closure[0] / period[0]
         qoq[0] *= closure[0] / period[0]
-    first, second = voice_quality.harmonic_levels(derivative, closure[usable], period[usable], offset=-1)
+    first, second = voice_quality.harmonic_levels(derivative, closure[usable], period[usable], HARMONIC_SEARCH)
     h1h2[usable] = np.nan_to_num(first - second)
     later = usable[usable > 0]
     psp[later] = voice_quality.parabolic_spectral_parameter(flow, start[later], closure[later])

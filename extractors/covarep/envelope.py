@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .framing import Floats, Integers, Mask, round_half_away
+from .framing import Floats, Integers, round_half_away
 
 RATE = 16000
 STEPS = 200
@@ -37,12 +37,13 @@ def analyse(level: NDArray[Any], order: int) -> NDArray[Any]:
     n = level.shape[1] - 1
     even, odd = cosines(n, order, level.dtype.str)
     upper = level[:, : n // 2 - 1 : -1]  # k = n .. n/2
-    weight = np.full(n // 2 + 1, 1 / n, level.dtype)
-    weight[0] = weight[-1] = 0.5 / n  # the ends count once; the middle is in both halves
-    result = np.empty((len(level), order + 1), level.dtype)
     lower = level[:, : n // 2 + 1]
-    result[:, 0::2] = ((lower + upper) * weight) @ even
-    result[:, 1::2] = ((lower - upper) * weight) @ odd
+    result = np.empty((len(level), order + 1), level.dtype)
+    for folded, table, into in ((lower + upper, even, result[:, 0::2]), (lower - upper, odd, result[:, 1::2])):
+        folded[:, 0] /= 2  # the ends count once, and the middle is in both halves
+        folded[:, -1] /= 2
+        into[:] = folded @ table
+    result /= n
     return result
 
 
@@ -65,7 +66,7 @@ def true_envelope(level: NDArray[Any], order: Integers) -> NDArray[Any]:
     n = level.shape[1] - 1
     result = np.full_like(level, np.nan)
     reach = np.minimum(round_half_away(WIDENING * order), n - 1)
-    finite: Mask = np.isfinite(level).all(axis=1)
+    finite = np.asarray(np.isfinite(level).all(axis=1), np.bool_)
     in_order = np.argsort(reach, kind="stable")
     in_order = in_order[finite[in_order]]
     for first in range(0, len(in_order), FRAMES_AT_ONCE):

@@ -56,11 +56,12 @@ def inverse_filter(coefficients: Floats, frames: Floats) -> Floats:
     return result
 
 
-def residuals(signal: Floats, orders: Sequence[int], filters_from: Floats | None = None) -> list[Floats]:
+def residuals(signal: Floats, orders: Sequence[int], filters_from: Floats | None = None, *, centred: bool = False) -> list[Floats]:
     """Residual of a signal (n) for each order: Hann frames of 401 samples every 80, equal energy in and out, overlap-added.
 
     The filters are estimated on `filters_from` (default: the signal itself). All-zero frames give NaN in their 401 samples;
-    samples that no frame covers are 0. Not normalised.
+    samples that no frame covers are 0. Not normalised. `centred` takes each frame's mean away first: a constant offset would
+    otherwise come out as pulses at the frames' own rate, 200 Hz.
     """
     total = len(signal)
     count = max(0, -(-(total - LENGTH) // HOP))
@@ -69,7 +70,10 @@ def residuals(signal: Floats, orders: Sequence[int], filters_from: Floats | None
     window = scipy_signal.get_window("hann", LENGTH, fftbins=False)
     for first in range(0, count, FRAMES_AT_ONCE):
         start = HOP * np.arange(first, min(count, first + FRAMES_AT_ONCE))
-        frames = pieces(signal, start, LENGTH) * window
+        frames = pieces(signal, start, LENGTH)
+        if centred:
+            frames = frames - (frames @ window)[:, None] / window.sum()
+        frames = frames * window
         shape = frames if filters_from is None else pieces(filters_from, start, LENGTH) * window
         filters = levinson(autocorrelation(shape, max(orders)), orders)
         energy = np.einsum("bn,bn->b", frames, frames)

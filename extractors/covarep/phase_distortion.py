@@ -8,8 +8,10 @@ Data", 1995. Letters: b frames, h harmonics, k bins 0..512 of 15.625 Hz. Angles 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .envelope import warped_cepstrum
 from .framing import Floats, Integers, fft, wrap
@@ -154,7 +156,7 @@ def grouped_mean(cosine: Floats, sine: Floats) -> Floats:
     """(b 25) direction of the mean of unit vectors (b, 512) along (cosine, sine), over the groups of the scale."""
     length = np.hypot(cosine, sine)
     with np.errstate(invalid="ignore", divide="ignore"):
-        cosine, sine = cosine / length, sine / length
+        cosine, sine = np.where(length > 0, (cosine, sine) / length, 0.0)
     starts = scale()[1]
     x = np.add.reduceat(cosine, starts, axis=1)
     y = np.add.reduceat(sine, starts, axis=1)
@@ -168,4 +170,55 @@ def deviation_cepstrum(spread: Floats) -> Floats:
     spread[:, 0] = spread[:, 1]
     spread[spread == 0] = LEAST_DEVIATION
     result: Floats = warped_cepstrum(spread, DEVIATION_COUNT)
+    return result
+
+
+def _kernel(taps: Floats) -> Floats:
+    """A short window there and back again."""
+    return np.convolve(taps, taps[::-1])
+
+
+def weighted(vector: NDArray[Any], heard: Floats, kernel: Floats) -> NDArray[Any]:
+    """(b h) mean of vectors over frames around each, weighted by the kernel and by whether a frame was heard; 0 where none was.
+
+    What lies beyond the ends counts as not heard: nothing is reflected.
+    """
+    reach = len(kernel) // 2
+    padded = np.pad(vector * heard[:, None], [(reach, reach), (0, 0)])
+    weight = np.convolve(np.pad(heard, reach), kernel, mode="valid")
+    total = np.zeros_like(vector)
+    for i, tap in enumerate(kernel):
+        if tap > 0:
+            total += tap * padded[i : i + len(vector)]
+    result: NDArray[Any] = total / np.where(weight > 1e-9, weight, np.inf)[:, None]
+    return result
+
+
+def mean_by_harmonic(distorted: Floats, heard: Floats) -> Floats:
+    """(b 25) mean phase distortion in groups of harmonic numbers; distorted (b, 161) from harmonic 0, values held beyond the last.
+
+    0 where nothing was heard in the half second around.
+    """
+    mean = weighted(np.exp(1j * distorted), heard, _kernel(np.full(MEAN_LENGTH, 1 / MEAN_LENGTH))).astype(np.complex128)
+    numbers = np.minimum(np.arange(1, HALF + 1), distorted.shape[1] - 1)
+    return grouped_mean(mean.real[:, numbers], mean.imag[:, numbers])
+
+
+def deviation_by_harmonic(distorted: Floats, heard: Floats, pitch: Floats, rows: slice) -> Floats:
+    """(rows 13) mel cepstrum of the deviation of phase distortion around its trend; below the second harmonic its value is held."""
+    unit = np.exp(1j * distorted) * heard[:, None]
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(SHORT_LENGTH) / (SHORT_LENGTH - 1))
+    steady = running_median(unit.real) + 1j * running_median(unit.imag)
+    way = weighted(steady, heard, _kernel(hann))
+    apart = unit * np.exp(-1j * np.angle(way))
+    length = np.abs(weighted(apart, heard, _kernel(np.full(SHORT_LENGTH, 1 / SHORT_LENGTH))))[rows]
+    with np.errstate(divide="ignore"):
+        spread = np.where((length > 0) & (length < 1), np.sqrt(-2 * np.log(np.clip(length, 1e-300, 1))), 0.0)
+    spread[:, :2] = spread[:, 2:3]
+    last = spread.shape[1] - 1
+    at = np.minimum(np.arange(HALF + 1) * (RATE / SIZE) / pitch[rows, None], last)
+    below = np.minimum(np.floor(at).astype(np.int64), last - 1)
+    left = np.take_along_axis(spread, below, axis=1)
+    hertz = left + (at - below) * (np.take_along_axis(spread, below + 1, axis=1) - left)
+    result: Floats = warped_cepstrum(np.maximum(hertz, LEAST_DEVIATION), DEVIATION_COUNT)
     return result

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .framing import Floats, Integers, Mask, fft, pieces, round_half_away, signal
+from .framing import Floats, Integers, Mask, fft, local_maxima, pieces, round_half_away, signal
 
 LOWEST, HIGHEST = 50, 500
 HARMONICS = 5
@@ -71,6 +71,32 @@ def strongest(residual: Floats, start: Integers, low: int, high: int, framing: F
         value = np.take_along_axis(sums, best[:, None], axis=1)[:, 0].astype(np.float64)
         f0[some] = np.where(value > 0, low + best, 1)
         strength[some] = np.maximum(value, 0)
+    return f0, strength
+
+
+def highest_peaks(residual: Floats, start: Integers, framing: Framing, count: int) -> tuple[Floats, Floats]:
+    """(b count) pitch candidates over the whole range and their sums, highest first: local maxima only, refined by a parabola.
+
+    0 Hz and 0 where there are fewer.
+    """
+    f0, strength = np.zeros((len(start), count)), np.zeros((len(start), count))
+    for first in range(0, len(start), FRAMES_AT_ONCE):
+        some = slice(first, first + FRAMES_AT_ONCE)
+        # one candidate beyond either end, so that the ends can be peaks
+        sums = np.nan_to_num(harmonic_sums(residual, start[some], LOWEST - 1, HIGHEST + 1, framing))
+        peak = np.where(local_maxima(sums) & (sums > 0), sums, 0)
+        best, height = np.zeros((len(sums), count), np.int64), np.zeros((len(sums), count))
+        frame = np.arange(len(sums))
+        for i in range(count):
+            best[:, i] = peak.argmax(axis=1)
+            height[:, i] = peak[frame, best[:, i]]
+            peak[frame, best[:, i]] = 0
+        at = np.clip(best, 1, sums.shape[1] - 2)
+        before, top, after = (np.take_along_axis(sums, at + i, axis=1).astype(np.float64) for i in (-1, 0, 1))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shift = np.nan_to_num(0.5 * (before - after) / (before - 2 * top + after))
+        f0[some] = np.where(height > 0, LOWEST - 1 + best + np.clip(shift, -0.5, 0.5), 0)
+        strength[some] = height
     return f0, strength
 
 

@@ -236,3 +236,20 @@ def descend(misfit: PhaseMisfit, tolerance: float = 0.01, steps: int = 32) -> tu
 def confidence(misfit: Floats) -> Floats:
     """1 where the phases fit exactly, falling to 0 where they are opposite."""
     return 1 - np.sqrt(misfit) / np.pi
+
+
+def lowest(misfit: PhaseMisfit, step: int = 20) -> tuple[Floats, Floats]:
+    """(b) the Rd with the lowest misfit of all, and that misfit: every 20th point of the grid, then all points around the best."""
+    best, value = np.empty(len(misfit.own)), np.empty(len(misfit.own))
+    grid = misfit.model.shape[1]
+    coarse = misfit.model[:, ::step]
+    for first in range(0, len(misfit.own), 100):
+        some = slice(first, first + 100)
+        own, group = misfit.own[some, None], misfit.group[some]
+        near = step * squared_distortion(own + coarse[group]).argmin(axis=1)
+        index = np.clip(near[:, None] + np.arange(-step, step + 1), 0, grid - 1)
+        fine = squared_distortion(own + misfit.model[group[:, None], index])
+        at = fine.argmin(axis=1)[:, None]
+        best[some] = LOWEST + STEP * np.take_along_axis(index, at, axis=1)[:, 0]
+        value[some] = np.take_along_axis(fine, at, axis=1)[:, 0]
+    return best, value

@@ -6,6 +6,7 @@ Sources: NAQ: P. Alku, T. Baeckstroem, E. Vilkman, JASA 112(2), 2002. QOQ: T. Ha
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -19,11 +20,14 @@ AFTER_CLOSURE = 8  # samples after the closure in which the largest derivative m
 PARABOLA_SIZE = 2048
 PARABOLA_BINS = PARABOLA_SIZE // 2
 PARABOLA_ERROR = 0.01
-MOST_PEAKS_NEEDED = 5
 
 
-def pulse_shape(flow: Floats, derivative: Floats, start: Integers, stop: Integers) -> tuple[Floats, Floats]:
-    """(b) NAQ and QOQ of the pulses start .. stop (both included), each over its own length stop - start."""
+def pulse_shape(flow: Floats, derivative: Floats, start: Integers, stop: Integers, *, between_samples: bool) -> tuple[Floats, Floats]:
+    """(b) NAQ and QOQ of the pulses start .. stop (both included), each over its own length stop - start.
+
+    QOQ counts from the first sample at or below half the amplitude to the next such sample, or `between_samples` from where a straight
+    line crosses the half.
+    """
     naq, qoq = np.zeros(len(start)), np.zeros(len(start))
     total = len(flow)
     for some in batches(stop - start + 1):
@@ -48,7 +52,14 @@ def pulse_shape(flow: Floats, derivative: Floats, start: Integers, stop: Integer
         left = np.where(below[np.arange(len(top)), top], top, np.maximum(left, np.minimum(top, 2)))
         right = np.where(below & (n >= top[:, None]), n, longest).min(axis=1)
         right = np.minimum(right, np.maximum(top, period - 2))
-        qoq[some] = (right - left) / np.maximum(period, 1)
+        open_for = (right - left).astype(np.float64)
+        if between_samples:
+            half = amplitude / 2
+            for outer, inner in ((left, left + 1), (right, right - 1)):
+                low, high = (np.take_along_axis(pulse, np.clip(i, 0, longest - 1)[:, None], axis=1)[:, 0] for i in (outer, inner))
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    open_for -= np.where((low <= half) & (high > half), (half - low) / (high - low), 0.0)
+        qoq[some] = open_for / np.maximum(period, 1)
     return naq, qoq
 
 
@@ -107,7 +118,7 @@ def parabolic_spectral_parameter(flow: Floats, start: Integers, stop: Integers) 
     return psp
 
 
-def thinned(position: Integers, level: Floats, group: Integers, distance: Floats) -> NDArray[np.bool_]:
+def thinned(position: Integers | Floats, level: Floats, group: Integers, distance: Floats) -> NDArray[np.bool_]:
     """Which spectral peaks stay when, of each two neighbours within `distance` (one a group), the lower goes, until none is so near.
 
     Positions ascend within a group, and groups follow each other.
@@ -125,26 +136,44 @@ def thinned(position: Integers, level: Floats, group: Integers, distance: Floats
     return result
 
 
-def harmonic_levels(derivative: Floats, centre: Integers, period: Integers, offset: int, size: int = RATE) -> tuple[Floats, Floats]:
+@dataclass(frozen=True)
+class HarmonicSearch:
+    """How the harmonics of a pulse are looked for.
+
+    size    points of the spectrum
+    offset  Hz added to a harmonic's frequency before the nearest peak is taken
+    upto    Hz: spectral peaks above are not looked at; beyond 8 kHz the spectrum folds over
+    least   fewer peaks than these mean that there are no harmonics
+    """
+
+    size: int
+    offset: int
+    upto: int
+    least: int
+
+
+def harmonic_levels(derivative: Floats, centre: Integers, period: Integers, search: HarmonicSearch) -> tuple[Floats, Floats]:
     """(b) levels in dB of the first two harmonics of three periods of the flow's derivative around each closure.
 
-    A harmonic is the spectral peak nearest to its frequency (read `offset` Hz away), once lesser peaks within half the pitch of a
-    greater one are gone. NaN where fewer than five peaks are left.
+    A harmonic is the spectral peak nearest to its frequency, once lesser peaks within half the pitch of a greater one are gone. NaN
+    where too few peaks are left.
     """
     first, second = np.full(len(centre), np.nan), np.full(len(centre), np.nan)
     half = round_half_away(1.5 * period)
     start = np.maximum(centre - half, 0)
     length = np.minimum(centre + half, len(derivative) - 1) + 1 - start
-    hertz = RATE / size
-    beyond = int(1000 / hertz)  # the spectrum folded over at 8 kHz, as far as it can matter for the peaks below
+    hertz = RATE / search.size
+    bins = min(int(search.upto / hertz), search.size // 2) + 1
+    folded = max(0, int((search.upto - RATE / 2) / hertz))
     for some in batches(length, 20_000):
         longest = int(length[some].max())
         n = np.arange(longest)
         window = 0.54 - 0.46 * np.cos(2 * np.pi * n / np.maximum(length[some] - 1, 1)[:, None])
         frames = pieces(derivative, start[some], longest) * np.where(n < length[some][:, None], window, 0.0) * 2**15
         with np.errstate(divide="ignore"):
-            level: NDArray[Any] = 20 * np.log10(np.abs(fft.rfft(frames, size, axis=1)))
-        level = np.concatenate([level, level[:, -2 : -2 - beyond : -1]], axis=1)
+            level: NDArray[Any] = 20 * np.log10(np.abs(fft.rfft(frames, search.size, axis=1)[:, :bins]))
+        if folded:
+            level = np.concatenate([level, level[:, -2 : -2 - folded : -1]], axis=1)
         group, position = np.nonzero(local_maxima(level))
         height = level[group, position]
         pitch = RATE / period[some]
@@ -152,9 +181,9 @@ def harmonic_levels(derivative: Floats, centre: Integers, period: Integers, offs
         group, position, height = group[keep], position[keep], height[keep]
         stride = level.shape[1] * 2.0
         key = group * stride + position
-        enough = np.bincount(group, minlength=len(some)) >= MOST_PEAKS_NEEDED
+        enough = np.bincount(group, minlength=len(some)) >= search.least
         for k, out in ((1, first), (2, second)):
-            wanted = np.arange(len(some)) * stride + (k * pitch + offset) / hertz
+            wanted = np.arange(len(some)) * stride + (k * pitch + search.offset) / hertz
             after = np.clip(np.searchsorted(key, wanted), 0, max(len(key) - 1, 0))
             before = np.maximum(after - 1, 0)
             if len(key) == 0:

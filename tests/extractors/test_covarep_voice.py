@@ -1,0 +1,371 @@
+"""The default provider against truths of our own making: voices synthesised from LF pulses, a chirp, a click, noise and silence."""
+
+import tracemalloc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+from scipy.signal import lfilter, resample_poly
+
+from emofuse.extractors.covarep import mended
+from emofuse.extractors.covarep.columns import COLUMNS
+from emofuse.extractors.covarep.linear_prediction import residuals
+from emofuse.extractors.covarep.sound import Sound
+from emofuse.extractors.covarep.survey import survey
+from emofuse.extractors.covarep.voice import CovarepCompatVoice, CovarepVoice
+from emofuse.pipeline.errors import StreamError
+from emofuse.pipeline.ports import ClipInfo, Extractor, Frame, Samples
+from emofuse.pipeline.timed import TimedSequence
+
+RATE = 16000
+OVERSAMPLED = 8
+VOWEL = ((730, 80), (1090, 90), (2440, 120), (3400, 150), (4500, 200))  # formants of "a": Hz, bandwidth
+GLOTTAL = ("NAQ", "QOQ", "H1H2", "PSP", "MDQ", "Rd", "Rd_conf")
+
+
+class Heard:
+    """A clip that has only sound: (start, samples) pieces, handed out in blocks."""
+
+    def __init__(self, *pieces: tuple[float, np.ndarray], block: int = 4096) -> None:
+        self.pieces, self.block = pieces, block
+
+    @property
+    def info(self) -> ClipInfo:
+        return ClipInfo(path="test", container="none", duration=None, video=None, audio=None)
+
+    def frames(self) -> Iterator[Frame]:
+        return iter(())
+
+    def samples(self, *, fill_silence: bool = False) -> Iterator[Samples]:
+        for start, values in self.pieces:
+            for first in range(0, len(values), self.block):
+                yield Samples(start + first / RATE, values[first : first + self.block].astype(np.float32))
+
+
+def voice(values: np.ndarray, start: float = 0.0, **options: int) -> TimedSequence:
+    return CovarepVoice(**options)(Heard((start, values)), {})
+
+
+@dataclass(frozen=True)
+class Vowel:
+    samples: np.ndarray
+    closures: np.ndarray  # seconds
+    naq: float
+    qoq: float
+    h1h2: float
+
+
+def root(function: Callable[[float], float], low: float, high: float) -> float:
+    found: Any = brentq(function, low, high)
+    return float(found)
+
+
+def lf_derivative(rd: float):
+    """The LF derivative pulse over one period as a function of its phase, and its closure; solved by brentq in the time domain."""
+    ra, rk = (-1 + 4.8 * rd) / 100, (22.4 + 11.8 * rd) / 100
+    rg = rk / (4 * (0.11 * rd / (0.5 + 1.2 * rk) - ra))
+    tp = 1 / (2 * rg)
+    te, w = tp * (1 + rk), np.pi / tp
+    decay = root(lambda e: e * ra - 1 + np.exp(-e * (1 - te)), 1e-3 / ra, 1.001 / ra)
+
+    def pulse(growth, t):
+        opening = -np.exp(growth * (t - te)) * np.sin(w * t) / np.sin(w * te)
+        return np.where(t < te, opening, -(np.exp(-decay * (t - te)) - np.exp(-decay * (1 - te))) / (decay * ra))
+
+    middle = (np.arange(20000) + 0.5) / 20000
+    growth = root(lambda a: pulse(a, middle).mean(), 0, 100)
+    return lambda t: pulse(growth, t), te
+
+
+def vowel(f0, rd: float, seconds: float = 1.0, noise: float = 0.001) -> Vowel:
+    """A vowel of this pitch (Hz: one number, or one a sample at 128 kHz) and pulse shape; a little noise, 60 dB down."""
+    rate = RATE * OVERSAMPLED
+    count = int(seconds * rate)
+    phase = np.concatenate([[0], np.cumsum(np.broadcast_to(np.asarray(f0, float), (count,)))[:-1]]) / rate
+    pulse, te = lf_derivative(rd)
+    x = resample_poly(pulse(phase % 1.0), 1, OVERSAMPLED)
+    for frequency, width in VOWEL:
+        r, angle = np.exp(-np.pi * width / RATE), 2 * np.pi * frequency / RATE
+        x = lfilter([1 - 2 * r * np.cos(angle) + r * r], [1, -2 * r * np.cos(angle), r * r], x)
+    x *= 0.3 / np.abs(x).max()
+    x += noise * np.sqrt(np.mean(x**2)) * np.random.default_rng(5).standard_normal(len(x))
+    cycle = np.arange(int(phase[-1] - te) + 1) + te
+    derivative = pulse(np.arange(20000) / 20000)
+    flow = np.cumsum(derivative) / 20000
+    above = np.flatnonzero(flow >= flow.max() / 2)
+    level = 20 * np.log10(np.abs(np.fft.rfft(derivative)))
+    return Vowel(
+        samples=x,
+        closures=np.interp(cycle, phase, np.arange(count) / rate),
+        naq=flow.max() / np.abs(derivative).max(),
+        qoq=(above[-1] - above[0]) / 20000,
+        h1h2=level[1] - level[2],
+    )
+
+
+SHAPES = (0.4, 0.7, 1.0, 1.4, 1.8, 2.2)
+
+
+@pytest.fixture(scope="module", params=[100, 200])
+def shapes(request) -> list[tuple[float, Vowel, TimedSequence]]:
+    made = [(rd, vowel(request.param, rd)) for rd in SHAPES]
+    return [(rd, one, voice(one.samples)) for rd, one in made]
+
+
+def middle(stream: TimedSequence, column: str) -> float:
+    return float(np.median(stream.column(column)[15:-15]))
+
+
+def test_pulse_shape_follows_the_truth(shapes):
+    found = [middle(stream, "Rd") for _, _, stream in shapes]
+    assert np.all(np.diff(found) > 0)
+    np.testing.assert_allclose(found, SHAPES, atol=0.1)
+
+
+def test_amplitude_quotient_follows_the_truth(shapes):
+    found = [middle(stream, "NAQ") for _, _, stream in shapes]
+    assert np.all(np.diff(found) > 0)
+    np.testing.assert_allclose(found, [one.naq for _, one, _ in shapes], atol=0.025)
+
+
+def test_open_quotient_follows_the_truth(shapes):
+    found = [middle(stream, "QOQ") for _, _, stream in shapes]
+    assert np.all(np.diff(found) > 0)
+    np.testing.assert_allclose(found, [one.qoq for _, one, _ in shapes], atol=0.06)
+
+
+def test_difference_of_first_harmonics_follows_the_truth(shapes):
+    found = [middle(stream, "H1H2") for _, _, stream in shapes]
+    assert np.all(np.diff(found) > 0)
+    np.testing.assert_allclose(found, [one.h1h2 for _, one, _ in shapes], atol=2.5)  # dB
+
+
+def test_parabolic_parameter_grows_with_breathiness(shapes):
+    assert np.all(np.diff([middle(stream, "PSP") for _, _, stream in shapes]) > 0)
+
+
+def test_a_steady_vowel_is_voiced_throughout_at_its_pitch(shapes):
+    for _, one, stream in shapes:
+        assert stream.column("VUV").mean() > 0.97
+        pitch = np.median(np.diff(one.closures)) ** -1
+        assert np.abs(stream.column("F0")[10:-10] / pitch - 1).max() < 0.005
+
+
+@pytest.mark.parametrize("pitch", [90, 140, 220, 330])
+@pytest.mark.parametrize("rd", [0.5, 1.0, 2.0])
+def test_closures_are_found_within_a_quarter_of_a_millisecond(pitch, rd):
+    one = vowel(pitch, rd)
+    with Sound(Heard((0.0, one.samples)).samples()) as sound:
+        found = survey(sound, 1000)
+    assert found.polarity == 1
+    x = one.samples.astype(np.float32).astype(np.float64)
+    (residual,) = residuals(x, (18,), centred=True)
+    closures = mended.closures(x, np.nan_to_num(residual), found.tracks[0]).sample / RATE
+    inner = one.closures[(one.closures > 0.1) & (one.closures < 0.9)]
+    error = np.abs(closures[:, None] - inner).min(axis=0)
+    assert np.median(error) < 0.25e-3
+    assert np.quantile(error, 0.95) < 0.3e-3
+    assert abs(np.sum((closures > 0.1) & (closures < 0.9)) - len(inner)) <= 1
+
+
+def test_pitch_follows_a_chirp_without_lag():
+    seconds = 3.0
+    rising = np.linspace(100, 300, int(seconds * RATE * OVERSAMPLED))
+    stream = voice(vowel(rising, 1.0, seconds).samples)
+    truth = 100 + 200 * (stream.start + 0.005) / seconds
+    apart = (stream.column("F0") - truth)[10:-10]
+    assert np.abs(apart).max() < 0.5
+    assert abs(np.median(apart)) < 0.1  # a lag of one row would be 0.67 Hz
+
+
+def test_a_click_is_seen_at_its_time():
+    values = np.zeros(RATE)
+    values[8000] = 0.9  # at 0.5 s, where row 50 begins
+    stream = voice(values, start=2.0)
+    heard = stream.column("rms") > 0
+    rows = np.flatnonzero(heard)
+    assert stream.start[rows[0]] + 0.005 == pytest.approx(2.5, abs=0.0126)
+    assert (stream.start[rows] + 0.005).mean() == pytest.approx(2.5, abs=0.0051)
+    assert (stream.start[np.flatnonzero(stream.column("MCEP_0") > -16)] + 0.005).mean() == pytest.approx(2.5, abs=0.0051)
+    assert not stream.column("VUV").any()
+
+
+def test_rows_are_ten_milliseconds_from_the_start_of_the_sound():
+    stream = voice(np.random.default_rng(0).standard_normal(1650) * 0.1, start=3.25)
+    assert len(stream) == 10
+    np.testing.assert_allclose(stream.start, 3.25 + 0.01 * np.arange(10), atol=1e-12)
+    np.testing.assert_allclose(stream.end - stream.start, 0.01, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("colour", [0.0, 0.95])
+def test_noise_is_not_voice(seed, colour):
+    white = np.random.default_rng(seed).standard_normal(3 * RATE)
+    values = 0.1 * np.asarray(lfilter([1 - colour], [1, -colour], white))
+    stream = voice(values)
+    assert stream.column("VUV").mean() < 0.005
+    assert np.median(stream.column("voicing_probability")) < 0.35
+
+
+SILENCES = {
+    "digital": np.zeros(RATE),
+    "offset": np.full(RATE, 0.4),
+    "one step": np.where(np.arange(RATE) == 9000, 2.0**-15, 0),
+}
+
+
+@pytest.mark.parametrize("name", SILENCES)
+def test_silence_has_no_voice_and_no_pitch(name):
+    stream = voice(SILENCES[name])
+    assert len(stream) == 100
+    assert np.isfinite(stream.values).all()
+    assert not stream.column("VUV").any()
+    assert not stream.column("F0")[stream.column("rms") == 0].any()
+    for column in GLOTTAL:
+        assert not stream.column(column).any()
+
+
+@pytest.mark.parametrize("length", [160, 161, 399, 401, 800, 1600, 5000])
+def test_very_short_clips_are_finite(length):
+    stream = voice(vowel(150, 1.0).samples[:length])
+    assert len(stream) == length // 160
+    assert np.isfinite(stream.values).all()
+
+
+@pytest.mark.parametrize("provider", [CovarepVoice, CovarepCompatVoice])
+def test_no_sound_is_an_empty_stream_that_says_why(provider):
+    for length in (0, 1, 79):
+        stream = provider()(Heard((0.0, np.zeros(length))), {})
+        assert len(stream) == 0
+        assert "10 ms" in stream.reason
+
+
+def speech_with_pauses(seconds: float = 6.0) -> np.ndarray:
+    """Vowels of moving pitch with pauses of noise and of digital silence."""
+    count = int(seconds * RATE * OVERSAMPLED)
+    x = vowel(170 + 60 * np.sin(np.linspace(0, 20, count)), 1.1, seconds).samples
+    time = np.arange(len(x)) / RATE
+    x[(time % 1.5) > 1.1] *= 0.0
+    x[(time > 3) & (time < 4)] += 0.003 * np.random.default_rng(2).standard_normal(((time > 3) & (time < 4)).sum())
+    return x
+
+
+@pytest.fixture(scope="module")
+def paused() -> tuple[np.ndarray, TimedSequence]:
+    values = speech_with_pauses()
+    return values, voice(values)
+
+
+def test_glottal_columns_are_given_only_where_there_is_voice(paused):
+    _, stream = paused
+    unvoiced = stream.column("VUV") == 0
+    assert unvoiced.any() and not unvoiced.all()
+    for column in GLOTTAL:
+        assert not stream.column(column)[unvoiced].any()
+        assert stream.column(column)[~unvoiced].any()
+    assert set(np.unique(stream.column("VUV"))) == {0.0, 1.0}
+    # the pause from 1.1 to 1.5 s is marked, never drawn through
+    pause = (stream.start > 1.17) & (stream.start < 1.43)
+    assert unvoiced[pause].all()
+
+
+def test_the_blocks_of_sound_change_nothing(paused):
+    values, stream = paused
+    for block in (160, 1001, len(values)):
+        other = CovarepVoice()(Heard((0.0, values), block=block), {})
+        assert np.array_equal(stream.values, other.values)
+
+
+def test_the_length_of_a_piece_changes_nothing(paused):
+    values, stream = paused
+    for seconds in (1, 3):
+        # only the order of sums inside a float32 matrix product differs
+        np.testing.assert_allclose(voice(values, block_seconds=seconds).values, stream.values, atol=2e-4)
+
+
+def test_a_later_start_shifts_the_times_and_nothing_else(paused):
+    values, stream = paused
+    later = voice(values, start=7.125)
+    assert np.array_equal(later.values, stream.values)
+    np.testing.assert_allclose(later.start, stream.start + 7.125, atol=1e-12)
+
+
+def test_upside_down_sound_gives_the_same_features(paused):
+    values, stream = paused
+    flipped = voice(-values)
+    assert flipped.provenance.notes["polarity"] == -stream.provenance.notes["polarity"]
+    assert np.array_equal(flipped.values, stream.values)
+
+
+def test_loudness_changes_only_what_measures_it(paused):
+    values, stream = paused
+    quiet = voice(values * 0.5)
+    loud = stream.column("rms") > 0.02
+    np.testing.assert_allclose(quiet.column("rms"), stream.column("rms") / 2, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(
+        (quiet.column("MCEP_0") - stream.column("MCEP_0"))[loud], -np.log(2), atol=0.05
+    )  # the envelope stops within 2 dB
+    for column in ("F0", "VUV", *GLOTTAL):
+        np.testing.assert_allclose(quiet.column(column), stream.column(column), atol=2e-3, err_msg=column)
+
+
+@pytest.mark.parametrize("provider", [CovarepVoice, CovarepCompatVoice])
+def test_a_gap_has_no_rows_and_keeps_the_times_after_it(provider):
+    values = vowel(150, 1.0, 2.0).samples
+    stream = provider()(Heard((0.0, values[:16000]), (1.5, values[16000:])), {})
+    middles = stream.start + 0.005
+    assert not ((middles > 1.0) & (middles < 1.5)).any()
+    assert (middles < 1.0).sum() == 100
+    assert (middles > 1.5).sum() == 100
+    assert stream.start[100] == pytest.approx(1.5)
+
+
+def test_compatible_rows_are_covareps_positions():
+    values = vowel(150, 1.0, 1.5).samples
+    stream = CovarepCompatVoice()(Heard((4.0, values)), {})
+    assert stream.columns == COLUMNS
+    assert len(stream) == (len(values) - 80) // 160 + 1
+    assert stream.start[0] == 4.0
+    assert stream.column("VUV").mean() > 0.9
+
+
+@pytest.mark.parametrize("provider", [CovarepVoice, CovarepCompatVoice])
+def test_sound_that_is_not_a_number_is_refused_with_its_time(provider):
+    values = np.zeros(RATE)
+    values[4000] = np.nan
+    with pytest.raises(StreamError, match=r"expected finite samples, got nan at 1\.250 s"):
+        provider()(Heard((1.0, values)), {})
+
+
+@pytest.mark.parametrize("provider", [CovarepVoice, CovarepCompatVoice])
+def test_both_providers_are_extractors_of_the_voice_stream(provider):
+    extractor: Extractor = provider()
+    assert extractor.stream == "voice"
+    assert extractor.media == {"audio"}
+    assert extractor.needs == ()
+    assert extractor.columns[:74] == COLUMNS
+    assert provider.status(offline=True).usable
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_clip(monkeypatch):
+    monkeypatch.setattr("emofuse.extractors.covarep.sound.IN_MEMORY", 1 << 20)
+    values = speech_with_pauses(10.0).astype(np.float32)
+
+    class Long(Heard):
+        def samples(self, *, fill_silence: bool = False) -> Iterator[Samples]:
+            for i in range(int(self.pieces[0][0])):
+                yield Samples(i * len(values) / RATE, values)
+
+    def peak(tens: int) -> int:
+        tracemalloc.start()
+        rows = CovarepVoice()(Long((float(tens), values)), {})
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most - 4 * rows.values.nbytes  # the rows themselves and their copies are the result
+
+    peak(2)  # tables are made once
+    assert peak(9) < peak(3) + 2 * 2**20  # a minute of sound alone is 3.7 MiB
