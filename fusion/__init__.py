@@ -30,6 +30,12 @@ def _late() -> ModelKind:
     return ModelKind(LateFusionConfig, LateFusion)
 
 
+def _mcr() -> ModelKind:
+    from .mcr import MCR, MCRConfig
+
+    return ModelKind(MCRConfig, MCR)
+
+
 def _mult() -> ModelKind:
     from .mult import MulT, MulTConfig
 
@@ -51,6 +57,7 @@ def _rrnn() -> ModelKind:
 MODELS: dict[str, Callable[[], ModelKind]] = {
     "mult": _mult,
     "pmr": _pmr,
+    "mcr": _mcr,
     "rrnn": _rrnn,
     "early-lstm": _early,
     "late-lstm": _late,

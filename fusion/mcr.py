@@ -1,0 +1,440 @@
+"""MCR: modality co-reinforcement (Yang et al., "Target and source modality co-reinforcement", Knowledge-Based Systems 2023).
+
+Letters: b utterances, i target row, j source row, d width, h heads, t a target stream with sources s1 and s2 (the other streams). In
+each layer every target is reinforced by two units that read the same rows, and the sources are then updated from the targets:
+
+    CMU (eq. 2-5)    Q = LN(Z W_q), K_s = LN(S_s W_k), V_s = LN(S_s W_v); E_s = Q K_s^T / sqrt(d); a = softmax over all source rows
+                     of the row's sum in S; A_1 = softmax(E_1 + a_1 * E_2 read at source 1's rows), A_2 likewise;
+                     Z_a = FFN(LN(Z) + A_1 V_1 + A_2 V_2)
+    SCU (eq. 6-11)   c = Z + cross(LN Z, LN J), o = Z + self(LN Z), J = [S_s1; S_s2]; gamma = softmax of their scores;
+                     Z_b = FFN(gamma_c c + gamma_o o)
+    merge            Z <- Z_a + Z_b
+    SUM (eq. 12-16)  F = FFN(S); mu = sigmoid(F W' + Z W + b); S <- (1 - mu) * tanh(Z) + mu * F, Z the target of the same stream;
+                     J <- sigmoid([S_s1; S_s2] W_t + b) * tanh([S_s1; S_s2])           (in all layers but the last)
+
+Reading E_2 at source 1's rows is linear in its columns, so A_1 is plain attention with the keys K_1 + a_1 * (R K_2) (exact: R the
+reading as a matrix); no (i j) matrix beyond attention's own is made.
+
+What the paper leaves open or prints otherwise. Eq. 4-5 read by a convolution whose weights span time: `alignment="learned"`, for fixed
+`lengths`; the default reads at the other stream's seconds ("index": at evenly spread rows), then smooths by three learned taps that
+begin as the identity. Eq. 9 flattens (T d) numbers: `branch_attention="flat"`, fixed lengths, feasible for short streams only; the
+default is pooled over rows (branches.py), with a tanh (`bounded_score=False`: as printed, a linear score). Eq. 13 and 15 have a bias
+for every row: `row_biases`, fixed lengths. a is about 1 / rows, which leaves nothing of the mutual term in long streams:
+`alpha_scale="rows"` multiplies it by the number of source rows ("paper": not). The residual in SCU is not printed (`branch_residual`).
+CMU has one head as printed (`mutual_heads`). a is computed from raw S: after a layer norm all its sums would be 0.
+
+A model of one stream takes that stream as its own source, a model of two has one source and no mutual term.
+
+Maps: "cross": target <- source (CMU), target <- both sources joined (SCU); in deeper layers a source's row j still stands for its
+row j, updated by SUM. "self": a target within itself (SCU), and CMU's in a model of one stream; "memory": the last encoder
+over all targets. Gates: "alpha_T_S" (layer b j) before scaling, summing to 1 over the sources of T; "gamma_T" (layer b 2), sources
+first; "mu_S" (layer b n d) and "phi_T" (layer b j d), SUM's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .attention import MultiheadAttention, attend, last_present, present_mean, present_softmax
+from .batch import Batch, same_size
+from .branches import FORMS, BranchAttention, check_flat, check_lengths, laid_out, slots, weighted
+from .outputs import Map, Output
+from .resampling import Resampling, index_times
+from .transformer import Dropouts, Encoder, FeedForward, Fronts, Head, check_choice, check_numbers
+
+
+@dataclass(frozen=True)
+class MCRAblation:
+    """What to leave out of an MCR (table of the paper's ablations); the defaults leave out nothing.
+
+    mutual_unit, source_unit  whether CMU and SCU are there;  mutual: eq. 4-5's second term (False: a = 0)
+    source_update  "selective" (the paper); "plain" (F + Z, J joined as it is), "feed_forward" (F alone), "none" (low-level features)
+    order          "parallel" (the paper), "serial": SCU reads what CMU made
+    targets        streams that are reinforced and read at the end, None = all
+    """
+
+    mutual_unit: bool = True
+    source_unit: bool = True
+    mutual: bool = True
+    source_update: Literal["selective", "plain", "feed_forward", "none"] = "selective"
+    order: Literal["parallel", "serial"] = "parallel"
+    targets: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.targets is not None:
+            object.__setattr__(self, "targets", tuple(self.targets))
+        if not (self.mutual_unit or self.source_unit):
+            raise ValueError("mcr: without both units nothing is reinforced")
+        check_choice("mcr", "source_update", self.source_update, ("selective", "plain", "feed_forward", "none"))
+        check_choice("mcr", "order", self.order, ("parallel", "serial"))
+
+
+@dataclass(frozen=True)
+class MCRConfig:
+    """The numbers of an MCR; defaults are the paper's for MOSI (heads 8, layers 4 for MOSEI; its kernels are 3, for IEMOCAP's voice 5).
+
+    streams    name -> columns, one to three
+    lengths    rows of each stream, for the forms whose weights span time: alignment "learned" (eq. 4-5), branch_attention "flat"
+               (eq. 9, rows * width <= 8192), row_biases (eq. 13, 15)
+    rate       positions per second
+    """
+
+    streams: Mapping[str, int]
+    outputs: int
+    width: int = 40
+    heads: int = 10
+    layers: int = 3
+    final_layers: int = 1
+    kernels: Mapping[str, int] = field(default_factory=dict)
+    dropouts: Dropouts = field(default_factory=Dropouts)
+    mutual_heads: int = 1
+    alignment: Literal["seconds", "index", "learned"] = "seconds"
+    alpha_scale: Literal["rows", "paper"] = "rows"
+    branch_attention: Literal["pooled", "flat", "mean", "sum"] = "pooled"
+    bounded_score: bool = True
+    branch_residual: bool = True
+    row_biases: bool = False
+    lengths: Mapping[str, int] | None = None
+    positions: Literal["seconds", "index", "none"] = "seconds"
+    rate: float = 10.0
+    readout: Literal["mean", "last"] = "mean"
+    ablation: MCRAblation = field(default_factory=MCRAblation)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.dropouts, Mapping):  # as JSON has it
+            object.__setattr__(self, "dropouts", Dropouts(**self.dropouts))
+        if isinstance(self.ablation, Mapping):
+            object.__setattr__(self, "ablation", MCRAblation(**self.ablation))
+        check_numbers("mcr", self.streams, self.kernels, self.width, self.heads)
+        if len(self.streams) > 3:
+            raise ValueError(f"mcr: a target has one or two sources, so three streams at most, got {list(self.streams)}")
+        if self.width % self.mutual_heads:
+            raise ValueError(f"mcr: width {self.width} is not a multiple of {self.mutual_heads} mutual heads")
+        check_choice("mcr", "alignment", self.alignment, ("seconds", "index", "learned"))
+        check_choice("mcr", "alpha_scale", self.alpha_scale, ("rows", "paper"))
+        check_choice("mcr", "branch_attention", self.branch_attention, FORMS)
+        check_choice("mcr", "positions", self.positions, ("seconds", "index", "none"))
+        check_choice("mcr", "readout", self.readout, ("mean", "last"))
+        if self.alignment == "learned" or self.branch_attention == "flat" or self.row_biases:
+            check_lengths("mcr", self.lengths or {}, self.streams)
+        if self.branch_attention == "flat":
+            check_flat("mcr", max((self.lengths or {}).values()), self.width)
+        if self.targets != tuple(m for m in self.streams if m in self.targets) or not self.targets:
+            raise ValueError(f"mcr: targets must be some of {', '.join(self.streams)}, in that order, got {self.targets}")
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return tuple(self.streams) if self.ablation.targets is None else self.ablation.targets
+
+    def sources(self, target: str) -> tuple[str, ...]:
+        """The other streams; a stream alone is its own source."""
+        return tuple(m for m in self.streams if m != target) or (target,)
+
+    @property
+    def all_sources(self) -> tuple[str, ...]:
+        """Streams that are a source of some target."""
+        return tuple(m for m in self.streams if any(m in self.sources(t) for t in self.targets))
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """A stream as the units see it: values (b n d), present (b n), times (b n), slots (b n) in its fixed layout (None without one)."""
+
+    values: Tensor
+    present: Tensor
+    times: Tensor
+    where: Tensor | None
+
+    def of(self, values: Tensor) -> Rows:
+        return Rows(values * self.present[..., None], self.present, self.times, self.where)
+
+
+class Alignment(nn.Module):
+    """Eq. 4-5's reading of one source's keys at another source's rows, R above; "learned" adds its bias to the logits."""
+
+    def __init__(self, config: MCRConfig, read: str, at: str) -> None:
+        super().__init__()
+        self.learned = config.alignment == "learned"
+        if self.learned:
+            lengths = config.lengths or {}
+            self.convolution = nn.Linear(lengths[read], lengths[at])
+        else:
+            self.smooth = nn.Conv1d(1, 1, 3, padding=1)
+            with torch.no_grad():
+                self.smooth.weight.copy_(torch.tensor([[[0.0, 1.0, 0.0]]]))
+                self.smooth.bias.zero_()  # type: ignore[union-attr]
+
+    def forward(self, keys: Tensor, read: Rows, at: Rows) -> tuple[Tensor, Tensor | None]:
+        """keys (b j' d) of `read` -> as of `at` (b j d), and what to add to the logits (b j)."""
+        if self.learned:
+            assert read.where is not None and at.where is not None
+            fixed = laid_out(keys * read.present[..., None], read.where, self.convolution.in_features)  # (b T' d)
+            moved = functional.linear(fixed.transpose(1, 2), self.convolution.weight).transpose(1, 2)  # (b T d)
+            slot = at.where.clamp(max=self.convolution.out_features - 1)
+            return moved.gather(1, slot[..., None].expand(-1, -1, keys.shape[2])) * at.present[..., None], self.convolution.bias[slot]
+        moved = Resampling.at(read.times, read.present, at.times)(keys) * at.present[..., None]
+        b, n, width = moved.shape
+        smooth: Tensor = self.smooth(moved.transpose(1, 2).reshape(b * width, 1, n))  # the same taps for every feature
+        return smooth.reshape(b, width, n).transpose(1, 2) * at.present[..., None], None
+
+
+def selective_weights(sources: Sequence[Rows]) -> list[Tensor]:
+    """Eq. 3: softmax over the present rows of all sources of each row's sum; one (b j) a source."""
+    sums = torch.cat([s.values.sum(2) for s in sources], 1)
+    found = present_softmax(sums, torch.cat([s.present for s in sources], 1))
+    return list(torch.split(found, [s.present.shape[1] for s in sources], 1))
+
+
+class MutualUnit(nn.Module):
+    """CMU, eq. 2-5."""
+
+    def __init__(self, config: MCRConfig, target: str) -> None:
+        super().__init__()
+        width, self.config = config.width, config
+        sources = config.sources(target)
+        self.residual_norm = nn.LayerNorm(width)
+        self.query, self.query_norm = nn.Linear(width, width, bias=False), nn.LayerNorm(width)
+        self.keys = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in sources)
+        self.key_norms = nn.ModuleList(nn.LayerNorm(width) for _ in sources)
+        self.values = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in sources)
+        self.value_norms = nn.ModuleList(nn.LayerNorm(width) for _ in sources)
+        if len(sources) == 2 and config.ablation.mutual:
+            first, second = sources
+            self.alignments = nn.ModuleList((Alignment(config, read=second, at=first), Alignment(config, read=first, at=second)))
+        self.feed_forward = FeedForward(width, config.dropouts)
+
+    def forward(self, target: Rows, sources: Sequence[Rows], want_map: bool) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """-> Z_a (b i d), a map (b h i j) a source if wanted, and eq. 3's weights (b j) a source."""
+        query = self._split(self.query_norm(self.query(target.values)))
+        keys = [norm(key(s.values)) for s, key, norm in zip(sources, self.keys, self.key_norms, strict=True)]
+        alphas = selective_weights(sources)
+        rows, found = self.residual_norm(target.values), []
+        count = torch.stack([s.present.sum(1) for s in sources]).sum(0).clamp(min=1)[:, None]  # (b 1)
+        for k, source in enumerate(sources):
+            key, bias = keys[k], None
+            if len(sources) == 2 and self.config.ablation.mutual:
+                other = 1 - k
+                alpha = alphas[k] * count if self.config.alpha_scale == "rows" else alphas[k]  # (b j)
+                moved, offset = self.alignments[k](keys[other], sources[other], source)
+                key = key + alpha[..., None] * moved
+                bias = None if offset is None else (alpha * offset)[:, None, None]  # (b 1 1 j)
+            value = self.value_norms[k](self.values[k](source.values))
+            dropout = self.config.dropouts.attention if self.training else 0.0
+            allowed = source.present[:, None, None]
+            attended, weights = attend(query, self._split(key), self._split(value), allowed, want_map, dropout, bias)
+            rows = rows + functional.dropout(attended.transpose(1, 2).flatten(2), self.config.dropouts.residual, self.training)
+            if weights is not None:
+                found.append(weights * target.present[:, None, :, None])
+        return self.feed_forward(rows), found, alphas
+
+    def _split(self, rows: Tensor) -> Tensor:
+        b, n, width = rows.shape
+        return rows.reshape(b, n, self.config.mutual_heads, width // self.config.mutual_heads).transpose(1, 2)  # (b h n e)
+
+
+class SourceUnit(nn.Module):
+    """SCU, eq. 6-11."""
+
+    def __init__(self, config: MCRConfig, target: str) -> None:
+        super().__init__()
+        width, self.config = config.width, config
+        self.target_norm, self.source_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.cross = MultiheadAttention(width, config.heads, config.dropouts.attention)
+        self.own = MultiheadAttention(width, config.heads, config.dropouts.attention)
+        length = (config.lengths or {}).get(target, 0)
+        self.branches = BranchAttention(2, width, config.branch_attention, length, config.bounded_score)
+        self.feed_forward = FeedForward(width, config.dropouts)
+
+    def forward(
+        self, target: Rows, joined: Tensor, present: Tensor, maps: Collection[str]
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """joined sources (b j d) and their presence (b j) -> Z_b (b i d), gamma (b 2), the crossmodal and the self map."""
+        normed, shown = self.target_norm(target.values), target.present
+        crossed, cross_map = self.cross(normed, self.source_norm(joined), present, "cross" in maps)
+        own, own_map = self.own(normed, normed, shown, "self" in maps)
+        branches = [functional.dropout(b, self.config.dropouts.residual, self.training) for b in (crossed, own)]
+        if self.config.branch_residual:
+            branches = [target.values + b for b in branches]
+        branches = [b * shown[..., None] for b in branches]
+        something = torch.stack([present.any(1), shown.any(1)], 1)  # sources that are absent have nothing to say
+        gamma = self.branches(branches, shown, something, target.where)
+        mask = shown[:, None, :, None]
+        cross_map, own_map = (None if m is None else m * mask for m in (cross_map, own_map))
+        return self.feed_forward(weighted(branches, gamma)), gamma, cross_map, own_map
+
+
+class Bias(nn.Module):
+    """One bias for all rows, or (the paper's) one for each slot of a fixed layout."""
+
+    def __init__(self, width: int, length: int | None) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1 if length is None else length, width))
+
+    def forward(self, where: Tensor | None) -> Tensor:
+        """slots (b n) -> (b n d), or (1 d) for all."""
+        return self.bias if where is None else self.bias[where.clamp(max=len(self.bias) - 1)]
+
+
+class SourceUpdate(nn.Module):
+    """SUM, eq. 12-16: the sources from the targets of the same streams, and each target's joined source."""
+
+    def __init__(self, config: MCRConfig) -> None:
+        super().__init__()
+        width, self.config, names = config.width, config, config.all_sources
+        lengths = (config.lengths or {}) if config.row_biases else {}
+        self.feed_forward = nn.ModuleDict({m: FeedForward(width, config.dropouts) for m in names})
+        if config.ablation.source_update == "selective":
+            self.keep_source = nn.ModuleDict({m: nn.Linear(width, width, bias=False) for m in names})
+            self.keep_target = nn.ModuleDict({m: nn.Linear(width, width, bias=False) for m in names})
+            self.keep_bias = nn.ModuleDict({m: Bias(width, lengths.get(m)) for m in names})
+            if config.ablation.source_unit:
+                self.join = nn.ModuleDict({t: nn.Linear(width, width, bias=False) for t in config.targets})
+                total = {t: sum(lengths[m] for m in config.sources(t)) if lengths else None for t in config.targets}
+                self.join_bias = nn.ModuleDict({t: Bias(width, total[t]) for t in config.targets})
+
+    def forward(
+        self, sources: Mapping[str, Rows], targets: Mapping[str, Rows], where: Mapping[str, Tensor | None]
+    ) -> tuple[dict[str, Rows], dict[str, Tensor], dict[str, Tensor]]:
+        """Sources and targets by stream, slots of each target's joined source -> sources, joined sources (b j d), gates."""
+        after, gates = {}, {}
+        update = self.config.ablation.source_update
+        for m in self.config.all_sources:
+            fed = self.feed_forward[m](sources[m].values)
+            target = targets[m].values
+            if update == "selective":
+                bias = self.keep_bias[m](sources[m].where if self.config.row_biases else None)
+                keep = (self.keep_source[m](fed) + self.keep_target[m](target) + bias).sigmoid()  # eq. 13
+                gates[f"mu_{m}"] = keep * sources[m].present[..., None]
+                fed = (1 - keep) * target.tanh() + keep * fed  # eq. 14
+            elif update == "plain":
+                fed = fed + target
+            after[m] = sources[m].of(fed)
+        joined = {t: torch.cat([after[m].values for m in self.config.sources(t)], 1) for t in self.config.targets}
+        if update == "selective" and self.config.ablation.source_unit:
+            for t, rows in joined.items():
+                present = torch.cat([after[m].present for m in self.config.sources(t)], 1)[..., None]
+                phi = (self.join[t](rows) + self.join_bias[t](where[t] if self.config.row_biases else None)).sigmoid()  # eq. 15
+                gates[f"phi_{t}"] = phi * present
+                joined[t] = phi * rows.tanh() * present  # eq. 16
+        return after, joined, gates
+
+
+class MCR(nn.Module):
+    """See the module's docstring; the contract is in outputs.py."""
+
+    def __init__(self, config: MCRConfig) -> None:
+        super().__init__()
+        self.config = config
+        ablation = config.ablation
+        self.fronts = Fronts(config.streams, config.width, config.kernels, config.dropouts, config.positions, config.rate)
+        rounds = range(config.layers)
+        if ablation.mutual_unit:
+            self.mutual = nn.ModuleList(nn.ModuleDict({t: MutualUnit(config, t) for t in config.targets}) for _ in rounds)
+        if ablation.source_unit:
+            self.source = nn.ModuleList(nn.ModuleDict({t: SourceUnit(config, t) for t in config.targets}) for _ in rounds)
+        if ablation.source_update != "none":
+            # what the last layer's update would make is read by nobody
+            self.update = nn.ModuleList(SourceUpdate(config) for _ in rounds[:-1])
+        self.final = Encoder(config.width, config.heads, config.final_layers, config.dropouts)
+        self.head = Head(config.width, config.outputs, config.dropouts.output)
+
+    def forward(self, streams: Mapping[str, Batch], maps: Collection[str] = ()) -> Output:
+        same_size(streams, self.config.streams)
+        config, ablation = self.config, self.config.ablation
+        rows = {m: self._rows(m, values, streams[m]) for m, values in self.fronts(streams).items()}
+        sources = dict(rows)
+        present = {t: torch.cat([rows[m].present for m in config.sources(t)], 1) for t in config.targets}
+        joined = {t: torch.cat([rows[m].values for m in config.sources(t)], 1) for t in config.targets}
+        where = {t: self._slots(streams, config.sources(t)) for t in config.targets}
+        kept: dict[tuple[str, str, str, str], list[Tensor]] = {}
+        gates: dict[str, list[Tensor]] = {}
+        for layer in range(config.layers):
+            before = rows
+            for t in config.targets:
+                target, made = before[t], []
+                if ablation.mutual_unit:
+                    made.append(self._mutual(layer, t, target, sources, kept, gates, maps))
+                if ablation.source_unit:
+                    read = target.of(made.pop()) if made and ablation.order == "serial" else target
+                    made.append(self._source(layer, t, read, joined[t], present[t], kept, gates, maps))
+                rows = rows | {t: target.of(torch.stack(made).sum(0))}
+            if ablation.source_update != "none" and layer < config.layers - 1:
+                sources, joined, found = self.update[layer](sources, rows, where)
+                for name, gate in found.items():
+                    gates.setdefault(name, []).append(gate)
+        everything = torch.cat([rows[t].values for t in config.targets], 1)
+        shown = torch.cat([rows[t].present for t in config.targets], 1)
+        everything, last = self.final(everything, shown, None, shown, "memory" in maps)
+        features = present_mean(everything, shown) if config.readout == "mean" else last_present(everything, shown)
+        found_maps = [Map(kind, t, s, torch.stack(weights)) for (kind, t, s, _), weights in kept.items()]
+        if last is not None:
+            found_maps.append(Map("memory", "+".join(config.targets), "+".join(config.targets), last))
+        return Output(
+            logits=self.head(features),
+            features=features,
+            maps=tuple(found_maps),
+            gates={name: torch.stack(found) for name, found in gates.items()},
+        )
+
+    def _rows(self, name: str, values: Tensor, batch: Batch) -> Rows:
+        times = index_times(batch.present) if self.config.alignment == "index" else batch.times
+        where = None if self.config.lengths is None else slots([batch.present], [self.config.lengths[name]])
+        return Rows(values, batch.present, times, where)
+
+    def _slots(self, streams: Mapping[str, Batch], names: Sequence[str]) -> Tensor | None:
+        if self.config.lengths is None:
+            return None
+        return slots([streams[m].present for m in names], [self.config.lengths[m] for m in names])
+
+    def _mutual(
+        self,
+        layer: int,
+        target: str,
+        rows: Rows,
+        sources: Mapping[str, Rows],
+        kept: dict[tuple[str, str, str, str], list[Tensor]],
+        gates: dict[str, list[Tensor]],
+        maps: Collection[str],
+    ) -> Tensor:
+        """One CMU; its maps and weights go to `kept` and `gates`."""
+        names = self.config.sources(target)
+        kind = "self" if names == (target,) else "cross"
+        unit = self.mutual[layer]
+        assert isinstance(unit, nn.ModuleDict)
+        values, found, alphas = unit[target](rows, [sources[m] for m in names], kind in maps)
+        for m, weights in zip(names, found, strict=False):
+            kept.setdefault((kind, target, m, "mutual unit"), []).append(weights)
+        for m, alpha in zip(names, alphas, strict=True):
+            gates.setdefault(f"alpha_{target}_{m}", []).append(alpha)
+        made: Tensor = values
+        return made
+
+    def _source(
+        self,
+        layer: int,
+        target: str,
+        rows: Rows,
+        joined: Tensor,
+        present: Tensor,
+        kept: dict[tuple[str, str, str, str], list[Tensor]],
+        gates: dict[str, list[Tensor]],
+        maps: Collection[str],
+    ) -> Tensor:
+        """One SCU; its maps and weights go to `kept` and `gates`."""
+        names = self.config.sources(target)
+        unit = self.source[layer]
+        assert isinstance(unit, nn.ModuleDict)
+        values, gamma, cross_map, own_map = unit[target](rows, joined, present, maps)
+        if cross_map is not None and names != (target,):
+            kept.setdefault(("cross", target, "+".join(names), "source unit"), []).append(cross_map)
+        if own_map is not None:
+            kept.setdefault(("self", target, target, "source unit"), []).append(own_map)
+        gates.setdefault(f"gamma_{target}", []).append(gamma)
+        made: Tensor = values
+        return made
