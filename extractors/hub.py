@@ -28,13 +28,13 @@ def quiet_hub() -> Iterator[None]:
             enable_progress_bars()
 
 
-def hub_file(repository: str, name: str) -> Path | None:
-    """A file of a hub repository in the local cache, None where it is not there. Opens no socket."""
+def hub_file(repository: str, name: str, cache: Path | None = None) -> Path | None:
+    """A file of a hub repository in the local cache (the hub's own if none is named), None where it is not there. Opens no socket."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = try_to_load_from_cache(repository, name)
+        found = try_to_load_from_cache(repository, name, cache_dir=cache)
     except HFValidationError as error:
         raise WeightsError(f"{repository}: expected a folder or a hub name OWNER/NAME ({error})") from error
     return Path(found) if isinstance(found, str) else None

@@ -1,0 +1,261 @@
+"""Faces by py-feat's Detectorv2 (Cheong et al. 2023; RetinaFace, then one multitask network): action units, expressions, head pose.
+
+One row a frame and face. Columns are py-feat's names (streams.md): FaceRect* is the square crop that the network reads, in pixels of the
+upright frame; twenty action units and seven expressions are probabilities 0..1. Pose is in radians and in emofuse's convention, that of
+every face provider: R = Rz(Roll) Ry(Yaw) Rx(Pitch), y up; pitch > 0 looks down, yaw > 0 turns the nose to the right of the picture, roll
+> 0 is counter-clockwise. The network's own answer is a rotation vector in a camera frame with y down (img2pose's), of which py-feat
+hands on the components as if they were angles, with its own signs; here it is turned into angles. (py-feat 2.1.5's other pose, from a
+face mesh, names the turn about Y "roll" and that about Z "yaw". It is not used.)
+
+Weights (research use only) are looked for in the hub's cache and in py-feat's own, and fetched only where a network is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emofuse.pipeline.errors import UsageError, WeightsError
+from emofuse.pipeline.ports import EMOTIONS, Frame, Media, Medium
+from emofuse.pipeline.timed import Floats32, Floats64, Provenance, TimedSequence
+
+from .hub import hub_file
+from .known_weights import known, pull
+from .weights import HUB_HOST, Status, reachable, sha256_of
+
+BOX = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore")
+POSE = ("Pitch", "Roll", "Yaw")
+AUS = tuple(f"AU{n:02d}" for n in (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26, 28, 43))
+COLUMNS = (*BOX, *POSE, *AUS, *EMOTIONS, "face_id", "frame")
+THEIR_EMOTIONS = {
+    "anger": "Anger",
+    "disgust": "Disgust",
+    "fear": "Fear",
+    "happiness": "Happy",
+    "sadness": "Sad",
+    "surprise": "Surprise",
+    "neutral": "Neutral",
+}
+DETECTOR, MULTITASK = "pyfeat-detector", "pyfeat-multitask"
+SAME_FACE = 0.3  # boxes that overlap by more (intersection over union) are one face
+FORGOTTEN = 1.0  # seconds after which a lost face is a new one
+
+
+class PyfeatFace:
+    """Reads faces with py-feat.
+
+    device        torch's name of one
+    offline       look on this machine only
+    batch_size    frames that are computed together
+    longest_side  frames larger than this (pixels) are made smaller for finding and reading faces; boxes stay in the clip's pixels
+    score         faces that the detector trusts less (0..1) are left out
+
+    Raises `WeightsError` (one line) saying which weights are missing, `UsageError` for a device that is not there.
+    """
+
+    name = "pyfeat"
+    stream = "face"
+    columns = COLUMNS
+    media: frozenset[Medium] = frozenset({"video"})
+    needs: tuple[str, ...] = ()
+
+    def __init__(
+        self, *, device: str = "cpu", offline: bool = True, batch_size: int = 8, longest_side: int = 640, score: float = 0.5
+    ) -> None:
+        paths = {name: _find(name) or pull(name, offline=offline)[0] for name in (DETECTOR, MULTITASK)}
+        self._detector = assemble(paths[DETECTOR], paths[MULTITASK], device)
+        self._batch_size, self._longest_side, self._score = batch_size, longest_side, score
+        self.provenance = Provenance(
+            extractor=self.name,
+            version=f"py-feat {version('py-feat')}",
+            weights={path.name: sha256_of(path) for path in paths.values()},
+            options={"device": device, "longest_side": longest_side, "score": score},
+        )
+
+    @classmethod
+    def status(cls, *, offline: bool) -> Status:
+        """Whether both weights are here, else whether the hub answers; in under a second, and without a socket when offline."""
+        if find_spec("feat") is None:
+            return Status(usable=False, fetchable=False, reason="the package py-feat is not installed")
+        missing = [known(name).origin for name in (DETECTOR, MULTITASK) if _find(name) is None]
+        if not missing:
+            return Status(usable=True, fetchable=False, reason="weights in the local cache (research use only)")
+        wanted = f"weights {' and '.join(missing)} are not on this machine"
+        if offline:
+            return Status(usable=False, fetchable=False, reason=f"{wanted}, and offline was asked for")
+        if reachable():
+            return Status(usable=False, fetchable=True, reason=f"{wanted}, but can be fetched from {HUB_HOST} (research use only)")
+        return Status(usable=False, fetchable=False, reason=f"{wanted}, and {HUB_HOST} cannot be reached")
+
+    def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
+        """Every face of every frame; raises `NoStream` where the clip has no video. Holds one batch of frames."""
+        faces = FaceIds()
+        values: list[Floats32] = []
+        start: list[float] = []
+        end: list[float] = []
+        seen = with_face = 0
+        for batch in batches(clip.frames(), self._batch_size):
+            for frame, rows in zip(batch, self._read(batch), strict=True):
+                if len(rows):
+                    rows[:, -2] = faces.of(rows[:, :4], frame.start)
+                    rows[:, -1] = seen
+                    values.append(rows)
+                    start += [frame.start] * len(rows)
+                    end += [frame.end] * len(rows)
+                    with_face += 1
+                seen += 1
+        provenance = replace(self.provenance, notes={"frames": seen, "frames_with_face": with_face, "faces": faces.count})
+        if not values:
+            return TimedSequence.empty("face", COLUMNS, provenance, f"no face was found in any of {seen} frames")
+        return TimedSequence(
+            name="face",
+            columns=COLUMNS,
+            values=np.concatenate(values),
+            start=np.array(start),
+            end=np.array(end),
+            provenance=provenance,
+            reason="" if with_face == seen else f"no face was found in {seen - with_face} of {seen} frames",
+        )
+
+    def _read(self, batch: list[Frame]) -> list[Floats32]:
+        """For each frame its (faces, columns), `face_id` and `frame` still 0."""
+        import cv2
+        import torch
+
+        height, width = batch[0].image.shape[:2]
+        scale = min(1.0, self._longest_side / max(height, width))
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        images = [cv2.resize(f.image, size, interpolation=cv2.INTER_AREA) if scale < 1 else f.image for f in batch]
+        pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()  # (b 3 h w) uint8
+        nothing = torch.zeros(len(batch))
+        described = {
+            "Image": pixels,
+            "Padding": {side: nothing for side in ("Left", "Top", "Right", "Bottom")},
+            "Scale": torch.full((len(batch),), scale),
+        }
+        found = self._detector.detect_faces(pixels, face_detection_threshold=self._score)
+        rows = as_columns(self._detector.forward(found, described))
+        edges = np.cumsum([len(faces["scores"]) for faces in found])[:-1]
+        return [part[np.isfinite(part[:, 0])] for part in np.split(rows, edges)]
+
+
+@dataclass
+class FaceIds:
+    """Numbers for faces that stay the same from frame to frame: a box goes to the track that it overlaps most."""
+
+    count: int = 0
+    tracks: dict[int, tuple[Floats32, float]] = field(default_factory=dict)  # face_id -> its last box (x y w h), when
+
+    def of(self, boxes: Floats32, seconds: float) -> list[int]:
+        """The face_id of each box (n 4) of one frame; frames come in order of time."""
+        self.tracks = {k: track for k, track in self.tracks.items() if seconds - track[1] <= FORGOTTEN}
+        pairs = sorted(((overlap(box, last), i, k) for i, box in enumerate(boxes) for k, (last, _) in self.tracks.items()), reverse=True)
+        mine: dict[int, int] = {}
+        for shared, i, k in pairs:
+            if shared > SAME_FACE and i not in mine and k not in mine.values():
+                mine[i] = k
+        for i, box in enumerate(boxes):
+            if i not in mine:
+                mine[i] = self.count
+                self.count += 1
+            self.tracks[mine[i]] = (box, seconds)
+        return [mine[i] for i in range(len(boxes))]
+
+
+def overlap(one: Floats32, other: Floats32) -> float:
+    """Intersection over union of two boxes (x y w h)."""
+    low = np.maximum(one[:2], other[:2])
+    high = np.minimum(one[:2] + one[2:], other[:2] + other[2:])
+    both = float(np.prod(np.maximum(0.0, high - low)))
+    return both / max(float(np.prod(one[2:]) + np.prod(other[2:])) - both, 1e-9)
+
+
+def batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
+    """Frames of one shape, at most `size` together."""
+    batch: list[Frame] = []
+    for frame in frames:
+        if batch and (len(batch) == size or frame.image.shape != batch[0].image.shape):
+            yield batch
+            batch = []
+        batch.append(frame)
+    if batch:
+        yield batch
+
+
+def as_columns(table: Any) -> Floats32:
+    """(faces, columns) of py-feat's table of faces, `face_id` and `frame` 0; NaN where a frame has no face."""
+    theirs = [*BOX, *POSE, *AUS, *(THEIR_EMOTIONS[emotion] for emotion in EMOTIONS)]
+    rows = np.zeros((len(table), len(COLUMNS)), np.float32)
+    rows[:, : len(theirs)] = table[theirs].to_numpy(np.float32)
+    at = len(BOX)
+    rows[:, at : at + 3] = pose_angles(table[list(POSE)].to_numpy(np.float64))
+    return rows
+
+
+def pose_angles(theirs: Floats64) -> Floats64:
+    """(n 3) py-feat's Pitch, Roll, Yaw -> ours. Theirs are a rotation vector's components in a camera frame with x right, y down and z
+    away: Pitch = -x, Roll = -z, Yaw = y. Seen with y up and z to the viewer the vector is (x, -y, -z)."""
+    from scipy.spatial.transform import Rotation
+
+    angles = np.full(theirs.shape, np.nan)
+    there = np.isfinite(theirs).all(axis=1)
+    if there.any():
+        pitch, roll, yaw = theirs[there].T
+        turned: Floats64 = Rotation.from_rotvec(np.stack([-pitch, -yaw, roll], axis=1)).as_euler("ZYX")  # (n 3) roll, yaw, pitch
+        angles[there] = turned[:, [2, 0, 1]]
+    return angles
+
+
+def assemble(detector: Path, multitask: Path, device: str) -> Any:
+    """py-feat's Detectorv2 with weights from these files. Its own constructor would ask the hub, switch gradients off for the whole
+    process, and load a network for telling persons apart that is not needed here."""
+    try:
+        import torch
+        from feat.detector_v2 import Detectorv2
+        from feat.face_detectors.Retinaface.Retinaface_test import Retinaface
+        from feat.multitask.inference import _DLIB68_IDX, CHIP_SIZE, MultitaskModel
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise WeightsError(f"face provider pyfeat: expected the package py-feat, but {error}") from error
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"face provider pyfeat: device {device} wanted, but torch sees no CUDA device here")
+
+    class Offline(Detectorv2):  # type: ignore[misc]
+        def __init__(self) -> None:
+            torch.nn.Module.__init__(self)
+            self.device = torch.device(device)
+            self.face_size = CHIP_SIZE
+            self.face_detection_threshold = 0.5
+            self.face_detector = Retinaface(device=device, pretrained="from a file")
+            self.face_detector.net.load_state_dict(load_file(detector), strict=True)
+            self.multitask = MultitaskModel(device=device, weights_path=str(multitask), amp=False)
+            self.identity_detector = None
+            self._idx68 = _DLIB68_IDX.to(self.device)
+            self.info: dict[str, str] = {}
+
+    gradients = torch.is_grad_enabled()
+    try:
+        made = Offline()
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WeightsError(f"face provider pyfeat: {detector.name} or {multitask.name} do not fit py-feat: {first}") from error
+    finally:
+        torch.set_grad_enabled(gradients)
+    if set(made.multitask.au_names) != set(AUS) or set(made.multitask.emotion_names) != set(THEIR_EMOTIONS.values()):
+        raise WeightsError(f"{multitask}: expected the 20 action units and 7 expressions of py-feat 2.1, got {made.multitask.au_names}")
+    return made
+
+
+def _find(name: str) -> Path | None:
+    """A weight file in the hub's cache, or in the one inside py-feat's package."""
+    entry = known(name)
+    spec = find_spec("feat")
+    (file,) = entry.files
+    own = Path(spec.origin).parent / "resources" if spec is not None and spec.origin is not None else None
+    return hub_file(entry.origin, file) or (hub_file(entry.origin, file, cache=own) if own is not None else None)
