@@ -67,16 +67,10 @@ def warp(image: Grey, centre: tuple[float, float], side: float, size: int, turn:
     return drawn
 
 
-def patch(scenes: list[Scene], size: int, random: np.random.Generator) -> Grey:
-    """A square without a face, drawn from anywhere in any scene, at size x size; noise and ramps now and then."""
+def off_face(scenes: list[Scene], size: int, random: np.random.Generator) -> Grey:
+    """A square without a face, of any size from anywhere in any scene, at size x size."""
     import cv2
 
-    kind = random.random()
-    if kind < 0.04:
-        return random.integers(0, 256, (size, size), dtype=np.uint8)
-    if kind < 0.08:
-        ramp = np.add.outer(random.normal(0, 1.5) * np.arange(size), random.normal(0, 1.5) * np.arange(size)) + random.uniform(40, 200)
-        return np.asarray(np.clip(ramp + random.normal(0, random.uniform(0, 8), (size, size)), 0, 255), np.uint8)
     for _ in range(20):
         scene = scenes[random.integers(len(scenes))]
         height, width = scene.image.shape
@@ -88,6 +82,17 @@ def patch(scenes: list[Scene], size: int, random: np.random.Generator) -> Grey:
             part = scene.image[int(top) : int(top + side) + 1, int(left) : int(left + side) + 1]
             return np.asarray(cv2.resize(part, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR), np.uint8)
     return np.full((size, size), random.integers(0, 256), np.uint8)
+
+
+def patch(scenes: list[Scene], size: int, random: np.random.Generator) -> Grey:
+    """What may lie behind a face or instead of one: mostly off-face squares, noise and ramps now and then."""
+    kind = random.random()
+    if kind < 0.04:
+        return random.integers(0, 256, (size, size), dtype=np.uint8)
+    if kind < 0.08:
+        ramp = np.add.outer(random.normal(0, 1.5) * np.arange(size), random.normal(0, 1.5) * np.arange(size)) + random.uniform(40, 200)
+        return np.asarray(np.clip(ramp + random.normal(0, random.uniform(0, 8), (size, size)), 0, 255), np.uint8)
+    return off_face(scenes, size, random)
 
 
 def webcam(crop: Grey, random: np.random.Generator) -> Grey:

@@ -151,13 +151,22 @@ def fused(network: CompactNetwork) -> CompactNetwork:
 class Reader:
     """crops (n 64 64) uint8 -> `Read`: numpy in, numpy out, in batches of at most `batch`.
 
-    mean, spread (53) take the network's z-scores back to the teacher's units.
+    mean, spread (53) take the network's z-scores back to the teacher's units; expression logits are divided by `temperature`.
     """
 
-    def __init__(self, network: CompactNetwork, mean: Floats32, spread: Floats32, *, device: str = "cpu", batch: int = 128) -> None:
+    def __init__(
+        self,
+        network: CompactNetwork,
+        mean: Floats32,
+        spread: Floats32,
+        *,
+        temperature: float = 1.0,
+        device: str = "cpu",
+        batch: int = 128,
+    ) -> None:
         self._network = fused(network).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._mean, self._spread = torch.from_numpy(mean), torch.from_numpy(spread)
-        self._device, self._batch = device, batch
+        self._temperature, self._device, self._batch = temperature, device, batch
 
     @torch.inference_mode()
     def __call__(self, crops: NDArray[np.uint8]) -> Read:
@@ -166,7 +175,7 @@ class Reader:
             some = standardised(crops[i : i + self._batch]).to(self._device).contiguous(memory_format=torch.channels_last)
             said: Answer = self._network(some)
             shapes = said.shapes.cpu() * self._spread + self._mean
-            rest = [said.pose, said.box, said.expression.softmax(1), said.face.sigmoid()[:, None]]
+            rest = [said.pose, said.box, (said.expression / self._temperature).softmax(1), said.face.sigmoid()[:, None]]
             parts.append(torch.cat([shapes, *(head.cpu() for head in rest)], 1).numpy())
         return Read(np.concatenate(parts))
 

@@ -35,7 +35,7 @@ GROWTH = 1.7
 """A lost face may come back within so many of its sides, and so many times larger or smaller."""
 SAME = 0.4
 """Boxes that overlap by more (intersection over union) are one face."""
-CUT = 28.0
+CUT = 22.0
 """Mean difference of two frames' thumbnails, in grey levels with brightness taken out, from which it is another shot."""
 
 

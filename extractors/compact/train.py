@@ -38,7 +38,7 @@ from .distort import Batch, distorted
 from .layout import AU_SOURCES, CROP, SHAPES, au_matrix
 from .network import Answer, CompactNetwork, save_network, standardised
 from .photographs import Photographs, Scene, read_photographs, scenes_of_clip, textures
-from .score import scores
+from .score import scores, temperature
 
 log = logging.getLogger(__name__)
 
@@ -292,6 +292,9 @@ def train(recipe: Recipe, photographs: Photographs, scenes: list[Scene], out: Pa
             file.write(json.dumps(line) + "\n")
         save_network(weights, network, facts | {"epochs": run.epoch, "recipe": asdict(recipe)})
         run.save(state)
+    network = run.averaged()
+    sharpness = temperature(network, validation, run.scales.mean, run.scales.spread)
+    save_network(weights, network, facts | {"epochs": run.epoch, "recipe": asdict(recipe), "temperature": round(sharpness, 4)})
     return weights
 
 

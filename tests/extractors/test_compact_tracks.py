@@ -82,9 +82,16 @@ def test_a_moving_face_keeps_its_id_and_its_box_is_right() -> None:
         assert s.box.side == pytest.approx(side, rel=0.06)
 
 
-def test_a_face_that_jumps_within_a_chunk_is_followed() -> None:
-    scenes = [[(90.0 + (9 * max(0, i - 10) if i < 20 else 90), 110.0, 50.0)] for i in range(40)]
-    seen = followed(scenes)
+def test_a_face_that_hurries_is_followed_from_frame_to_frame() -> None:
+    asked = 0
+
+    def detect_once(image: np.ndarray) -> list[Box]:
+        nonlocal asked
+        asked += 1
+        return detect(image) if asked == 1 else []
+
+    scenes = [[(60.0 + 16 * min(max(0, i - 9), 12), 110.0, 50.0)] for i in range(40)]
+    seen = followed(scenes, Tracker(read, detect_once))
     assert [s.frame for s in seen] == list(range(40))
     assert ids(seen) == {0}
 
@@ -172,6 +179,20 @@ def test_what_the_cascade_finds_is_nothing_without_the_network() -> None:
         return [Box(60, 60, 50), Box(200, 150, 80)]
 
     assert followed([[]] * 20, Tracker(read, everywhere)) == []
+
+
+def test_a_doubtful_face_is_kept_when_known_and_not_begun_when_new() -> None:
+    def doubtful(crops: np.ndarray) -> Read:
+        values = read(crops).values
+        values[:, -1] *= 0.7
+        return Read(values)
+
+    scenes: list[list[Disc]] = [[(100.0, 100.0, 50.0)]] * 16
+    assert followed(scenes, Tracker(doubtful, detect)) == []
+    tracker = Tracker(read, detect)
+    followed(scenes, tracker)
+    tracker.read = doubtful
+    assert len(tracker.follow(frames(scenes)[:8], 16)) == 8
 
 
 @pytest.mark.parametrize("length", [1, 2, 5, 16])
