@@ -18,6 +18,12 @@ class ModelKind:
     module: Callable[[Any], Any]
 
 
+def _delta() -> ModelKind:
+    from .delta import HDA, HDAConfig
+
+    return ModelKind(HDAConfig, HDA)
+
+
 def _early() -> ModelKind:
     from .baselines import EarlyFusion, EarlyFusionConfig
 
@@ -58,6 +64,7 @@ MODELS: dict[str, Callable[[], ModelKind]] = {
     "mult": _mult,
     "pmr": _pmr,
     "mcr": _mcr,
+    "delta": _delta,
     "rrnn": _rrnn,
     "early-lstm": _early,
     "late-lstm": _late,

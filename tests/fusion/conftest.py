@@ -21,6 +21,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "mult": {"streams": COLUMNS, "outputs": 8, "width": 8, "heads": 2, "layers": 2, "kernels": {"voice": 3}},
     "pmr": {"streams": COLUMNS, "outputs": 8, "width": 8, "heads": 2, "layers": 2, "kernels": {"voice": 3}},
     "mcr": {"streams": COLUMNS, "outputs": 8, "width": 8, "heads": 2, "layers": 2, "kernels": {"voice": 3}},
+    "delta": {"streams": COLUMNS, "outputs": 8, "channels": 6, "heads": 2, "width": 8, "encoded": 4, "fused": 6, "window": 2},
     "rrnn": {"streams": COLUMNS, "outputs": 8, "hidden": 4, "attention": 5, "hops": 2, "dropout": 0.0},
     "early-lstm": {"streams": COLUMNS, "outputs": 8, "hidden": 4, "slices": 6, "dropout": 0.0},
     "late-lstm": {"streams": COLUMNS, "outputs": 8, "hidden": 4, "dropout": 0.0},
