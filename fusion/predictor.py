@@ -22,6 +22,7 @@ from .batch import Batch
 from .checkpoints import Checkpoint, listed, load
 from .outputs import Map, Output
 
+OWN_KINDS = ("self", "memory")
 MAX_CELLS = 6_000_000
 """Largest padded attention map of a batch, b * (rows of all streams)^2: about four utterances of 15 s with voice and face."""
 
@@ -30,7 +31,8 @@ class Predictor:
     """A `FusionModel` (pipeline/ports.py) around one checkpoint.
 
     `kinds` are the attention maps to hand out when attention is asked for; "cross" alone by default, because the memory maps of a 15 s
-    utterance at 100 Hz weigh 100 MB and say little about the clip.
+    utterance at 100 Hz weigh 100 MB and say little about the clip. An utterance with one stream alone has no crossmodal attention: of
+    it the maps of the stream's own stacks ("self" and "memory") are handed out too.
     """
 
     def __init__(
@@ -78,11 +80,16 @@ class Predictor:
                 name: Batch.of([streams[name] for streams in chosen], stream.scaling).to(self.device)
                 for name, stream in self.checkpoint.streams.items()
             }
+            kinds = [self._kinds(streams) if attention else () for streams in chosen]
             with torch.inference_mode():
-                output: Output = self.module(padded, maps=self.kinds if attention else ())
+                output: Output = self.module(padded, maps=tuple(dict.fromkeys(kind for own in kinds for kind in own)))
             for b, m in enumerate(members):
-                answers[m] = self._prediction(output, b, inputs[m], padded)
+                answers[m] = self._prediction(output, b, inputs[m], padded, kinds[b])
         return [answer for answer in answers if answer is not None]
+
+    def _kinds(self, streams: Mapping[str, TimedSequence]) -> tuple[str, ...]:
+        alone = sum(len(stream) > 0 for stream in streams.values()) == 1
+        return tuple(dict.fromkeys((*self.kinds, *(OWN_KINDS if alone else ()))))
 
     def _inputs(self, utterance: Utterance) -> dict[str, TimedSequence]:
         nothing = Provenance("none", "0")
@@ -95,12 +102,14 @@ class Predictor:
             raise CheckpointError(f"{self.name}: reads {listed(list(streams))}, and the utterance at {span} has none of them")
         return streams
 
-    def _prediction(self, output: Output, b: int, streams: Mapping[str, TimedSequence], padded: Mapping[str, Batch]) -> Prediction:
+    def _prediction(
+        self, output: Output, b: int, streams: Mapping[str, TimedSequence], padded: Mapping[str, Batch], kinds: Sequence[str]
+    ) -> Prediction:
         widths = [len(labels) for labels in self.checkpoint.tasks.values()]
         logits = dict(zip(self.checkpoint.tasks, torch.split(output.logits[b].double(), widths), strict=True))
         found = (logits["emotion"] / self.checkpoint.temperature).softmax(0).tolist()
         by_label = dict(zip(self.checkpoint.tasks["emotion"], found, strict=True))
-        maps = (_attention(m, b, streams, padded) for m in output.maps)
+        maps = (_attention(m, b, streams, padded) for m in output.maps if m.kind in kinds)
         return Prediction(
             probabilities={emotion: by_label[emotion] for emotion in EMOTIONS},
             sentiment=logits["sentiment"][0].clamp(-3, 3).item() if "sentiment" in logits else None,

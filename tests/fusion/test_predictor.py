@@ -178,6 +178,13 @@ def test_a_stream_that_was_not_extracted_counts_as_absent(checkpoint_of: Make) -
     assert predictor.predict([said])[0].probabilities == predictor.predict([without])[0].probabilities
 
 
+def test_a_stream_alone_hands_out_its_own_maps(checkpoint_of: Make) -> None:
+    predictor = Predictor(*checkpoint_of("mult"))
+    alone, both = predictor.predict([utterance(1, {"voice": 5}), utterance(2, {"text": 3, "voice": 5})])
+    assert {(m.kind, m.target, m.source) for m in alone.attention} == {("memory", "voice", "voice")}
+    assert {m.kind for m in both.attention} == {"cross"}
+
+
 def test_batches_stay_within_their_bound_and_hold_everyone() -> None:
     sizes = [5, 100, 7, 7, 3, 40, 40, 1]
     groups = list(batches(sizes, max_cells=3200))
