@@ -52,10 +52,9 @@ def file(tmp_path: Path) -> Path:
 
 
 def embedded(text: GloveText, words: Sequence[str]) -> TimedSequence:
-    start = np.arange(len(words)) * 0.5
-    stream = TimedSequence(
-        "words", (), np.zeros((len(words), 0), np.float32), start, start + 0.4, Provenance("t", "0"), {"word": tuple(words)}
-    )
+    start = np.array([float(i) for i in range(len(words))], np.float64)
+    nothing = np.zeros((len(words), 0), np.float32)
+    stream = TimedSequence("words", (), nothing, start, start, Provenance("t", "0"), {"word": tuple(words)})
     return text(NoMedia(), {"words": stream})
 
 
