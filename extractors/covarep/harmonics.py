@@ -45,6 +45,11 @@ def half_window(pitch: Floats) -> Integers:
     return round_half_away(PERIODS * RATE / pitch / 2)
 
 
+def highest_harmonic(pitch: Floats) -> Integers:
+    """(b) number of the highest harmonic below 8 kHz."""
+    return round_half_away((RATE / 2 - pitch / 2) / pitch)
+
+
 def spectra(signal: Floats, centre: Integers, pitch: Floats, dtype: type[Any] = np.float64) -> NDArray[Any]:
     """(b, 2049) complex spectra of Blackman windows of three periods, phase referred to the centre; the window sums to 1.
 
@@ -67,7 +72,7 @@ def spectra(signal: Floats, centre: Integers, pitch: Floats, dtype: type[Any] = 
 
 def harmonics(spectrum: NDArray[Any], pitch: Floats) -> Harmonics:
     """Harmonics of (b, 2049) spectra whose phases are referred to the frames' centres."""
-    count = round_half_away((RATE / 2 - pitch / 2) / pitch)
+    count = highest_harmonic(pitch)
     most = int(count.max(initial=0))
     magnitude = np.abs(spectrum)
     with np.errstate(divide="ignore"):

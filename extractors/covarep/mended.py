@@ -15,7 +15,7 @@ from emofuse.pipeline.timed import Floats32, Floats64
 from . import envelope, gci, inverse_filtering, phase_distortion, pitch, rd, voice_quality, wavelets
 from .columns import COLUMNS
 from .framing import Floats, Integers, Mask, round_half_away
-from .harmonics import Harmonics, harmonics, spectra
+from .harmonics import Harmonics, harmonics, highest_harmonic, spectra
 from .linear_prediction import residuals
 from .sound import Sound, Stretch
 from .survey import CENTRE, HOP, Survey, Track, rows_of
@@ -26,13 +26,12 @@ QUALITY = ("rms", "voicing_probability")
 LONGEST_PERIOD, SHORTEST_PERIOD = RATE // pitch.LOWEST, RATE // pitch.HIGHEST
 CLASSES_PER_OCTAVE = 2  # lengths of window for the mean-based signal
 CYCLES_NEAR, SECONDS_NEAR = 12, 0.3  # to either side, over which a closure's place in its cycle is the median
-HARMONIC_SEARCH = voice_quality.HarmonicSearch(size=4096, offset=0, upto=2500, least=3)
+HARMONIC_SEARCH = voice_quality.HarmonicSearch(size=4096, offset=0, upto=2500, least=3, dtype=np.float32)
 WAVELET_REACH = 6  # scales: beyond, the Gaussian is under 2e-8
 SLOPE_HALF = 320
 QUIETEST = 2.0**-16  # half a step of 16 bits: what a wavelet maximum counts at least
 QUIETEST_SPECTRUM = 1e-7  # -140 dB: below the rounding of 16 bits in any one bin
 RMS_HALF = 200
-MOST_HARMONICS = 160
 SMOOTHING_ROWS = 60  # how far the phase distortion's smoothing reaches
 # The probability of voicing is a half at this residual-harmonic sum, and its odds go up by a factor e with this much more of it: fitted to
 # pYIN's decisions on 36 RAVDESS clips.
@@ -207,7 +206,8 @@ def peak_slope(x: Floats, centre: Integers) -> Floats:
 def _harmonic_rows(rows: Floats, x: Floats, track: Track, first: int, last: int, before: int, voiced: Mask) -> None:
     """Fill Rd, Rd_conf, MCEP, HMPDM and HMPDD."""
     begin, end = max(0, first - SMOOTHING_ROWS), min(len(track.f0), last + SMOOTHING_ROWS)
-    distorted = np.zeros((end - begin, MOST_HARMONICS + 1))
+    most = int(highest_harmonic(track.continuous[begin:end]).max())
+    distorted = np.zeros((end - begin, most + 1))
     heard = np.zeros(end - begin)
     # Batches are counted from the stretch's start: in float32 the last bit of a matrix product depends on what else is in it.
     for start in range(begin // FRAMES_AT_ONCE * FRAMES_AT_ONCE, end, FRAMES_AT_ONCE):
@@ -216,7 +216,7 @@ def _harmonic_rows(rows: Floats, x: Floats, track: Track, first: int, last: int,
         spectrum = spectra(x, CENTRE + HOP * (index - first + before), f0, np.float32)
         one = harmonics(spectrum, f0)
         phase = phase_distortion.without_vocal_tract(one)
-        distorted[index - begin] = phase_distortion.distortion(phase, one.count, MOST_HARMONICS)
+        distorted[index - begin] = phase_distortion.distortion(phase, one.count, most)
         heard[index - begin] = one.amplitude.any(axis=1)
         own = (index >= first) & (index < last)
         if own.any():

@@ -94,10 +94,14 @@ def smoothed(values: Floats, taps: Floats) -> Floats:
     x = np.concatenate([start, values, end])
     for _ in range(2):
         count = len(x) - len(taps) + 1
-        total = taps[-1] * x[:count]
-        for i, tap in enumerate(taps[-2::-1], start=1):
-            if tap != 0:
-                total += tap * x[i : i + count]
+        if len(taps) > SHORT_LENGTH:
+            sums = np.concatenate([np.zeros_like(x[:1]), np.cumsum(x, axis=0)])  # a long mean is not used where the last bit counts
+            total = taps[0] * (sums[len(taps) :] - sums[:count])
+        else:
+            total = taps[-1] * x[:count]
+            for i, tap in enumerate(taps[-2::-1], start=1):
+                if tap != 0:
+                    total += tap * x[i : i + count]
         x = total[::-1]
     outer = (len(x) - len(values)) // 2
     return np.ascontiguousarray(x[outer : outer + len(values)])
@@ -152,15 +156,22 @@ def scale() -> tuple[Floats, Integers]:
     return scaled, np.searchsorted(group, np.arange(1, MEAN_COUNT + 1))
 
 
+@lru_cache(maxsize=256)
+def groups(last: int) -> Floats:
+    """(last, 25) how often each of the numbers 1..last is in each group, the last standing for all above it up to 512."""
+    group = np.repeat(np.arange(MEAN_COUNT), np.diff([*scale()[1], HALF]))
+    shares = np.zeros((last, MEAN_COUNT))
+    np.add.at(shares, (np.minimum(np.arange(HALF), last - 1), group), 1.0)
+    return shares
+
+
 def grouped_mean(cosine: Floats, sine: Floats) -> Floats:
-    """(b 25) direction of the mean of unit vectors (b, 512) along (cosine, sine), over the groups of the scale."""
+    """(b 25) direction of the mean of unit vectors (b n) along (cosine, sine) for the numbers 1..n, over the groups of the scale."""
     length = np.hypot(cosine, sine)
     with np.errstate(invalid="ignore", divide="ignore"):
         cosine, sine = np.where(length > 0, (cosine, sine) / length, 0.0)
-    starts = scale()[1]
-    x = np.add.reduceat(cosine, starts, axis=1)
-    y = np.add.reduceat(sine, starts, axis=1)
-    result: Floats = np.arctan2(y, x)
+    shares = groups(cosine.shape[1])
+    result: Floats = np.arctan2(sine @ shares, cosine @ shares)
     return result
 
 
@@ -195,13 +206,12 @@ def weighted(vector: NDArray[Any], heard: Floats, kernel: Floats) -> NDArray[Any
 
 
 def mean_by_harmonic(distorted: Floats, heard: Floats) -> Floats:
-    """(b 25) mean phase distortion in groups of harmonic numbers; distorted (b, 161) from harmonic 0, values held beyond the last.
+    """(b 25) mean phase distortion in groups of harmonic numbers; distorted (b, h) from harmonic 0, the last standing for all above.
 
     0 where nothing was heard in the half second around.
     """
     mean = weighted(np.exp(1j * distorted), heard, _kernel(np.full(MEAN_LENGTH, 1 / MEAN_LENGTH))).astype(np.complex128)
-    numbers = np.minimum(np.arange(1, HALF + 1), distorted.shape[1] - 1)
-    return grouped_mean(mean.real[:, numbers], mean.imag[:, numbers])
+    return grouped_mean(mean.real[:, 1:], mean.imag[:, 1:])
 
 
 def deviation_by_harmonic(distorted: Floats, heard: Floats, pitch: Floats, rows: slice) -> Floats:

@@ -48,9 +48,12 @@ def harmonic_sums(residual: Floats, start: Integers, low: int, high: int, framin
     window = signal.windows.get_window("blackman", framing.length, fftbins=False).astype(framing.dtype)
     frames = pieces(residual.astype(framing.dtype, copy=False), start, framing.length) * window
     frames -= frames.mean(axis=1, keepdims=True)
-    magnitude = np.abs(fft.rfft(frames, BINS, axis=1))[:, : BINS // 2]
+    spectrum = fft.rfft(frames, BINS, axis=1)
+    # Parseval: the energy of the bins below half the rate, of which only those that a harmonic can reach are looked at
+    energy = (BINS * np.einsum("bn,bn->b", frames, frames) + np.abs(spectrum[:, 0]) ** 2 - np.abs(spectrum[:, -1]) ** 2) / 2
+    magnitude = np.abs(spectrum[:, : HARMONICS * high + max(framing.bin_offset, 0) + 1])
     with np.errstate(invalid="ignore", divide="ignore"):
-        magnitude /= np.sqrt(np.einsum("bk,bk->b", magnitude, magnitude))[:, None]
+        magnitude /= np.sqrt(energy)[:, None]
     candidate = np.arange(low, high + 1)
     sums = np.zeros((len(start), len(candidate)), framing.dtype)
     for k in range(1, HARMONICS + 1):

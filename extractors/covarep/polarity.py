@@ -41,5 +41,6 @@ def skewness(x: Floats) -> float:
     if len(x) == 0:
         return 0.0
     centred = x - x.mean()
-    deviation = float(np.sqrt(np.mean(centred**2)))
-    return float(np.mean(centred**3)) / deviation**3 if deviation > 0 else 0.0
+    square = centred * centred
+    variance = float(square.mean())
+    return float(square @ centred) / len(x) / variance**1.5 if variance > 0 else 0.0

@@ -144,12 +144,14 @@ class HarmonicSearch:
     offset  Hz added to a harmonic's frequency before the nearest peak is taken
     upto    Hz: spectral peaks above are not looked at; beyond 8 kHz the spectrum folds over
     least   fewer peaks than these mean that there are no harmonics
+    dtype   of the spectrum: the rounding of float32, 140 dB down, makes peaks of its own between the lowest
     """
 
     size: int
     offset: int
     upto: int
     least: int
+    dtype: type[Any]
 
 
 def harmonic_levels(derivative: Floats, centre: Integers, period: Integers, search: HarmonicSearch) -> tuple[Floats, Floats]:
@@ -170,6 +172,7 @@ def harmonic_levels(derivative: Floats, centre: Integers, period: Integers, sear
         n = np.arange(longest)
         window = 0.54 - 0.46 * np.cos(2 * np.pi * n / np.maximum(length[some] - 1, 1)[:, None])
         frames = pieces(derivative, start[some], longest) * np.where(n < length[some][:, None], window, 0.0) * 2**15
+        frames = frames.astype(search.dtype)
         with np.errstate(divide="ignore"):
             level: NDArray[Any] = 20 * np.log10(np.abs(fft.rfft(frames, search.size, axis=1)[:, :bins]))
         if folded:
