@@ -28,7 +28,8 @@ def locate(name: str | None) -> Path:
     path = Path(name or DEFAULT)
     if path.suffix in (".json", ".safetensors") and path.is_file():
         return path.with_suffix(".safetensors")
-    raise CheckpointError(f"model {name}: expected {', '.join(here) or 'none is shipped'}, or the path of a checkpoint's .json or .safetensors")
+    names = ", ".join(here) or "none is shipped"
+    raise CheckpointError(f"model {name}: expected {names}, or the path of a checkpoint's .json or .safetensors")
 
 
 def description(path: Path) -> dict[str, Any]:
