@@ -44,9 +44,7 @@ class CtcAligner:
         self._folder, self._device = Path(folder), device
         for name in ("config.json", "vocab.json", "model.safetensors"):
             if not (self._folder / name).is_file():
-                raise WeightsError(
-                    f"{self._folder}: expected a CTC model folder with config.json, vocab.json and model.safetensors, no {name}"
-                )
+                raise WeightsError(f"{self._folder}: expected a CTC model (config.json, vocab.json, model.safetensors), found no {name}")
         config = json.loads((self._folder / "config.json").read_text("utf-8"))
         self._vocabulary: dict[str, int] = json.loads((self._folder / "vocab.json").read_text("utf-8"))
         self._blank = int(config.get("pad_token_id") or 0)
@@ -84,7 +82,7 @@ class CtcAligner:
         characters, token_of = self._characters(tokens)
         if not characters:
             raise TranscriptError(
-                f"alignment: none of the {len(tokens)} words from {tokens[0]!r} on can be written in the model's alphabet"
+                f"alignment: expected words in the model's alphabet, got none from {tokens[0]!r} on ({len(tokens)} words)"
             )
         emissions = [self._emission(stretch) for stretch in stretches]
         places = [(k, frame) for k, emission in enumerate(emissions) for frame in range(len(emission))]
@@ -144,13 +142,8 @@ class CtcAligner:
 
     def _index(self, character: str) -> int | None:
         plain = "'" if character in "’‘" else character
-        for form in (
-            plain,
-            plain.upper(),
-            plain.lower(),
-            unicodedata.normalize("NFD", plain.lower())[0],
-            unicodedata.normalize("NFD", plain.upper())[0],
-        ):
+        bare = unicodedata.normalize("NFD", plain)[0]
+        for form in (plain, plain.upper(), plain.lower(), bare.upper(), bare.lower()):
             if form in self._vocabulary and form != "|":
                 return self._vocabulary[form]
         return None
@@ -158,10 +151,9 @@ class CtcAligner:
     def _emission(self, stretch: Stretch) -> Floats32:
         """(frames, characters) log probabilities of one stretch."""
         import torch
-        from transformers import AutoModelForCTC
 
         if self._model is None:
-            self._model = AutoModelForCTC.from_pretrained(self._folder, local_files_only=True, use_safetensors=True).eval().to(self._device)
+            self._model = self._load()
         values = torch.from_numpy(stretch.values.astype(np.float32) / 32768)
         if self._normalise:
             # As most of these models were trained: zero mean, unit variance (transformers' Wav2Vec2FeatureExtractor).
@@ -170,6 +162,21 @@ class CtcAligner:
             logits = self._model(values[None].to(self._device)).logits[0]
             emission: Floats32 = torch.log_softmax(logits.float(), dim=-1).cpu().numpy()
         return emission
+
+    def _load(self) -> Any:
+        from transformers import AutoModelForCTC
+        from transformers.utils import logging
+
+        bars = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()  # the library never prints
+        try:
+            model = AutoModelForCTC.from_pretrained(self._folder, local_files_only=True, use_safetensors=True)
+        except OSError as error:
+            raise WeightsError(f"{self._folder}: expected a CTC model: {str(error).splitlines()[0]}") from None
+        finally:
+            if bars:
+                logging.enable_progress_bar()
+        return model.eval().to(self._device)
 
 
 def _best_path(emission: Floats32, characters: list[int], blank: int, tokens: Sequence[str]) -> tuple[list[tuple[int, int]], Floats32]:

@@ -22,7 +22,7 @@ from emofuse.pipeline.errors import TranscriptError
 from emofuse.pipeline.timed import Floats64, Span
 
 from .align import Alignment, fill_between, spread
-from .anchors import Piece, cut_at_anchors
+from .anchors import Cutting, Piece, cut_at_anchors
 from .letter_sounds import letter_sounds
 from .recording import Recording, Stretch, join
 from .spelling import Reading, readings
@@ -50,6 +50,7 @@ class SphinxAligner:
     def __init__(self) -> None:
         model_folder()
         self._decoder: Any = None
+        self._added: list[tuple[str, str]] = []
 
     @property
     def version(self) -> str:
@@ -103,12 +104,16 @@ class SphinxAligner:
         unaligned: list[list[float]] = []
         lost = 0
         fits: list[tuple[float, int]] = []
-        pieces = self._cut(said, stretches)
-        for piece in pieces:
+        cutting = self._cut(said, stretches)
+        for piece in cutting.pieces:
             own, sound = tokens[piece.word : piece.end], _together(stretches[piece.first : piece.last])
             if not own:
                 continue
             alignment = self._tried(own, sound)
+            surely = [stretches[k] for k in range(piece.first, piece.last) if k in cutting.anchored]
+            if alignment is None and 0 < len(surely) < piece.last - piece.first:
+                # Something else is said in the other stretches: the text leaves it out.
+                alignment = self._tried(own, _together(surely))
             if alignment is not None:
                 fits.append((alignment.fit, len(own)))
                 spans += alignment.spans
@@ -117,9 +122,11 @@ class SphinxAligner:
                 lost += len(own)
                 spans += spread(own, sound.span)
         if lost > MOST_UNALIGNED * len(tokens):
-            raise TranscriptError(f"alignment: text and sound do not go together: {lost} of {len(tokens)} words were not found in the sound")
+            raise TranscriptError(
+                f"alignment: text and sound do not go together: {lost} of {len(tokens)} words were not found in the sound"
+            )
         fit = sum(f * n for f, n in fits) / sum(n for _, n in fits)
-        notes: dict[str, Any] = {"pieces": len(pieces)}
+        notes: dict[str, Any] = {"pieces": len(cutting.pieces)}
         if unaligned:
             notes["spread_evenly"] = unaligned
         return Alignment(tuple(spans), fit, fit, notes)
@@ -131,26 +138,30 @@ class SphinxAligner:
         except TranscriptError:
             return None
 
-    def _cut(self, said: Sequence[tuple[str, ...]], stretches: Sequence[Stretch]) -> tuple[Piece, ...]:
+    def _cut(self, said: Sequence[tuple[str, ...]], stretches: Sequence[Stretch]) -> Cutting:
         """Text (as dictionary words of each token) and stretches cut together at anchors."""
         if len(stretches) == 1:
-            return (Piece(0, 1, 0, len(said)),)
+            return Cutting((Piece(0, 1, 0, len(said)),), frozenset())
         names = [name for words in said for name in words]
         token_of = [k for k, words in enumerate(said) for _ in words]
-        decoder = self._ready_decoder()
+        # The aligner's beams let everything through; recognising needs the usual ones.
+        decoder = make_decoder(lm=None, bestpath=False)
+        for name, sounds in self._added:
+            decoder.add_word(name, sounds, False)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "text.lm"
             _write_trigrams(names, path)
             decoder.add_lm_file("text", str(path))
         decoder.activate_search("text")
         recognised = [[_bare(s.word) for s in decode(decoder, stretch) if s.word[0] not in FILLERS] for stretch in stretches]
+        cutting = cut_at_anchors(names, recognised)
         pieces = []
-        for piece in cut_at_anchors(names, recognised).pieces:
+        for piece in cutting.pieces:
             # A token of several words is never cut in two: it goes where its first word goes.
             word = 0 if piece.word == 0 else token_of[piece.word - 1] + 1
             end = len(said) if piece.end == len(names) else (token_of[piece.end - 1] + 1 if piece.end else 0)
             pieces.append(Piece(piece.first, piece.last, word, end))
-        return tuple(pieces)
+        return Cutting(tuple(pieces), cutting.anchored)
 
     def _ready_decoder(self) -> Any:
         if self._decoder is None:
@@ -165,14 +176,18 @@ class SphinxAligner:
         if len(ways) == 1:
             for word in ways[0]:
                 if self._ready_decoder().lookup_word(word) is None:
-                    self._decoder.add_word(word, " ".join(letter_sounds(word)), False)
+                    self._add(word, " ".join(letter_sounds(word)))
             return ways[0]
         # One word with as many pronunciations as the token has readings.
         name = "~" + "_".join(ways[0])
         if self._ready_decoder().lookup_word(name) is None:
             for k, way in enumerate(ways):
-                self._decoder.add_word(name if k == 0 else f"{name}({k + 1})", self._sounds(way), False)
+                self._add(name if k == 0 else f"{name}({k + 1})", self._sounds(way))
         return (name,)
+
+    def _add(self, name: str, sounds: str) -> None:
+        self._ready_decoder().add_word(name, sounds, False)
+        self._added.append((name, sounds))
 
     def _sounds(self, way: Reading) -> str:
         decoder = self._ready_decoder()

@@ -28,10 +28,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class Cutting:
-    """Text and sound cut together, and `heard`: the share of the text's words that lie in anchors."""
+    """Text and sound cut together, and the stretches in which some of the text was heard for sure."""
 
     pieces: tuple[Piece, ...]
-    heard: float
+    anchored: frozenset[int]
 
 
 def cut_at_anchors(text: Sequence[str], recognised: Sequence[Sequence[str]]) -> Cutting:
@@ -55,4 +55,4 @@ def cut_at_anchors(text: Sequence[str], recognised: Sequence[Sequence[str]]) -> 
         pieces.append(Piece(first, before + 1, word, said + 1))
         first, word = before + 1, said + 1
     pieces.append(Piece(first, len(recognised), word, len(text)))
-    return Cutting(tuple(pieces), len(anchored) / max(1, len(text)))
+    return Cutting(tuple(pieces), frozenset(stretch for stretch, _ in anchored))

@@ -19,6 +19,7 @@ class Cue:
     start, end     seconds in which all of them are said; None where the file has no times
     probabilities  0..1 a word, NaN where the file has none
     speaker        "" where unknown
+    known          (start, end) of those words that the file does time within a cue of several, None for the others; () for none
     """
 
     words: tuple[str, ...]
@@ -26,6 +27,7 @@ class Cue:
     end: float | None = None
     probabilities: tuple[float, ...] = ()
     speaker: str = ""
+    known: tuple[tuple[float, float] | None, ...] = ()
 
     def probability(self, index: int) -> float:
         return self.probabilities[index] if self.probabilities else math.nan
@@ -59,6 +61,6 @@ def subtitle_cue(lines: list[str], start: float, end: float, speaker: str = "") 
             continue
         named = _SPEAKER.match(line)
         if named and not words:
-            speaker, line = speaker or named.group(1).title(), line[named.end() :]
+            speaker, line = speaker or named.group(1), line[named.end() :]
         words += words_of(line)
     return Cue(tuple(words), start, end, speaker=speaker) if words else None

@@ -108,7 +108,8 @@ def _plain(line: str) -> str:
 
 
 def _block_end(lines: list[str], k: int) -> int:
-    while k < len(lines) and lines[k].strip():
+    """Index of the line that ends a block: an empty one (spaces are text, as the standard has it) or the next cue's times."""
+    while k < len(lines) and lines[k] and "-->" not in lines[k]:
         k += 1
     return k
 

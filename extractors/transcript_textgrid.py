@@ -75,22 +75,28 @@ class _Tiers:
     def _number(self, what: str) -> float:
         return float(self._next("number", what))
 
+    def _skip_number(self, what: str) -> None:
+        self._number(what)
+
     def read(self) -> list[_Tier]:
         if self._next("string", '"ooTextFile"') != "ooTextFile" or self._next("string", '"TextGrid"') != "TextGrid":
             raise self._error('a TextGrid ("ooTextFile", "TextGrid")', "another kind of Praat file")
-        self._number("the start"), self._number("the end")
+        self._skip_number("the start")
+        self._skip_number("the end")
         if self._next("flag", "<exists>") != "<exists>":
             return []
         tiers = []
         for _ in range(int(self._number("the number of tiers"))):
             kind, name = self._next("string", "a tier's class"), self._next("string", "a tier's name")
-            self._number("the tier's start"), self._number("the tier's end")
+            self._skip_number("the tier's start")
+            self._skip_number("the tier's end")
             count = int(self._number("the number of intervals"))
             if kind == "IntervalTier":
                 tiers.append(_Tier(name, tuple(cue for _ in range(count) if (cue := self._interval()))))
             elif kind == "TextTier":
                 for _ in range(count):
-                    self._number("a point's time"), self._next("string", "a point's label")
+                    self._skip_number("a point's time")
+                    self._next("string", "a point's label")
             else:
                 raise self._error('"IntervalTier" or "TextTier"', repr(kind))
         return tiers

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,13 @@ def _segment(segment: dict[str, Any], where: str) -> list[Cue]:
         tuple(word for cue in cues for word in cue.words),
         probabilities=tuple(p for cue in cues for p in cue.probabilities),
         speaker=cues[0].speaker if cues else speaker,
+        known=tuple(_known(cue) for cue in cues for _ in cue.words),
     )
     return [_timed(together, segment.get("start"), segment.get("end"), where)]
+
+
+def _known(cue: Cue) -> tuple[float, float] | None:
+    return (cue.start, cue.end) if cue.start is not None and cue.end is not None and len(cue.words) == 1 else None
 
 
 def _flat(items: list[Any], path: Path, name: str, times: Any, unit: float) -> tuple[Cue, ...]:
@@ -98,7 +104,7 @@ def _timed(cue: Cue, start: Any, end: Any, where: str) -> Cue:
             raise TranscriptError(f"{where}: expected start and end in seconds, got {start!r} and {end!r}")
     if start < 0 or end < start:
         raise TranscriptError(f"{where}: expected 0 <= start <= end, got {start:g} and {end:g}")
-    return Cue(cue.words, float(start), float(end), cue.probabilities, cue.speaker)
+    return replace(cue, start=float(start), end=float(end))
 
 
 def _probability(word: dict[str, Any], where: str) -> float:

@@ -16,7 +16,7 @@ from emofuse.pipeline.errors import NoStream, TranscriptError
 from emofuse.pipeline.ports import Media, Medium
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 
-from .align import Aligner, spread
+from .align import Aligner, fill_between
 from .cues import Cue
 from .recording import Recording
 from .transcripts import Transcript, read_transcript
@@ -89,7 +89,7 @@ class TranscriptWords:
                 rows.append(WordRow(span.start, span.end, word, cue.probability(k), cue.speaker))
         notes["times"] = counts
         if counts["spread"]:
-            notes["spread"] = "words that could not be aligned share their cue's span in proportion to their length"
+            notes["spread"] = "words that could not be aligned share the free part of their cue's span in proportion to their length"
         return words_stream(rows, self._provenance(notes), "the transcript holds no words")
 
     def _timed(self, cue: Cue, recording: Recording | None, notes: dict[str, Any]) -> tuple[str, tuple[Span, ...]]:
@@ -113,7 +113,8 @@ class TranscriptWords:
                     return "aligned", self._aligner.align(cue.words, sound).spans
                 except TranscriptError:
                     pass
-        return "spread", spread(cue.words, span)
+        known = [Span(*times) if times else None for times in cue.known] or [None] * len(cue.words)
+        return "spread", fill_between(cue.words, known, span)
 
 
 def _aligner(acoustic_model: str | Path | None) -> Aligner:

@@ -74,13 +74,13 @@ def read_text_file(path: Path) -> tuple[str, dict[str, str]]:
     except UnicodeDecodeError as error:
         if marked is not None:
             raise TranscriptError(
-                f"{path}: line {_line(data, error.start)}: expected {marked} as its first bytes say, got other bytes"
+                f"{path}: line {_line(error.object, error.start)}: expected {marked} as its first bytes say, got other bytes"
             ) from None
         try:
             text = data.decode("cp1252")
         except UnicodeDecodeError as second:
             raise TranscriptError(
-                f"{path}: line {_line(data, second.start)}: expected UTF-8 or Windows-1252 text, got other bytes"
+                f"{path}: line {_line(second.object, second.start)}: expected UTF-8 or Windows-1252 text, got other bytes"
             ) from None
         notes["encoding"] = "cp1252 (not valid UTF-8)"
     return text.replace("\r\n", "\n").replace("\r", "\n"), notes
