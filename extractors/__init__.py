@@ -1,7 +1,7 @@
 """One file (or folder) a stream provider. `EXTRACTORS` lists them: stream -> provider -> how to ask for it and how to make it.
 
-A new provider is one new file and one line here. Within a stream the order is the order of preference of `auto`. Importing this
-package imports no library: each provider's module does, when it is asked for.
+A new provider is one new file and one line here. Within a stream the order is the order of preference of `auto`. The providers' modules
+import no library at their top: their constructors do.
 """
 
 from __future__ import annotations
@@ -11,7 +11,17 @@ from dataclasses import dataclass
 
 from emofuse.pipeline.ports import Extractor
 
+from .bert_text import BertText
+from .compact.extractor import Compact
+from .covarep.voice import CovarepCompatVoice, CovarepVoice
+from .glove_text import GloveText
+from .librosa_voice import LibrosaVoice
+from .pyfeat_face import PyfeatFace
+from .sphinx_words import SphinxWords
+from .torchaudio_voice import TorchaudioVoice
+from .transcript_words import TranscriptWords
 from .weights import Status
+from .whisper_words import WhisperWords
 
 
 @dataclass(frozen=True)
@@ -26,133 +36,57 @@ class Request:
 
 @dataclass(frozen=True)
 class Provider:
-    """How to ask a provider whether it can run here, and how to make it. `auto` says whether the automatic choice may take it."""
+    """How to ask a provider whether it can run here, and how to make it.
+
+    columns  the numeric columns that it fills, where they are known before it is made; () where the weights decide
+    auto     whether the automatic choice may take it
+    """
 
     status: Callable[[Request], Status]
     make: Callable[[Request], Extractor]
+    columns: tuple[str, ...] = ()
     auto: bool = True
 
 
-def _whisper_status(request: Request) -> Status:
-    from .whisper_words import WhisperWords
-
-    return WhisperWords.status(request.argument or "base", offline=request.offline)
-
-
-def _whisper(request: Request) -> Extractor:
-    from .whisper_words import WhisperWords
-
-    return WhisperWords(request.argument or "base", device=request.device, offline=request.offline, language=request.language)
-
-
-def _sphinx_status(request: Request) -> Status:
-    from .sphinx_words import SphinxWords
-
-    return SphinxWords.status(offline=request.offline)
-
-
-def _sphinx(request: Request) -> Extractor:
-    from .sphinx_words import SphinxWords
-
-    return SphinxWords()
-
-
-def _transcript_status(request: Request) -> Status:
+def _reads_a_file(request: Request) -> Status:
     return Status(usable=True, fetchable=False, reason="reads the file that you name")
-
-
-def _transcript(request: Request) -> Extractor:
-    from .transcript_words import TranscriptWords
-
-    return TranscriptWords(request.argument)
-
-
-def _minilm_status(request: Request) -> Status:
-    from .bert_text import BertText
-
-    return BertText.status("minilm", offline=request.offline)
-
-
-def _minilm(request: Request) -> Extractor:
-    from .bert_text import BertText
-
-    return BertText("minilm", device=request.device, offline=True)
-
-
-def _bert_status(request: Request) -> Status:
-    from .bert_text import BertText
-
-    return BertText.status(request.argument or "bert-base-uncased", offline=request.offline)
-
-
-def _bert(request: Request) -> Extractor:
-    from .bert_text import BertText
-
-    return BertText(request.argument or "bert-base-uncased", device=request.device, offline=request.offline)
-
-
-def _glove_status(request: Request) -> Status:
-    return Status(usable=True, fetchable=False, reason="reads the GloVe text or zip file that you name")
-
-
-def _glove(request: Request) -> Extractor:
-    from .glove_text import GloveText
-
-    return GloveText(request.argument)
-
-
-def _librosa_status(request: Request) -> Status:
-    from .librosa_voice import LibrosaVoice
-
-    return LibrosaVoice.status(offline=request.offline)
-
-
-def _librosa(request: Request) -> Extractor:
-    from .librosa_voice import LibrosaVoice
-
-    return LibrosaVoice()
-
-
-def _torchaudio_status(request: Request) -> Status:
-    from .torchaudio_voice import TorchaudioVoice
-
-    return TorchaudioVoice.status(offline=request.offline)
-
-
-def _torchaudio(request: Request) -> Extractor:
-    from .torchaudio_voice import TorchaudioVoice
-
-    return TorchaudioVoice(device=request.device)
-
-
-def _pyfeat_status(request: Request) -> Status:
-    from .pyfeat_face import PyfeatFace
-
-    return PyfeatFace.status(offline=request.offline)
-
-
-def _pyfeat(request: Request) -> Extractor:
-    from .pyfeat_face import PyfeatFace
-
-    return PyfeatFace(device=request.device, offline=request.offline)
 
 
 EXTRACTORS: Mapping[str, Mapping[str, Provider]] = {
     "words": {
-        "whisper": Provider(_whisper_status, _whisper),
-        "pocketsphinx": Provider(_sphinx_status, _sphinx),
-        "transcript": Provider(_transcript_status, _transcript, auto=False),
+        "whisper": Provider(
+            lambda r: WhisperWords.status(r.argument or "base", offline=r.offline),
+            lambda r: WhisperWords(r.argument or "base", device=r.device, offline=r.offline, language=r.language),
+        ),
+        "pocketsphinx": Provider(lambda r: SphinxWords.status(offline=r.offline), lambda r: SphinxWords()),
+        "transcript": Provider(_reads_a_file, lambda r: TranscriptWords(r.argument), auto=False),
     },
     "text": {
-        "minilm": Provider(_minilm_status, _minilm),
-        "bert": Provider(_bert_status, _bert, auto=False),
-        "glove": Provider(_glove_status, _glove, auto=False),
+        "minilm": Provider(
+            lambda r: BertText.status("minilm", offline=r.offline), lambda r: BertText("minilm", device=r.device, offline=r.offline)
+        ),
+        "bert": Provider(
+            lambda r: BertText.status(r.argument or "bert-base-uncased", offline=r.offline),
+            lambda r: BertText(r.argument or "bert-base-uncased", device=r.device, offline=r.offline),
+            auto=False,
+        ),
+        "glove": Provider(_reads_a_file, lambda r: GloveText(r.argument), auto=False),
     },
     "face": {
-        "pyfeat": Provider(_pyfeat_status, _pyfeat),
+        # py-feat measures four more action units, but takes about a second a frame on a CPU, and its weights are for research use only.
+        "compact": Provider(lambda r: Compact.status(offline=r.offline), lambda r: Compact(device=r.device), Compact.columns),
+        "pyfeat": Provider(
+            lambda r: PyfeatFace.status(offline=r.offline), lambda r: PyfeatFace(device=r.device, offline=r.offline), PyfeatFace.columns
+        ),
     },
     "voice": {
-        "librosa": Provider(_librosa_status, _librosa),
-        "torchaudio": Provider(_torchaudio_status, _torchaudio),
+        "covarep": Provider(lambda r: CovarepVoice.status(offline=r.offline), lambda r: CovarepVoice(), CovarepVoice.columns),
+        "librosa": Provider(lambda r: LibrosaVoice.status(offline=r.offline), lambda r: LibrosaVoice(), LibrosaVoice.columns),
+        "torchaudio": Provider(
+            lambda r: TorchaudioVoice.status(offline=r.offline), lambda r: TorchaudioVoice(device=r.device), TorchaudioVoice.columns
+        ),
+        "covarep-compat": Provider(
+            lambda r: CovarepCompatVoice.status(offline=r.offline), lambda r: CovarepCompatVoice(), CovarepCompatVoice.columns
+        ),
     },
 }

@@ -10,6 +10,7 @@ import socket
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from emofuse.pipeline.errors import WeightsError
@@ -48,8 +49,12 @@ def check_sha256(path: Path, expected: str) -> str:
     return found
 
 
+@cache
 def reachable(host: str = HUB_HOST, seconds: float = 0.7) -> bool:
-    """Whether a TCP connection to `host`:443 opens within so many seconds. Never call it when offline was asked for."""
+    """Whether a TCP connection to `host`:443 opens within so many seconds; asked once a process.
+
+    Never call it when offline was asked for.
+    """
     done = threading.Event()
     answers: list[bool] = []
 

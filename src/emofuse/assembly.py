@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from emofuse.extractors import EXTRACTORS, Request
 from emofuse.extractors.weights import Status, reachable
-from emofuse.fusion.shipped import locate
+from emofuse.fusion.shipped import description, locate
 from emofuse.pipeline.clip import Clip, Limits
 from emofuse.pipeline.errors import TranscriptError, UsageError
 from emofuse.pipeline.extraction import Extraction, extract
@@ -88,13 +88,19 @@ class Assembly:
         found: dict[str, Choice] = {}
         for stream in STREAMS:
             wish = self.options.wish(stream)
-            choice = choose(stream, wish, self._request(""))
+            choice = choose(stream, wish, self._request(""), self._read.get(stream, ()))
             if stream == "text" and choice.provider is not None and found["words"].provider is None:
                 choice = Choice(stream, None, "", "there are no words to embed")
             found[stream] = choice
             if wish == "auto":
                 self._say(f"{stream}: {choice.provider or 'none'} ({choice.why})")
         return found
+
+    @cached_property
+    def _read(self) -> Mapping[str, tuple[str, ...]]:
+        """Stream -> columns that the model reads, by its description alone: the weights are not loaded for it."""
+        streams = description(locate(self.options.model))["streams"]
+        return {name: tuple(stream["columns"]) for name, stream in streams.items()}
 
     @cached_property
     def model(self) -> Predictor:
@@ -135,13 +141,13 @@ class Assembly:
         return Request(argument=argument, device=self.device, offline=self.options.offline, language=self.options.language)
 
 
-def choose(stream: str, wish: str, request: Request) -> Choice:
-    """What makes a stream. Raises `UsageError` for a provider that does not exist."""
+def choose(stream: str, wish: str, request: Request, read: tuple[str, ...] = ()) -> Choice:
+    """What makes a stream; `read` are the columns that the model wants of it. Raises `UsageError` for a provider that does not exist."""
     providers = EXTRACTORS[stream]
     if wish == "none":
         return Choice(stream, None, "", "left out by request")
     if wish == "auto":
-        return _best(stream, request)
+        return _best(stream, request, read)
     name, _, argument = wish.partition(":")
     if name in providers:
         return Choice(stream, name, argument, "by request")
@@ -154,17 +160,17 @@ def choose(stream: str, wish: str, request: Request) -> Choice:
     raise UsageError(f"--{stream} {wish}: expected auto, none, {', '.join(providers)}")
 
 
-def _best(stream: str, request: Request) -> Choice:
-    """The first provider that runs here, or could if its weights were fetched; the hub is asked at most once, and never offline."""
-    hub: bool | None = False if request.offline else None
+def _best(stream: str, request: Request, read: tuple[str, ...]) -> Choice:
+    """The first provider that the model can read and that runs here, or could if its weights were fetched; never asks a hub offline."""
     passed_over: list[str] = []
     for name, provider in EXTRACTORS[stream].items():
         if not provider.auto:
             continue
+        if provider.columns and not set(read) <= set(provider.columns):
+            passed_over.append(f"{name}: the model reads columns that it does not fill")
+            continue
         status = provider.status(request)
-        if not status.usable and status.fetchable:
-            hub = reachable() if hub is None else hub
-        if status.usable or (status.fetchable and hub):
+        if status.usable or (status.fetchable and not request.offline and reachable()):
             return Choice(stream, name, "", "; ".join([status.reason, *passed_over]))
         passed_over.append(f"{name}: {_why_not(status, request)}")
     return Choice(stream, None, "", "; ".join(passed_over) or "no provider")
