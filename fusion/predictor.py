@@ -24,7 +24,7 @@ from .outputs import Map, Output
 
 OWN_KINDS = ("self", "memory")
 MAX_CELLS = 6_000_000
-"""Largest padded attention map of a batch, b * (rows of all streams)^2: about four utterances of 15 s with voice and face."""
+"""Bound on b * (rows of all streams, padded)^2: one utterance of 15 s with voice and face, or six of half that, in a batch."""
 
 
 class Predictor:
