@@ -165,3 +165,34 @@ def test_other_streams_than_the_configs_are_refused(small: Small, streams_of: St
     del streams["face"]
     with pytest.raises(StreamError, match=r"wants streams and columns.*face.*got"):
         small(model_name)(streams)
+
+
+@pytest.mark.parametrize("name", ["mult", "pmr"])
+def test_rows_carry_their_times_so_that_their_order_says_nothing(small: Small, streams_of: StreamsOf, name: str) -> None:
+    def mixed(batch: Batch) -> Batch:
+        order = torch.randperm(batch.present.shape[1], generator=torch.Generator().manual_seed(1))
+        return Batch(batch.values[:, order], batch.times[:, order], batch.present[:, order])
+
+    module, streams = small(name, kernels={}), streams_of(14)
+    torch.testing.assert_close(answer(module, changed(streams, mixed)).logits, answer(module, streams).logits, atol=1e-5, rtol=0)
+    later = {m: Batch(b.values, b.times.flip(1), b.present) for m, b in streams.items()}
+    assert not torch.allclose(answer(module, later).logits, answer(module, streams).logits, atol=1e-3), "times do matter"
+
+
+def test_a_seed_settles_training(small: Small, streams_of: StreamsOf, model_name: str) -> None:
+    def trained() -> list[float]:
+        module, losses = small(model_name).train(), []
+        optimiser = torch.optim.Adam(module.parameters(), lr=1e-2)
+        torch.manual_seed(15)
+        for step in range(4):
+            output: Output = module(streams_of(15 + step % 2))
+            loss = (output.logits - 1).square().mean()
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            losses.append(loss.item())
+        return losses
+
+    first = trained()
+    assert trained() == first
+    assert first[2] < first[0] and first[3] < first[1]
