@@ -19,7 +19,8 @@ GRID_START, HOP = 80, 160
 FRAME = pitch.Framing(length=1598, bin_offset=-1)  # 100 ms less two samples; a candidate of f Hz reads the bin of f - 1
 FRAME_CENTRE = 800
 SLOPE_FRAME = 640
-FRAMES_AT_ONCE = 500
+FRAMES_AT_ONCE = 100
+COLUMNS_AT_ONCE = 32  # of the phase distortion: its filters run along time, and so much stays in the processor's cache
 # both halves of a 16000-point spectrum, as far beyond the middle as can matter; harmonic k is looked for 1 Hz low
 HARMONIC_SEARCH = voice_quality.HarmonicSearch(size=16000, offset=-1, upto=9000, least=5, dtype=np.float64)
 WIDEST_PITCH, LOWEST_PITCH = 500, 20  # Hz: pulses outside have no voice quality
@@ -157,6 +158,8 @@ def plain_sums_in_silence(y: Floats, x: Floats, silent: Mask, scale: int) -> Non
     taps = wavelets.wavelet(scale, wavelets.REACH)
     doubtful = y < FFT_TRUST * max(float(y.max(initial=0.0)), 1e-300)
     y[doubtful] = 0.0
+    if not doubtful.any():
+        return
     doubtful &= wavelets.smeared(~silent, wavelets.REACH)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], doubtful.astype(np.int8), [0]])))
     for first, stop in edges.reshape(-1, 2):
@@ -173,17 +176,18 @@ def harmonic_columns(rows: Floats, grid: Integers, x: Floats, track: pitch.Pitch
         return
     centre, f0 = centre[kept], track.f0[kept]
     most = int(highest_harmonic(f0).max())
-    shape, fit = np.empty(len(kept)), np.empty(len(kept))
     cepstra = np.empty((len(kept), envelope_count := 25))
     hertz = np.empty((len(kept), phase_distortion.HALF + 1))
+    spacing = np.empty(len(kept))
+    amplitude, phase = np.empty((len(kept), most + 1)), np.empty((len(kept), most + 1))
     for first in range(0, len(kept), FRAMES_AT_ONCE):
         some = slice(first, first + FRAMES_AT_ONCE)
-        spectrum = spectra(x, centre[some], f0[some])
-        found = harmonics(spectrum, f0[some])
-        shape[some], fit[some] = pulse_shape(found)
+        found = harmonics(spectra(x, centre[some], f0[some]), f0[some], most)
+        spacing[some], amplitude[some], phase[some] = found.spacing, found.amplitude, found.phase
         cepstra[some] = mel_cepstrum(found, envelope_count)
         distorted = phase_distortion.distortion(phase_distortion.without_vocal_tract(found), found.count, most + 1)
         hertz[some] = phase_distortion.on_hertz(distorted, f0[some])
+    shape, fit = pulse_shape(amplitude, phase, highest_harmonic(f0), spacing)
     rows[:, 8] = at_grid(grid, centre, shape)
     rows[:, 9] = at_grid(grid, centre, fit)
     total = len(kept)
@@ -192,17 +196,22 @@ def harmonic_columns(rows: Floats, grid: Integers, x: Floats, track: pitch.Pitch
         for i in range(envelope_count):
             rows[:, 11 + i] = at_grid(grid, stretched, cepstra[:, i])
     if total >= 3 * (phase_distortion.MEAN_LENGTH - 1) + 1:
-        mean = phase_distortion.grouped_mean(*(v[:, :-1] for v in phase_distortion.mean_vector(hertz)))
-        spread = phase_distortion.deviation_cepstrum(phase_distortion.deviation(hertz))
+        cosine, sine, spread = np.empty_like(hertz), np.empty_like(hertz), np.empty_like(hertz)
+        for first in range(0, hertz.shape[1], COLUMNS_AT_ONCE):
+            some = slice(first, first + COLUMNS_AT_ONCE)
+            cosine[:, some], sine[:, some] = phase_distortion.mean_vector(hertz[:, some])
+            spread[:, some] = phase_distortion.deviation(hertz[:, some])
+        mean = phase_distortion.grouped_mean(cosine[:, :-1], sine[:, :-1])
+        spread = phase_distortion.deviation_cepstrum(spread)
         seconds = centre / RATE
         rows[:, 36:61] = retimed(np.unwrap(mean, axis=0), seconds, grid, angles=True)
         rows[:, 61:74] = retimed(spread, seconds, grid, angles=False)
 
 
-def pulse_shape(found: Harmonics) -> tuple[Floats, Floats]:
+def pulse_shape(amplitude: Floats, phase: Floats, count: Integers, spacing: Floats) -> tuple[Floats, Floats]:
     """Rd and Rd_conf: the model's phase is added where it should be taken away; a silent frame ends where the search ends, with NaN."""
-    last = np.minimum(found.count, np.floor(RATE / 2 / found.spacing).astype(np.int64))
-    best, misfit = rd.descend(rd.phase_misfit(found.amplitude, found.phase, last, sign=1))
+    last = np.minimum(count, np.floor(RATE / 2 / spacing).astype(np.int64))
+    best, misfit = rd.descend(rd.phase_misfit(amplitude, phase, last, sign=1))
     return best, rd.confidence(misfit)
 
 

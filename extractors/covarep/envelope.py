@@ -84,8 +84,9 @@ def _envelopes(level: NDArray[Any], reach: Integers) -> NDArray[Any]:
     doubled = np.where(q == 0, 1, 2) * inside.astype(kind)
     result = np.empty_like(level)
     active = np.arange(len(level))
-    target, envelope = level, level
+    target = level
     smooth = np.zeros((len(level), highest + 1), kind)
+    scratch = np.empty_like(level)
     nyquist = np.where(np.arange(n + 1) % 2 == 0, 1, -1).astype(kind) / n
     nyquist[0] /= 2
     nyquist[-1] /= 2
@@ -93,7 +94,7 @@ def _envelopes(level: NDArray[Any], reach: Integers) -> NDArray[Any]:
         cepstrum = analyse(target, highest)
         series = cepstrum * doubled
         # Parseval: what the coefficients beyond the order hold, without computing them
-        total = np.einsum("bk,bk->b", target, target, dtype=np.float64) / n
+        total = np.einsum("bk,bk->b", target, target).astype(np.float64) / n
         total -= (target[:, 0].astype(np.float64) ** 2 + target[:, -1].astype(np.float64) ** 2) / (2 * n)
         kept = np.einsum("bq,bq->b", series, series, dtype=np.float64)
         last = (target @ nyquist).astype(np.float64)
@@ -104,7 +105,7 @@ def _envelopes(level: NDArray[Any], reach: Integers) -> NDArray[Any]:
             gain = np.where(inner > 0, (inner + np.sqrt(np.maximum(outer, 0))) / inner, 1.0)
         smooth = smooth + gain[:, None].astype(kind) * window * (series - smooth)
         envelope = synthesise(smooth, n)
-        done = (level - envelope).max(axis=1) <= OVERSHOOT
+        done = np.subtract(level, envelope, out=scratch[: len(level)]).max(axis=1) <= OVERSHOOT
         if done.any():
             result[active[done]] = envelope[done]
             more = ~done
@@ -113,8 +114,8 @@ def _envelopes(level: NDArray[Any], reach: Integers) -> NDArray[Any]:
                 return result
             level, target, envelope = level[more], target[more], envelope[more]
             window, doubled, smooth = window[more], doubled[more], smooth[more]
-        target = np.maximum(target, envelope)
-    result[active] = envelope
+        target = np.maximum(target, envelope, out=envelope)  # the envelope itself is not wanted any more
+    result[active] = synthesise(smooth, n)
     return result
 
 

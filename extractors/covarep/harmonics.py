@@ -70,10 +70,9 @@ def spectra(signal: Floats, centre: Integers, pitch: Floats, dtype: type[Any] = 
     return spectrum
 
 
-def harmonics(spectrum: NDArray[Any], pitch: Floats) -> Harmonics:
-    """Harmonics of (b, 2049) spectra whose phases are referred to the frames' centres."""
+def harmonics(spectrum: NDArray[Any], pitch: Floats, most: int) -> Harmonics:
+    """Harmonics 0..most of (b, 2049) spectra whose phases are referred to the frames' centres."""
     count = highest_harmonic(pitch)
-    most = int(count.max(initial=0))
     magnitude = np.abs(spectrum)
     with np.errstate(divide="ignore"):
         level = np.log(magnitude)

@@ -7,15 +7,17 @@ either side. A piece sees 0.64 s of sound beyond its own rows, more than any met
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emofuse.pipeline.timed import Floats32, Floats64
 
 from . import envelope, gci, inverse_filtering, phase_distortion, pitch, rd, voice_quality, wavelets
 from .columns import COLUMNS
 from .framing import Floats, Integers, Mask, round_half_away
-from .harmonics import Harmonics, harmonics, highest_harmonic, spectra
+from .harmonics import harmonics, highest_harmonic, spectra
 from .linear_prediction import residuals
 from .sound import Sound, Stretch
 from .survey import CENTRE, HOP, Survey, Track, rows_of
@@ -209,53 +211,41 @@ def _harmonic_rows(rows: Floats, x: Floats, track: Track, first: int, last: int,
     most = int(highest_harmonic(track.continuous[begin:end]).max())
     distorted = np.zeros((end - begin, most + 1))
     heard = np.zeros(end - begin)
+    spacing = np.zeros(last - first)
+    amplitude, phase = np.zeros((last - first, most + 1)), np.zeros((last - first, most + 1))
     # Batches are counted from the stretch's start: in float32 the last bit of a matrix product depends on what else is in it.
     for start in range(begin // FRAMES_AT_ONCE * FRAMES_AT_ONCE, end, FRAMES_AT_ONCE):
         index = np.arange(max(begin, start), min(end, start + FRAMES_AT_ONCE))
         f0 = track.continuous[index]
-        spectrum = spectra(x, CENTRE + HOP * (index - first + before), f0, np.float32)
-        one = harmonics(spectrum, f0)
-        phase = phase_distortion.without_vocal_tract(one)
-        distorted[index - begin] = phase_distortion.distortion(phase, one.count, most)
-        heard[index - begin] = one.amplitude.any(axis=1)
+        found = harmonics(spectra(x, CENTRE + HOP * (index - first + before), f0, np.float32), f0, most)
+        distorted[index - begin] = phase_distortion.distortion(phase_distortion.without_vocal_tract(found), found.count, most)
+        heard[index - begin] = found.amplitude.any(axis=1)
         own = (index >= first) & (index < last)
-        if own.any():
-            row = index[own] - first
-            kept = _only(one, own)
-            rows[row, 11:36] = mel_cepstrum(kept)
-            speaking = voiced[row]
-            if speaking.any():
-                rows[row[speaking], 8], rows[row[speaking], 9] = pulse_shape(_only(kept, speaking))
+        row = index[own] - first
+        spacing[row], amplitude[row], phase[row] = found.spacing[own], found.amplitude[own], found.phase[own]
+        if len(row):
+            rows[row, 11:36] = mel_cepstrum(found.magnitude[own], f0[own])
+    if voiced.any():
+        count = highest_harmonic(track.continuous[first:last])
+        rows[voiced, 8], rows[voiced, 9] = pulse_shape(amplitude[voiced], phase[voiced], count[voiced], spacing[voiced])
     inner = slice(first - begin, last - begin)
     rows[:, 36:61] = phase_distortion.mean_by_harmonic(distorted, heard)[inner]
     rows[:, 61:74] = phase_distortion.deviation_by_harmonic(distorted, heard, track.continuous[begin:end], inner)
 
 
-def _only(found: Harmonics, index: Mask) -> Harmonics:
-    return Harmonics(
-        pitch=found.pitch[index],
-        spacing=found.spacing[index],
-        count=found.count[index],
-        amplitude=found.amplitude[index],
-        phase=found.phase[index],
-        from_peak=found.from_peak[index],
-        magnitude=found.magnitude[index],
-    )
-
-
-def pulse_shape(found: Harmonics) -> tuple[Floats, Floats]:
+def pulse_shape(amplitude: Floats, phase: Floats, count: Integers, spacing: Floats) -> tuple[Floats, Floats]:
     """Rd and Rd_conf: the LF model's phase taken from the data's, the lowest misfit over all Rd."""
-    heard = np.where(found.amplitude > 0, found.amplitude, QUIETEST_SPECTRUM)
-    last = np.minimum(found.count, np.floor(RATE / 2 / found.spacing).astype(np.int64))
-    best, misfit = rd.lowest(rd.phase_misfit(heard, found.phase, last, sign=-1))
+    heard = np.where(amplitude > 0, amplitude, QUIETEST_SPECTRUM)
+    last = np.minimum(count, np.floor(RATE / 2 / spacing).astype(np.int64))
+    best, misfit = rd.lowest(rd.phase_misfit(heard, phase, last, sign=-1))
     return best, rd.confidence(misfit)
 
 
-def mel_cepstrum(found: Harmonics) -> Floats:
-    """(r 25) MCEP."""
-    magnitude = found.magnitude[:, ::2]  # windows of at most 961 samples: 2048 points still sample their spectra twice over
-    level = np.log(np.maximum(magnitude, np.float32(QUIETEST_SPECTRUM)))
-    order = envelope.envelope_order(found.pitch)
+def mel_cepstrum(magnitude: NDArray[Any], pitch_of: Floats) -> Floats:
+    """(r 25) MCEP of spectra (r, 2049)."""
+    # windows are at most 961 samples long: 2048 points still sample their spectra twice over
+    level = np.log(np.maximum(magnitude[:, ::2], np.float32(QUIETEST_SPECTRUM)))
+    order = envelope.envelope_order(pitch_of)
     smooth = envelope.true_envelope(envelope.smoothed_ends(level, order), order)
     result: Floats = envelope.warped_cepstrum(np.exp(smooth), 25).astype(np.float64)
     return result
