@@ -131,6 +131,15 @@ def test_a_source_update_solved_by_hand() -> None:
     assert after["text"].values.item() == pytest.approx(1.0)
     assert joined["face"].item() == pytest.approx(0.5 * 0.761594, abs=1e-6)
     assert gates["mu_text"].item() == gates["phi_face"].item() == 0.5
+    # pre-activation ln 3: mu = 3/4 keeps the source: tanh(1)/4 + 2 * 3/4; phi = 3/4
+    with torch.no_grad():
+        for name, parameter in update.named_parameters():
+            if "keep_bias" in name or "join_bias" in name:
+                parameter.fill_(torch.tensor(3.0).log())
+    one = two.of(torch.ones(1, 1, 1))
+    after, joined, _ = update({"text": two, "face": two}, {"text": one, "face": one}, {"text": None, "face": None})
+    assert after["text"].values.item() == pytest.approx(0.761594 / 4 + 1.5, abs=1e-6)
+    assert joined["face"].item() == pytest.approx(0.75 * torch.tensor(0.761594 / 4 + 1.5).tanh().item(), abs=1e-6)
 
 
 @pytest.mark.parametrize(
