@@ -9,7 +9,7 @@ import numpy as np
 
 from .clip import Clip
 from .extraction import Extraction, extract
-from .ports import EMOTIONS, AnalysedUtterance, Analysis, AttentionRow, Extractor, FusionModel, Prediction
+from .ports import EMOTIONS, MODALITIES, AnalysedUtterance, Analysis, AttentionRow, Extractor, FusionModel, Prediction
 from .quality import quality
 from .shared_pass import Progress
 from .timeline import rows_outside, utterance_rows
@@ -78,7 +78,7 @@ def read(
         utterances=tuple(answered),
         summary=summary(answered),
         attention=tuple(rows),
-        reasons={name: stream.reason for name, stream in streams.items() if stream.reason},
+        reasons=reasons(streams, model),
         facts={
             "length": length,
             "cut_by": borders.by,
@@ -86,6 +86,15 @@ def read(
             "ends_early": ends_early(clip, extraction),
         },
     )
+
+
+def reasons(streams: Mapping[str, TimedSequence], model: FusionModel) -> dict[str, str]:
+    """Why a stream is empty, has gaps, or was not read."""
+    found = {name: stream.reason for name, stream in streams.items() if stream.reason}
+    for name in MODALITIES:
+        if name in streams and name not in model.wants and name not in found:
+            found[name] = f"extracted, but the model {model.name} does not read it"
+    return found
 
 
 def length_of(clip: Clip, extraction: Extraction) -> float:

@@ -126,6 +126,14 @@ def test_nothing_at_all_is_an_answer_with_reasons(tmp_path: Path) -> None:
     assert [u.prediction for u in found.utterances] == [None]
 
 
+def test_a_stream_that_the_model_does_not_read_is_named(tmp_path: Path) -> None:
+    streams = {"face": regular("face", 10, 0.04), "voice": regular("voice", 400, 0.01)}
+    found = read(clip(tmp_path, 4.0), Extraction(streams, None, {}), ToyModel(wants={"voice": ("a",)}))
+    assert found.reasons == {"face": "extracted, but the model toy does not read it"}
+    found = read(clip(tmp_path, 4.0), Extraction({"face": streams["face"]}, None, {}), ToyModel(wants={"voice": ("a",)}))
+    assert found.summary is None, "nothing that the model reads: no answer, not a made-up one"
+
+
 def test_the_summary_weighs_utterances_by_their_seconds(tmp_path: Path) -> None:
     found = analysis_of(tmp_path, {"voice": regular("voice", 400, 0.01)})
     assert found.summary is not None
