@@ -46,7 +46,7 @@ def attend(
     something = allowed.any(-1, keepdim=True)
     mask = allowed | ~something
     if bias is not None:
-        mask = torch.where(mask, bias, torch.full((), -torch.inf, dtype=query.dtype, device=query.device))
+        mask = torch.where(mask, bias, torch.full((), -torch.inf, dtype=bias.dtype, device=query.device)).to(query.dtype)
     rows = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
     return rows * something, None
 

@@ -196,3 +196,16 @@ def test_a_seed_settles_training(small: Small, streams_of: StreamsOf, model_name
     first = trained()
     assert trained() == first
     assert first[2] < first[0] and first[3] < first[1]
+
+
+def test_mixed_precision_trains(small: Small, streams_of: StreamsOf, model_name: str) -> None:
+    module, streams = small(model_name).train(), streams_of(16)
+    whole = answer(module.eval(), streams).logits
+    with torch.autocast("cpu", torch.bfloat16):
+        output: Output = module.train()(streams)
+        output.logits.float().square().sum().backward()
+        module.eval()
+        assert module(streams, maps=KINDS).logits.isfinite().all()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        torch.testing.assert_close(module(streams).logits.float(), whole, atol=0.3, rtol=0.1)  # bfloat16 keeps 8 bits
