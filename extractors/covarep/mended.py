@@ -181,12 +181,15 @@ def _with_periods(sample: Integers) -> Closures:
 
 
 def dispersion(residual: Floats, found: Closures) -> Floats:
-    """(g) MDQ: mean distance over scales from the closure to the wavelet maximum nearest in time, in periods."""
+    """(g) MDQ: mean distance over scales from the closure to the largest maximum of the wavelet around it, in periods.
+
+    The wavelet keeps the program's sign, negative at its centre: the maxima are those of its lobes, and they spread as a voice grows
+    breathy. With the sign turned the maxima lie on the closures themselves and, on synthesised voices, draw together instead.
+    """
     reach = round_half_away(0.2 * found.period)
     spread = np.zeros(len(found.sample))
     for scale in wavelets.DISPERSION_SCALES:
-        # The wavelet's centre is negative and a closure's residual is positive: the maximum over it is the transform's minimum.
-        y = -wavelets.transform(residual, scale, WAVELET_REACH * scale)
+        y = wavelets.transform(residual, scale, WAVELET_REACH * scale)
         spread += np.abs(wavelets.first_maximum(y, found.sample - reach, 2 * reach + 1) - reach)
     return spread / len(wavelets.DISPERSION_SCALES) / found.period
 

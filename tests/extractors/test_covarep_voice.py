@@ -147,6 +147,15 @@ def test_parabolic_parameter_grows_with_breathiness(shapes):
     assert np.all(np.diff([middle(stream, "PSP") for _, _, stream in shapes]) > 0)
 
 
+def test_wavelet_maxima_spread_with_breathiness(shapes):
+    found = [middle(stream, "MDQ") for _, _, stream in shapes]
+    assert np.corrcoef(np.argsort(np.argsort(found)), SHAPES)[0, 1] > 0.8
+
+
+def test_wavelet_maxima_slope_down_with_breathiness(shapes):
+    assert np.all(np.diff([middle(stream, "peakSlope") for _, _, stream in shapes]) < 0)
+
+
 def test_a_steady_vowel_is_voiced_throughout_at_its_pitch(shapes):
     for _, one, stream in shapes:
         assert stream.column("VUV").mean() > 0.97
