@@ -78,7 +78,7 @@ def read(
         utterances=tuple(answered),
         summary=summary(answered),
         attention=tuple(rows),
-        reasons=reasons(streams, model),
+        reasons=reasons(streams, answered, model),
         facts={
             "length": length,
             "cut_by": borders.by,
@@ -88,9 +88,12 @@ def read(
     )
 
 
-def reasons(streams: Mapping[str, TimedSequence], model: FusionModel) -> dict[str, str]:
-    """Why a stream is empty, has gaps, or was not read."""
+def reasons(streams: Mapping[str, TimedSequence], utterances: Sequence[AnalysedUtterance], model: FusionModel) -> dict[str, str]:
+    """Why a stream is empty, has gaps, is absent from every utterance, or was not read."""
     found = {name: stream.reason for name, stream in streams.items() if stream.reason}
+    for name in MODALITIES:
+        if name in streams and name not in found and utterances and all(f"no_{name}" in u.quality.flags for u in utterances):
+            found[name] = utterances[0].quality.reasons[name] + (" (and so in every utterance)" if len(utterances) > 1 else "")
     for name in MODALITIES:
         if name in streams and name not in model.wants and name not in found:
             found[name] = f"extracted, but the model {model.name} does not read it"

@@ -17,6 +17,9 @@ from .ports import MODALITIES, Utterance
 from .timed import Span, TimedSequence
 
 
+SILENCE = 1e-3  # rms, full scale 1: -60 dB
+
+
 @dataclass(frozen=True)
 class Cutting:
     """Seconds: a pause that ends a turn, the longest utterance, air left around speech, the length of fixed windows."""
@@ -143,9 +146,19 @@ def utterance(span: Span, streams: Mapping[str, TimedSequence]) -> Utterance:
         index = stream.inside(span)
         if name == "face":
             index = largest_face(stream, index)
+        reason = f"no {name} between {span.start:.2f} and {span.end:.2f} s"
+        if name == "voice" and silent(stream, index):
+            index, reason = index[:0], f"silence between {span.start:.2f} and {span.end:.2f} s"
         rows[name] = index
-        inside[name] = stream.rows(index, reason=f"no {name} between {span.start:.2f} and {span.end:.2f} s")
+        inside[name] = stream.rows(index, reason=reason)
     return Utterance(span, text, inside, rows)
+
+
+def silent(voice: TimedSequence, index: NDArray[np.intp]) -> bool:
+    """Whether these rows hold nothing that could be a voice: no row reaches -60 dB of full scale."""
+    if not len(index) or "rms" not in voice.columns:
+        return False
+    return bool(np.nan_to_num(voice.column("rms")[index]).max() < SILENCE)
 
 
 def largest_face(face: TimedSequence, index: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -116,6 +116,16 @@ def test_an_utterance_reads_its_rows_and_says_why_there_are_none() -> None:
     assert found.coverage["voice"] == 0.0
 
 
+def test_silence_is_no_voice_and_says_so() -> None:
+    whole = voice([(0.0, 1.0)], 3.0)
+    rms = np.where(whole.start[:, None] < 1, whole.values, np.float32(5e-4))
+    quiet = TimedSequence("voice", ("rms",), rms, whole.start, whole.end, BY)
+    assert len(utterance(Span(0.0, 1.0), {"voice": quiet}).streams["voice"]) == 100
+    silence = utterance(Span(1.5, 3.0), {"voice": quiet})
+    assert len(silence.streams["voice"]) == 0 and len(silence.rows["voice"]) == 0
+    assert "silence between 1.50 and 3.00 s" in quality(silence, {"voice": quiet}).reasons["voice"]
+
+
 def test_coverage_is_the_share_of_seconds_seen() -> None:
     stream = face([(i * 0.04, 0, 50) for i in range(10)])
     found = quality(utterance(Span(0.0, 1.0), {"face": stream}), {"face": stream})
