@@ -12,6 +12,7 @@ from .extraction import Extraction, extract
 from .ports import EMOTIONS, MODALITIES, AnalysedUtterance, Analysis, AttentionRow, Extractor, FusionModel, Prediction
 from .quality import quality
 from .shared_pass import Progress
+from .timed import TimedSequence
 from .timeline import rows_outside, utterance_rows
 from .utterances import Cutting, cut, utterance
 

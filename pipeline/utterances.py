@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from .ports import MODALITIES, Utterance
 from .timed import Span, TimedSequence
 
-
 SILENCE = 1e-3  # rms, full scale 1: -60 dB
 
 
