@@ -1,0 +1,104 @@
+"""A folder of CMU-MultimodalSDK computational sequences (.csd): HDF5, `<root>/data/<video>/{features (t f), intervals (t 2) seconds}`.
+
+A stream's `source` is a file's name without .csd; so is `labels`. Each interval of the label file is one utterance: its rows of a stream
+are those whose middle lies in it. Word-aligned files key by `video[i]`, one utterance each. One label column is the sentiment; seven
+are CMU-MOSEI's: sentiment, happy, sad, anger, surprise, disgust, fear. The official splits are not in these files: a file splits.csv
+(video,split) beside them says, or the recipe splits by speaker, which here is the video.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emofuse.pipeline.timed import Floats64, Provenance, Span, TimedSequence
+
+from .examples import Dataset, DatasetError, Example, Source, sequence
+
+LABELS = {
+    1: ("sentiment",),
+    7: ("sentiment", "happiness", "sadness", "anger", "surprise", "disgust", "fear"),
+}
+
+
+def read_csd(source: Source) -> Dataset:
+    """Raises `DatasetError` naming a missing file, key or dimension; `StreamError` where rows break a stream's rules."""
+    if not source.labels:
+        raise DatasetError(f"{source.path}: expected data.labels in the recipe: the label file's name without .csd")
+    labels = _entries(source.path, source.labels)
+    notes: dict[str, int | str] = {}
+    streams: dict[str, dict[str, TimedSequence]] = {}
+    for stream, name in source.streams.items():
+        if not name:
+            raise DatasetError(f"{source.path}: expected streams.{stream}.source in the recipe: a file's name without .csd")
+        streams[stream] = {}
+        made, broken = Provenance(f"{name}.csd", "1"), 0
+        for key, (features, intervals) in _entries(source.path, name).items():
+            order = np.argsort(intervals[:, 0], kind="stable")
+            times = intervals[order]
+            streams[stream][key], count = sequence(stream, features[order], times[:, 0], np.maximum(times[:, 1], times[:, 0]), made)
+            broken += count
+        if broken:
+            notes[f"{stream}: values that were not finite"] = broken
+    splits = _splits(source.path / "splits.csv")
+    examples = []
+    for key, (values, intervals) in labels.items():
+        if values.shape[1] not in LABELS:
+            raise DatasetError(f"{source.path}: {source.labels} has {values.shape[1]} label columns for {key}, expected 1 or 7")
+        video = key.partition("[")[0]
+        for i, (start, end) in enumerate(intervals):
+            span = Span(float(start), float(end))
+            own = {
+                stream: (found := all_of_them[key]).rows(found.inside(span))
+                for stream, all_of_them in streams.items()
+                if key in all_of_them
+            }
+            known = {name: float(v) for name, v in zip(LABELS[values.shape[1]], values[i], strict=True)}
+            name = key if "[" in key else f"{key}_{i}"
+            examples.append(Example(name, own, known, splits.get(video, ""), video))
+    for stream, all_of_them in streams.items():
+        if missing := sum(key not in all_of_them for key in labels):
+            notes[f"{stream}: videos without it"] = missing
+    return Dataset(source.path.name, tuple(examples), notes)
+
+
+def _entries(folder: Path, name: str) -> Mapping[str, tuple[Floats64, Floats64]]:
+    """Video -> features (t f) and intervals (t 2)."""
+    path = folder / f"{name}.csd"
+    if not path.is_file():
+        there = ", ".join(sorted(p.stem for p in folder.glob("*.csd"))) or "no .csd file"
+        raise DatasetError(f"{folder}: expected {name}.csd; there is {there}")
+    try:
+        import h5py  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise DatasetError(f"{path}: expected the package h5py to read it ({error})") from error
+    try:
+        with h5py.File(path, "r") as opened:
+            file: Any = opened
+            roots = [root for root in file if "data" in file[root]]
+            if len(roots) != 1:
+                raise DatasetError(f"{path}: expected one root with the key data, got {list(file)}")
+            found = {}
+            for key, entry in file[roots[0]]["data"].items():
+                for wanted in ("features", "intervals"):
+                    if wanted not in entry:
+                        raise DatasetError(f"{path}: expected the key {roots[0]}/data/{key}/{wanted}; there are {list(entry)}")
+                features, intervals = np.asarray(entry["features"], np.float64), np.asarray(entry["intervals"], np.float64)
+                if features.ndim != 2 or intervals.shape != (len(features), 2):
+                    got = f"{features.shape} and {intervals.shape}"
+                    raise DatasetError(f"{path}: {key}: expected features (t, f) and intervals (t, 2), got {got}")
+                found[key] = (features, intervals)
+            return found
+    except (OSError, ValueError, TypeError) as error:
+        raise DatasetError(f"{path}: cannot be read as a .csd: {error}") from error
+
+
+def _splits(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["video"]: row["split"] for row in csv.DictReader(file)}
