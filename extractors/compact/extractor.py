@@ -24,7 +24,7 @@ from .layout import AUS, Read, au_matrix
 from .tracks import Sighting, Tracker, chunks
 
 WEIGHTS = Path(__file__).with_name("compact.safetensors")
-WEIGHTS_SHA256 = "eddb2ce7fea27cd7b9176dac6fa50b15b4c1c2c8d7172d0ff84f0bfadf1ec9e6"
+WEIGHTS_SHA256 = "0cfb460c515b4952c63d132b435fa16adfffb8d6d43e0ad4fd88332712afd75f"
 CHUNK = 8
 """Frames looked at together: enough to fill a batch, few enough that a face stays near where it was."""
 VERSION = "1"
