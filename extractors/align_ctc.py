@@ -168,14 +168,14 @@ class CtcAligner:
         from transformers.utils import logging
 
         bars = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()  # the library never prints
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the library never prints
         try:
             model = AutoModelForCTC.from_pretrained(self._folder, local_files_only=True, use_safetensors=True)
         except OSError as error:
             raise WeightsError(f"{self._folder}: expected a CTC model: {str(error).splitlines()[0]}") from None
         finally:
             if bars:
-                logging.enable_progress_bar()
+                logging.enable_progress_bar()  # type: ignore[no-untyped-call]
         return model.eval().to(self._device)
 
 

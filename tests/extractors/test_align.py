@@ -77,6 +77,9 @@ def test_a_text_that_is_not_said_is_refused_in_one_line(aligner: SphinxAligner, 
     with pytest.raises(TranscriptError, match="do not go together") as caught:
         aligner.align_text(["Quantum", "computers", "factor", "large", "integers", "using", "periodic", "superposition"], sound)
     assert "\n" not in str(caught.value)
+    with pytest.raises(TranscriptError, match="are not what is said") as caught:
+        aligner.align(["Place", "green", "with", "q", "eight"], sound.runs[0])
+    assert "\n" not in str(caught.value)
     with pytest.raises(TranscriptError, match="expected English words"):
         aligner.align_text(["日本", "語"], sound)
     with pytest.raises(TranscriptError, match="expected speech for 1 words, found none"):
@@ -160,6 +163,9 @@ def test_anchors_cut_text_and_sound_together() -> None:
     cutting = cut_at_anchors(text, heard)
     assert cutting.pieces == (Piece(0, 1, 0, 7), Piece(1, 3, 7, 11), Piece(3, 4, 11, 16))
     assert cutting.anchored == {0, 2, 3}  # nothing was heard in the second
+    assert cut_at_anchors(text[:7], [["a", "b", "c", "?"], ["e", "f", "g"]]).pieces == (Piece(0, 1, 0, 3), Piece(1, 2, 3, 7))
+    # Two words in a row may agree by chance: no cut.
+    assert cut_at_anchors(["a", "b", "z", "c", "d"], [["a", "b"], ["c", "d"]]).pieces == (Piece(0, 2, 0, 5),)
     nothing = cut_at_anchors(text, [["z"], ["y"]])
     assert nothing.pieces == (Piece(0, 2, 0, 16),) and not nothing.anchored
 
