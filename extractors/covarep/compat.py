@@ -220,7 +220,8 @@ def mel_cepstrum(found: Harmonics, count: int) -> Floats:
     with np.errstate(divide="ignore"):
         level = np.log(found.magnitude).astype(np.float32)  # half the time; moves MCEP by less than 1e-4
     order = envelope.envelope_order(found.pitch)
-    smooth = envelope.true_envelope(envelope.smoothed_ends(level, order), order)
+    ends = envelope.smoothed_ends(level, order, between_steps=False)
+    smooth = envelope.true_envelope(ends, order, between_steps=False)
     result: Floats = envelope.warped_cepstrum(np.exp(smooth), count).astype(np.float64)
     return result
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .arithmetic import NUMPY, Arithmetic
 from .framing import Floats, Integers, round_half_away
 
 RATE = 16000
@@ -20,48 +21,48 @@ STEPS = 200
 OVERSHOOT = np.log(10 ** (2 / 20))  # 2 dB: how far the spectrum may still stand above its envelope
 WIDENING = 1.2
 FRAMES_AT_ONCE = 100
+TINY = 1e-30
 
 
-@lru_cache(maxsize=8)
-def cosines(n: int, order: int, kind: str) -> tuple[NDArray[Any], NDArray[Any]]:
+@lru_cache(maxsize=16)
+def cosines(n: int, order: int, kind: str, on: Arithmetic) -> tuple[Any, Any]:
     """cos(pi q k / n) for even and for odd q up to `order`, over the lower half of the bins, k = 0..n/2: the upper half mirrors it."""
     k = np.arange(n // 2 + 1)
     q = np.arange(order + 1)
     turn = np.cos(np.pi * np.arange(2 * n) / n)
     table = turn[(k[:, None] * q) % (2 * n)].astype(kind)
-    return np.ascontiguousarray(table[:, 0::2]), np.ascontiguousarray(table[:, 1::2])
+    return on.put(np.ascontiguousarray(table[:, 0::2])), on.put(np.ascontiguousarray(table[:, 1::2]))
 
 
-def analyse(level: NDArray[Any], order: int) -> NDArray[Any]:
+def analyse(level: Any, order: int, kind: str, on: Arithmetic = NUMPY) -> Any:
     """(b, order + 1) the first cepstral coefficients of (b, n + 1) even spectra: the inverse DFT of length 2 n."""
     n = level.shape[1] - 1
-    even, odd = cosines(n, order, level.dtype.str)
-    upper = level[:, : n // 2 - 1 : -1]  # k = n .. n/2
+    even, odd = cosines(n, order, kind, on)
+    upper = on.xp.flip(level[:, n // 2 :], (1,))
     lower = level[:, : n // 2 + 1]
-    result = np.empty((len(level), order + 1), level.dtype)
-    for folded, table, into in ((lower + upper, even, result[:, 0::2]), (lower - upper, odd, result[:, 1::2])):
+    result = on.xp.empty_like(level[:, : order + 1])
+    for folded, table, parity in ((lower + upper, even, 0), (lower - upper, odd, 1)):
         folded[:, 0] /= 2  # the ends count once, and the middle is in both halves
         folded[:, -1] /= 2
-        into[:] = folded @ table
+        result[:, parity::2] = folded @ table
     result /= n
     return result
 
 
-def synthesise(coefficients: NDArray[Any], n: int) -> NDArray[Any]:
+def synthesise(coefficients: Any, n: int, kind: str, on: Arithmetic = NUMPY) -> Any:
     """(b, n + 1) cosine series of (b, q) coefficients at the bins 0..n."""
-    even, odd = cosines(n, coefficients.shape[1] - 1, coefficients.dtype.str)
+    even, odd = cosines(n, coefficients.shape[1] - 1, kind, on)
     from_even, from_odd = coefficients[:, 0::2] @ even.T, coefficients[:, 1::2] @ odd.T
-    result = np.empty((len(coefficients), n + 1), coefficients.dtype)
-    np.add(from_even, from_odd, out=result[:, : n // 2 + 1])
-    np.subtract(from_even, from_odd, out=result[:, : n // 2 - 1 : -1])
-    return result
+    upper = on.xp.flip((from_even - from_odd)[:, :-1], (1,))
+    return on.xp.concatenate((from_even + from_odd, upper), axis=1)
 
 
-def true_envelope(level: NDArray[Any], order: Integers) -> NDArray[Any]:
+def true_envelope(level: NDArray[Any], order: Integers, *, between_steps: bool, on: Arithmetic = NUMPY) -> NDArray[Any]:
     """(b, n + 1) smooth envelopes that pass through the peaks of (b, n + 1) log spectra, each of its own cepstral order.
 
     The cepstrum is smoothed by a Hamming half-window, the spectrum raised to the envelope so far, and so on until it nowhere stands
-    more than 2 dB above (one side only), or 200 times. Rows that are not finite come back as NaN.
+    more than 2 dB above (one side only), or 200 times. `between_steps` goes back from the last step to where it is just 2 dB: without, a
+    difference in the last bit can be one of a whole step. Rows that are not finite come back as NaN.
     """
     n = level.shape[1] - 1
     result = np.full_like(level, np.nan)
@@ -71,59 +72,65 @@ def true_envelope(level: NDArray[Any], order: Integers) -> NDArray[Any]:
     in_order = in_order[finite[in_order]]
     for first in range(0, len(in_order), FRAMES_AT_ONCE):
         some = in_order[first : first + FRAMES_AT_ONCE]
-        result[some] = _envelopes(level[some], reach[some])
+        result[some] = _envelopes(level[some], reach[some], between_steps, on)
     return result
 
 
-def _envelopes(level: NDArray[Any], reach: Integers) -> NDArray[Any]:
-    n, highest = level.shape[1] - 1, int(reach.max())
+def _envelopes(spectra: NDArray[Any], reach: Integers, between_steps: bool, on: Arithmetic) -> NDArray[Any]:
+    xp, kind = on.xp, spectra.dtype
+    n, highest = spectra.shape[1] - 1, int(reach.max())
     q = np.arange(highest + 1)
-    kind = level.dtype
     inside = q <= reach[:, None]
-    window = np.where(inside, 0.54 + 0.46 * np.cos(np.pi * q / np.maximum(reach, 1)[:, None]), 0).astype(kind)
-    doubled = np.where(q == 0, 1, 2) * inside.astype(kind)
-    result = np.empty_like(level)
-    active = np.arange(len(level))
+    window = on.put(np.where(inside, 0.54 + 0.46 * np.cos(np.pi * q / np.maximum(reach, 1)[:, None]), 0).astype(kind))
+    doubled = on.put((np.where(q == 0, 1, 2) * inside).astype(kind))
+    alternating = np.where(np.arange(n + 1) % 2 == 0, 1, -1) / n
+    alternating[[0, -1]] /= 2
+    nyquist = on.put(alternating.astype(kind))
+    level = on.put(spectra)
     target = level
-    smooth = np.zeros((len(level), highest + 1), kind)
-    scratch = np.empty_like(level)
-    nyquist = np.where(np.arange(n + 1) % 2 == 0, 1, -1).astype(kind) / n
-    nyquist[0] /= 2
-    nyquist[-1] /= 2
+    smooth = xp.zeros_like(window)
+    overshoot = xp.full_like(level[:, 0], np.inf)
+    final = xp.zeros_like(window)
+    active = xp.arange(len(level), device=level.device)
     for _ in range(STEPS):
-        cepstrum = analyse(target, highest)
-        series = cepstrum * doubled
-        # Parseval: what the coefficients beyond the order hold, without computing them
-        total = np.einsum("bk,bk->b", target, target).astype(np.float64) / n
-        total -= (target[:, 0].astype(np.float64) ** 2 + target[:, -1].astype(np.float64) ** 2) / (2 * n)
-        kept = np.einsum("bq,bq->b", series, series, dtype=np.float64)
-        last = (target @ nyquist).astype(np.float64)
-        # sum over all 2n bins / 2n = c0^2 + 2 sum c_q^2 + c_n^2
-        outer = 2 * (total - series[:, 0].astype(np.float64) ** 2 - last**2) - (kept - series[:, 0].astype(np.float64) ** 2)
-        inner = np.sqrt(kept)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            gain = np.where(inner > 0, (inner + np.sqrt(np.maximum(outer, 0))) / inner, 1.0)
-        smooth = smooth + gain[:, None].astype(kind) * window * (series - smooth)
-        envelope = synthesise(smooth, n)
-        done = np.subtract(level, envelope, out=scratch[: len(level)]).max(axis=1) <= OVERSHOOT
-        if done.any():
-            result[active[done]] = envelope[done]
+        series = analyse(target, highest, kind.str, on) * doubled
+        # Parseval: what the coefficients beyond the order hold, without computing them. The sum of the squares over all 2 n bins, divided
+        # by 2 n, is c_0^2 + 2 sum c_q^2 + c_n^2; the mean, c_0, is taken away first, being large.
+        rest = target - series[:, :1]
+        total = xp.einsum("bk,bk->b", rest, rest) / n - (rest[:, 0] ** 2 + rest[:, -1] ** 2) / (2 * n)
+        kept = xp.einsum("bq,bq->b", series[:, 1:], series[:, 1:])
+        outer = 2 * (total - (rest @ nyquist) ** 2) - kept
+        inner = xp.sqrt(kept + series[:, 0] ** 2)
+        gain = xp.where(inner > 0, (inner + xp.sqrt(xp.clip(outer, 0, None))) / xp.clip(inner, TINY, None), xp.ones_like(inner))
+        before, smooth = smooth, smooth + gain[:, None] * window * (series - smooth)
+        envelope = synthesise(smooth, n, kind.str, on)
+        previous, overshoot = overshoot, xp.amax(level - envelope, 1)
+        done = overshoot <= OVERSHOOT
+        if bool(done.any()):
+            last = smooth[done]
+            if between_steps:
+                with np.errstate(invalid="ignore"):
+                    share = (previous[done] - OVERSHOOT) / (previous[done] - overshoot[done])
+                share = xp.where(xp.isfinite(share), share, xp.ones_like(share))[:, None]  # done at once
+                last = before[done] + share * (last - before[done])
+            final[active[done]] = last
             more = ~done
             active = active[more]
             if len(active) == 0:
-                return result
-            level, target, envelope = level[more], target[more], envelope[more]
+                break
+            level, target, envelope, overshoot = level[more], target[more], envelope[more], overshoot[more]
             window, doubled, smooth = window[more], doubled[more], smooth[more]
-        target = np.maximum(target, envelope, out=envelope)  # the envelope itself is not wanted any more
-    result[active] = synthesise(smooth, n)
-    return result
+        target = xp.maximum(target, envelope)
+    if len(active):
+        final[active] = smooth
+    return on.get(synthesise(final, n, kind.str, on))
 
 
-def smoothed_ends(level: NDArray[Any], order: Integers) -> NDArray[Any]:
+def smoothed_ends(level: NDArray[Any], order: Integers, *, between_steps: bool, on: Arithmetic = NUMPY) -> NDArray[Any]:
     """The (b, n + 1) log spectra with their first and last bins replaced by a smoother envelope, of half the order."""
     n = level.shape[1] - 1
     reach = np.minimum(round_half_away(WIDENING * order), n - 1)
-    smooth = true_envelope(level, round_half_away(reach / 2))
+    smooth = true_envelope(level, round_half_away(reach / 2), between_steps=between_steps, on=on)
     width = round_half_away(0.25 * 2 * n / reach)[:, None]
     k = np.arange(n + 1)
     return np.where((k < width) | (k >= n + 2 - width), smooth, level)
@@ -151,7 +158,8 @@ def warped_cepstrum(magnitude: NDArray[Any], count: int) -> NDArray[Any]:
     share = share.astype(magnitude.dtype)
     lower = magnitude[:, below]
     with np.errstate(divide="ignore", invalid="ignore"):
-        cepstrum = analyse(np.log(lower + share * (magnitude[:, below + 1] - lower)), count - 1)
+        warped = np.log(lower + share * (magnitude[:, below + 1] - lower))
+        cepstrum: NDArray[Any] = analyse(warped, count - 1, warped.dtype.str)
     cepstrum[:, 1:] *= 2
     return cepstrum
 

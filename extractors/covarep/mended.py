@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from emofuse.pipeline.timed import Floats32, Floats64
 
 from . import envelope, gci, inverse_filtering, phase_distortion, pitch, rd, voice_quality, wavelets
+from .arithmetic import NUMPY, Arithmetic
 from .columns import COLUMNS
 from .framing import Floats, Integers, Mask, round_half_away
 from .harmonics import harmonics, highest_harmonic, spectra
@@ -49,7 +50,7 @@ class Closures:
     period: Integers
 
 
-def block(sound: Sound, stretch: Stretch, found: Survey, track: Track, first: int, last: int) -> Floats:
+def block(sound: Sound, stretch: Stretch, found: Survey, track: Track, first: int, last: int, on: Arithmetic = NUMPY) -> Floats:
     """(last - first, 76) rows first..last of a stretch: the 74 columns, rms and voicing_probability. All finite."""
     before = MARGIN_ROWS
     x = found.polarity * sound.read(stretch, HOP * (first - before), HOP * (last + MARGIN_ROWS))
@@ -67,7 +68,7 @@ def block(sound: Sound, stretch: Stretch, found: Survey, track: Track, first: in
     rows[:, 1] = voiced
     rows[voiced, 2:7] = glottal[voiced]
     rows[:, 7] = peak_slope(x, centre)
-    _harmonic_rows(rows, x, track, first, last, before, voiced)
+    _harmonic_rows(rows, x, track, first, last, voiced, on)
     return rows
 
 
@@ -208,7 +209,7 @@ def peak_slope(x: Floats, centre: Integers) -> Floats:
     return wavelets.slope_over_scales(level)
 
 
-def _harmonic_rows(rows: Floats, x: Floats, track: Track, first: int, last: int, before: int, voiced: Mask) -> None:
+def _harmonic_rows(rows: Floats, x: Floats, track: Track, first: int, last: int, voiced: Mask, on: Arithmetic) -> None:
     """Fill Rd, Rd_conf, MCEP, HMPDM and HMPDD."""
     begin, end = max(0, first - SMOOTHING_ROWS), min(len(track.f0), last + SMOOTHING_ROWS)
     most = int(highest_harmonic(track.continuous[begin:end]).max())
@@ -220,14 +221,14 @@ def _harmonic_rows(rows: Floats, x: Floats, track: Track, first: int, last: int,
     for start in range(begin // FRAMES_AT_ONCE * FRAMES_AT_ONCE, end, FRAMES_AT_ONCE):
         index = np.arange(max(begin, start), min(end, start + FRAMES_AT_ONCE))
         f0 = track.continuous[index]
-        found = harmonics(spectra(x, CENTRE + HOP * (index - first + before), f0, np.float32), f0, most)
+        found = harmonics(spectra(x, CENTRE + HOP * (index - first + MARGIN_ROWS), f0, np.float32), f0, most)
         distorted[index - begin] = phase_distortion.distortion(phase_distortion.without_vocal_tract(found), found.count, most)
         heard[index - begin] = found.amplitude.any(axis=1)
         own = (index >= first) & (index < last)
         row = index[own] - first
         spacing[row], amplitude[row], phase[row] = found.spacing[own], found.amplitude[own], found.phase[own]
         if len(row):
-            rows[row, 11:36] = mel_cepstrum(found.magnitude[own], f0[own])
+            rows[row, 11:36] = mel_cepstrum(found.magnitude[own], f0[own], on)
     if voiced.any():
         count = highest_harmonic(track.continuous[first:last])
         rows[voiced, 8], rows[voiced, 9] = pulse_shape(amplitude[voiced], phase[voiced], count[voiced], spacing[voiced])
@@ -244,24 +245,25 @@ def pulse_shape(amplitude: Floats, phase: Floats, count: Integers, spacing: Floa
     return best, rd.confidence(misfit)
 
 
-def mel_cepstrum(magnitude: NDArray[Any], pitch_of: Floats) -> Floats:
+def mel_cepstrum(magnitude: NDArray[Any], pitch_of: Floats, on: Arithmetic) -> Floats:
     """(r 25) MCEP of spectra (r, 2049)."""
     # windows are at most 961 samples long: 2048 points still sample their spectra twice over
     level = np.log(np.maximum(magnitude[:, ::2], np.float32(QUIETEST_SPECTRUM)))
     order = envelope.envelope_order(pitch_of)
-    smooth = envelope.true_envelope(envelope.smoothed_ends(level, order), order)
+    ends = envelope.smoothed_ends(level, order, between_steps=True, on=on)
+    smooth = envelope.true_envelope(ends, order, between_steps=True, on=on)
     result: Floats = envelope.warped_cepstrum(np.exp(smooth), 25).astype(np.float64)
     return result
 
 
-def features(sound: Sound, found: Survey, block_rows: int) -> tuple[Floats32, Floats64]:
+def features(sound: Sound, found: Survey, block_rows: int, on: Arithmetic = NUMPY) -> tuple[Floats32, Floats64]:
     """(rows, 76) of all stretches, float32, and (rows) seconds at which each row starts."""
     values, seconds = [], []
     for stretch, track in zip(sound.stretches, found.tracks, strict=True):
         rows = rows_of(stretch)
         for first in range(0, rows, block_rows):
             last = min(rows, first + block_rows)
-            values.append(block(sound, stretch, found, track, first, last).astype(np.float32))
+            values.append(block(sound, stretch, found, track, first, last, on).astype(np.float32))
             seconds.append(stretch.start + HOP / RATE * np.arange(first, last))
     empty = np.zeros((0, len(COLUMNS) + len(QUALITY)), np.float32)
     return np.concatenate([empty, *values]), np.concatenate([np.zeros(0), *seconds])

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .framing import Floats, Integers, Mask, fft, local_maxima, pieces, round_half_away, signal
+from .arithmetic import NUMPY, Arithmetic
+from .framing import Floats, Integers, Mask, local_maxima, pieces, round_half_away, signal
 
 LOWEST, HIGHEST = 50, 500
 HARMONICS = 5
@@ -43,25 +44,24 @@ class Framing:
     dtype: type[Any] = np.float64
 
 
-def harmonic_sums(residual: Floats, start: Integers, low: int, high: int, framing: Framing) -> NDArray[Any]:
-    """(b, high - low + 1) SRH for candidates low..high Hz of the frames that begin at `start`."""
+def harmonic_sums(residual: Floats, start: Integers, low: int, high: int, framing: Framing, on: Arithmetic = NUMPY) -> NDArray[Any]:
+    """(b, high - low + 1) SRH for candidates low..high Hz of the frames that begin at `start`; NaN for silent frames."""
+    xp = on.xp
     window = signal.windows.get_window("blackman", framing.length, fftbins=False).astype(framing.dtype)
-    frames = pieces(residual.astype(framing.dtype, copy=False), start, framing.length) * window
-    frames -= frames.mean(axis=1, keepdims=True)
-    spectrum = fft.rfft(frames, BINS, axis=1)
+    windowed = pieces(residual.astype(framing.dtype, copy=False), start, framing.length) * window
+    frames = on.put(windowed - windowed.mean(axis=1, keepdims=True))
+    spectrum = on.rfft(frames, BINS)
     # Parseval: the energy of the bins below half the rate, of which only those that a harmonic can reach are looked at
-    energy = (BINS * np.einsum("bn,bn->b", frames, frames) + np.abs(spectrum[:, 0]) ** 2 - np.abs(spectrum[:, -1]) ** 2) / 2
-    magnitude = np.abs(spectrum[:, : HARMONICS * high + max(framing.bin_offset, 0) + 1])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        magnitude /= np.sqrt(energy)[:, None]
-    candidate = np.arange(low, high + 1)
-    sums = np.zeros((len(start), len(candidate)), framing.dtype)
+    energy = (BINS * xp.einsum("bn,bn->b", frames, frames) + abs(spectrum[:, 0]) ** 2 - abs(spectrum[:, -1]) ** 2) / 2
+    magnitude = abs(spectrum[:, : HARMONICS * high + max(framing.bin_offset, 0) + 1])
+    sums = xp.zeros_like(magnitude[:, : high - low + 1])
     for k in range(1, HARMONICS + 1):
         first = k * low + framing.bin_offset
         sums += magnitude[:, first : k * high + framing.bin_offset + 1 : k]
     for k in range(1, HARMONICS):
-        sums -= magnitude[:, round_half_away((k + 0.5) * candidate) + framing.bin_offset]
-    return sums
+        sums -= magnitude[:, on.put(round_half_away((k + 0.5) * np.arange(low, high + 1)) + framing.bin_offset)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return on.get(sums / xp.sqrt(energy)[:, None])
 
 
 def strongest(residual: Floats, start: Integers, low: int, high: int, framing: Framing) -> tuple[Floats, Floats]:
@@ -77,7 +77,7 @@ def strongest(residual: Floats, start: Integers, low: int, high: int, framing: F
     return f0, strength
 
 
-def highest_peaks(residual: Floats, start: Integers, framing: Framing, count: int) -> tuple[Floats, Floats]:
+def highest_peaks(residual: Floats, start: Integers, framing: Framing, count: int, on: Arithmetic = NUMPY) -> tuple[Floats, Floats]:
     """(b count) pitch candidates over the whole range and their sums, highest first: local maxima only, refined by a parabola.
 
     0 Hz and 0 where there are fewer.
@@ -86,7 +86,7 @@ def highest_peaks(residual: Floats, start: Integers, framing: Framing, count: in
     for first in range(0, len(start), FRAMES_AT_ONCE):
         some = slice(first, first + FRAMES_AT_ONCE)
         # one candidate beyond either end, so that the ends can be peaks
-        sums = np.nan_to_num(harmonic_sums(residual, start[some], LOWEST - 1, HIGHEST + 1, framing))
+        sums = np.nan_to_num(harmonic_sums(residual, start[some], LOWEST - 1, HIGHEST + 1, framing, on))
         peak = np.where(local_maxima(sums) & (sums > 0), sums, 0)
         best, height = np.zeros((len(sums), count), np.int64), np.zeros((len(sums), count))
         frame = np.arange(len(sums))

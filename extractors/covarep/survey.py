@@ -15,6 +15,7 @@ from scipy.ndimage import median_filter
 from emofuse.pipeline.timed import Floats32
 
 from . import pitch, polarity
+from .arithmetic import NUMPY, Arithmetic
 from .framing import Floats, Mask
 from .linear_prediction import residuals
 from .sound import Sound, Stretch
@@ -84,7 +85,7 @@ class _Moments:
         return (third - 3 * mean * second + 2 * mean**3) / variance**1.5 if variance > 0 else 0.0
 
 
-def survey(sound: Sound, block_rows: int) -> Survey:
+def survey(sound: Sound, block_rows: int, on: Arithmetic = NUMPY) -> Survey:
     """Look at every stretch once."""
     own, aside = _Moments(), _Moments()
     candidates: list[tuple[Floats32, Floats32]] = []
@@ -102,7 +103,7 @@ def survey(sound: Sound, block_rows: int) -> Survey:
             own.add(eighteen[inner])
             aside.add(shaped[inner])
             start = MARGIN + CENTRE - FRAME.length // 2 + HOP * np.arange(last - first)
-            f0[first:last], strength[first:last] = pitch.highest_peaks(twelve, start, FRAME, CANDIDATES)
+            f0[first:last], strength[first:last] = pitch.highest_peaks(twelve, start, FRAME, CANDIDATES, on)
         candidates.append((f0, strength))
     return Survey(polarity=-1 if own.skewness < aside.skewness else 1, tracks=_decide(candidates))
 

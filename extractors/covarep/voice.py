@@ -39,8 +39,12 @@ class CovarepVoice:
     media: frozenset[Medium] = frozenset({"audio"})
     needs: tuple[str, ...] = ()
 
-    def __init__(self, *, block_seconds: int = BLOCK_SECONDS) -> None:
-        """So many seconds are worked on at once: it sets the memory that is used, and changes no number."""
+    def __init__(self, *, device: str = "cpu", block_seconds: int = BLOCK_SECONDS) -> None:
+        """`device` other than "cpu" ("cuda") computes there what is large: spectra and envelopes, by torch, in single precision.
+
+        So many seconds are worked on at once: it sets the memory that is used, and changes no number.
+        """
+        self.device = device
         self.block_rows = ROWS_A_SECOND * block_seconds
         self.provenance = Provenance(extractor=self.name, version=VERSION, options={"f0_lowest": 50, "f0_highest": 500, "hop": 160})
 
@@ -51,12 +55,14 @@ class CovarepVoice:
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         from . import mended
+        from .arithmetic import on_device
         from .sound import Sound
         from .survey import survey
 
+        on = on_device(self.device)
         with Sound(clip.samples()) as sound:
-            found = survey(sound, self.block_rows)
-            values, start = mended.features(sound, found, self.block_rows)
+            found = survey(sound, self.block_rows, on)
+            values, start = mended.features(sound, found, self.block_rows, on)
         notes = {"polarity": found.polarity}
         return stream_of(self.columns, values, start, self.provenance, notes)
 

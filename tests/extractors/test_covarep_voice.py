@@ -11,7 +11,8 @@ from scipy.optimize import brentq
 from scipy.signal import lfilter, resample_poly
 
 from emofuse.extractors.covarep import mended
-from emofuse.extractors.covarep.columns import COLUMNS
+from emofuse.extractors.covarep.arithmetic import Arithmetic, OnDevice
+from emofuse.extractors.covarep.columns import COLUMNS, HMPDM
 from emofuse.extractors.covarep.linear_prediction import residuals
 from emofuse.extractors.covarep.sound import Sound
 from emofuse.extractors.covarep.survey import survey
@@ -45,7 +46,7 @@ class Heard:
                 yield Samples(start + first / RATE, values[first : first + self.block].astype(np.float32))
 
 
-def voice(values: np.ndarray, start: float = 0.0, **options: int) -> TimedSequence:
+def voice(values: np.ndarray, start: float = 0.0, **options: Any) -> TimedSequence:
     return CovarepVoice(**options)(Heard((start, values)), {})
 
 
@@ -293,6 +294,36 @@ def test_the_length_of_a_piece_changes_nothing(paused):
     for seconds in (1, 3):
         # only the order of sums inside a float32 matrix product differs
         np.testing.assert_allclose(voice(values, block_seconds=seconds).values, stream.values, atol=2e-4)
+
+
+def features_on(values: np.ndarray, on: Arithmetic) -> np.ndarray:
+    with Sound(Heard((0.0, values)).samples()) as sound:
+        found = survey(sound, 1000, on)
+        return mended.features(sound, found, 1000, on)[0]
+
+
+def angles_apart(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    apart = np.abs(ours - theirs)
+    means = [COLUMNS.index(name) for name in HMPDM]
+    apart[:, means] = np.abs(np.angle(np.exp(1j * (ours - theirs)[:, means].astype(np.float64))))
+    return apart
+
+
+def test_torch_computes_what_numpy_does(paused):
+    values, stream = paused
+    apart = angles_apart(features_on(values, OnDevice("cpu")), stream.values)
+    assert np.quantile(apart, 0.999) < 1e-4
+    assert apart.max() < 1e-3  # the angle of a mean that is nearly nothing
+
+
+@pytest.mark.gpu
+def test_a_graphics_processor_computes_what_the_processor_does(paused):
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    values, stream = paused
+    on_device = CovarepVoice(device="cuda")(Heard((0.0, values)), {})
+    assert np.quantile(angles_apart(on_device.values, stream.values), 0.999) < 1e-4
 
 
 def test_a_later_start_shifts_the_times_and_nothing_else(paused):
