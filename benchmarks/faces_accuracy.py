@@ -19,12 +19,17 @@ from typing import Any
 
 import numpy as np
 
-from emofuse.extractors.compact.layout import AUS, SHAPES, au_matrix
+from emofuse.extractors.compact.layout import AUS, SHAPES, activations, au_matrix
 from emofuse.pipeline.ports import EMOTIONS
 
 MOVES = 0.02
 """Teacher's standard deviation within a clip above which an action unit is said to move."""
 PATCHES = 4000
+
+
+def pearson(a: Any, b: Any) -> float:
+    """r of two series; 0 where the first does not move (it did not follow)."""
+    return round(float(np.corrcoef(a, b)[0, 1]), 3) if a.std() > 0 else 0.0
 
 
 def photographs(data: Path, labels: Path, clips: Path, weights: Path) -> dict[str, Any]:
@@ -48,14 +53,24 @@ def photographs(data: Path, labels: Path, clips: Path, weights: Path) -> dict[st
     random = np.random.default_rng(7)
     reader = Reader(network, mean, spread)
     off = reader(np.stack([off_face(kept, 64, random) for _ in range(PATCHES)])).face
-    on = reader(centred(test.where(test.seen))).face
+    seen = test.where(test.seen)
+    said = reader(centred(seen))
+    on = said.face
+    ends = facts["activations"]
+    assert isinstance(ends, dict)
+    published = activations(said.shapes, np.asarray(ends["rest"], np.float32), np.asarray(ends["high"], np.float32))
+    truth = seen.shapes @ au_matrix().T
+    follows = {}
+    for source in measured.r:
+        here = (seen.source == source) | (source == "all")
+        follows[source] = {au: pearson(published[here, k], truth[here, k]) for k, au in enumerate(AUS)}
     return {
         "photographs": len(test),
         "labelled": {s: int((np.isfinite(test.expression).all(1) & (test.source == s)).sum()) for s in measured.accuracy},
         "accuracy": measured.accuracy,
         "mean_recall": measured.uar,
         "confusion": measured.confusion.tolist(),
-        "r": {s: dict(zip(AUS, np.round(v.astype(float), 3).tolist(), strict=True)) for s, v in measured.r.items()},
+        "r": follows,
         "teacher_r": {s: dict(zip(AUS, np.round(v.astype(float), 3).tolist(), strict=True)) for s, v in measured.reliability.items()},
         "pose_median_degrees": np.round(measured.pose.astype(float), 2).tolist(),
         "pose_p95_degrees": np.round(measured.pose95.astype(float), 2).tolist(),
@@ -94,11 +109,6 @@ def cut_out(clips: Path, out: Path) -> dict[str, dict[str, Any]]:
     (out / "faces").mkdir(parents=True, exist_ok=True)
     pandas.DataFrame(cuts).to_parquet(out / "faces" / "clips.parquet")
     return found
-
-
-def pearson(a: Any, b: Any) -> float:
-    """r of two series; 0 where the first does not move (it did not follow)."""
-    return round(float(np.corrcoef(a, b)[0, 1]), 3) if a.std() > 0 else 0.0
 
 
 def in_clips(clips: Path, teacher: Path, python: Path, out: Path) -> dict[str, Any]:

@@ -20,11 +20,11 @@ from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
 from ..weights import Status, check_sha256
 from .detect import Detector
-from .layout import AUS, Read, au_matrix
+from .layout import AUS, Read, activations
 from .tracks import Sighting, Tracker, chunks
 
 WEIGHTS = Path(__file__).with_name("compact.safetensors")
-WEIGHTS_SHA256 = "0cfb460c515b4952c63d132b435fa16adfffb8d6d43e0ad4fd88332712afd75f"
+WEIGHTS_SHA256 = "bf2cc2dcce22c50d9a07ac4c896b9cefa3898f7122e7eb50f1b20f46e4590a00"
 CHUNK = 8
 """Frames looked at together: enough to fill a batch, few enough that a face stays near where it was."""
 VERSION = "1"
@@ -49,9 +49,9 @@ class Compact:
         digest = check_sha256(WEIGHTS, WEIGHTS_SHA256)
         network, facts = load_network(WEIGHTS)
         mean, spread = (np.asarray(facts[key], np.float32) for key in ("shape_mean", "shape_spread"))
-        activations = facts["activations"]
-        assert isinstance(activations, dict)
-        self._neutral, self._high = (np.asarray(activations[key], np.float32) for key in ("neutral", "high"))
+        ends = facts["activations"]
+        assert isinstance(ends, dict)
+        self._rest, self._high = (np.asarray(ends[key], np.float32) for key in ("rest", "high"))
         sharpness = float(str(facts.get("temperature", 1.0)))
         self._read = Reader(network, mean, spread, temperature=sharpness, device=device)
         self._detect = Detector()
@@ -110,13 +110,8 @@ class Compact:
             np.array(boxes, np.float32),
             read.face[:, None],
             read.pose[:, [0, 2, 1]],
-            self.activations(read.shapes),
+            activations(read.shapes, self._rest, self._high),
             read.expression,
             np.array(whose, np.float32),
         ]
         return np.concatenate(columns, axis=1)
-
-    def activations(self, shapes: Floats32) -> Floats32:
-        """(n 53) in the teacher's units -> (n 16) action units 0..1: 0 at the neutral faces' median, 1 at the 99th percentile."""
-        units = shapes @ au_matrix().T
-        return np.asarray(np.clip((units - self._neutral) / (self._high - self._neutral), 0, 1), np.float32)

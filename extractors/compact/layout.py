@@ -62,6 +62,11 @@ def au_matrix() -> Floats32:
     return matrix
 
 
+def activations(shapes: Floats32, rest: Floats32, high: Floats32) -> Floats32:
+    """(n 53) in the teacher's units -> (n 16) action units 0..1: 0 at or below `rest` (16), 1 at or above `high` (16)."""
+    return np.asarray(np.clip((shapes @ au_matrix().T - rest) / (high - rest), 0, 1), np.float32)
+
+
 HEADS: dict[str, int] = {"shapes": len(SHAPES), "pose": 3, "box": 3, "expression": len(EMOTIONS), "face": 1}
 """What the network answers, in the order of its outputs, and how many numbers each."""
 _ENDS = tuple(accumulate(HEADS.values()))

@@ -19,9 +19,9 @@ from emofuse.pipeline.timed import Floats32
 from .detect import Box, Image, crops, grey_of
 from .layout import Read
 
-KEEP = 0.5
+KEEP = 0.8
 """A followed face whose score falls below this is lost."""
-ACCEPT = 0.9
+ACCEPT = 0.99
 """What the cascade finds is a face only if the network scores it above this: the two fail on different things."""
 FAR = 0.05
 """Error of a crop, in face sides or log of side, from which the look is taken again."""

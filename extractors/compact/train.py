@@ -260,12 +260,15 @@ class Training:
 
 
 def rescaling(training: Photographs) -> dict[str, list[float]]:
-    """For each action unit the neutral faces' median and the 99th percentile of all, in the teacher's units."""
+    """For each action unit the neutral faces' lower quartile and the 99th percentile of all, in the teacher's units.
+
+    Not the neutral faces' median: half of all resting faces lie below it, and their movements would be cut off.
+    """
     units = training.shapes @ au_matrix().T  # (n 16)
     neutral = training.seen & (np.nan_to_num(training.expression[:, -1]) > 0.5)
-    low = np.median(units[neutral], 0)
+    low = np.percentile(units[neutral], 25, axis=0)
     high = np.percentile(units[training.seen], 99, axis=0)
-    return {"neutral": [round(float(v), 5) for v in low], "high": [round(float(v), 5) for v in high]}
+    return {"rest": [round(float(v), 5) for v in low], "high": [round(float(v), 5) for v in high]}
 
 
 def train(recipe: Recipe, photographs: Photographs, scenes: list[Scene], out: Path, *, device: str, workers: int) -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from emofuse.extractors.compact.layout import AU_SOURCES, AUS, HEADS, SHAPES, Read, au_matrix
+from emofuse.extractors.compact.layout import AU_SOURCES, AUS, HEADS, SHAPES, Read, activations, au_matrix
 from emofuse.extractors.compact.network import CompactNetwork, Reader, fused, load_network, places, save_network, standardised
 from emofuse.pipeline.errors import WeightsError
 
@@ -98,6 +98,12 @@ def test_action_units_are_means_of_their_sources() -> None:
     assert units[AUS.index("AU25")] == pytest.approx(named["lipGap"])
     assert len(AU_SOURCES) == 16
     assert not {"AU06", "AU09", "AU11", "AU23"} & set(AUS), "the teacher cannot see these"
+
+
+def test_activations_run_from_rest_to_high_and_stay_inside() -> None:
+    rest, high = np.full(16, 0.2, np.float32), np.full(16, 0.6, np.float32)
+    shapes = np.repeat(np.array([[0.1], [0.2], [0.4], [0.6], [0.9]], np.float32), 53, axis=1)
+    assert np.allclose(activations(shapes, rest, high), np.repeat([[0.0], [0.0], [0.5], [1.0], [1.0]], 16, axis=1), atol=1e-6)
 
 
 def test_rows_of_a_read_keep_every_head() -> None:

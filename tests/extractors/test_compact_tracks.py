@@ -38,7 +38,7 @@ def read(crops: np.ndarray) -> Read:
         side = np.sqrt(4 * stats[nearest, cv2.CC_STAT_AREA] / np.pi) / (CROP / NOMINAL)
         if 0.4 < side < 2 and max(abs(x), abs(y)) < 0.45:
             row[[56, 57, 58]] = x, y, np.log(side)
-            row[-1] = 0.99
+            row[-1] = 0.999
     return Read(values)
 
 
@@ -184,7 +184,7 @@ def test_what_the_cascade_finds_is_nothing_without_the_network() -> None:
 def test_a_doubtful_face_is_kept_when_known_and_not_begun_when_new() -> None:
     def doubtful(crops: np.ndarray) -> Read:
         values = read(crops).values
-        values[:, -1] *= 0.7
+        values[:, -1] *= 0.9
         return Read(values)
 
     scenes: list[list[Disc]] = [[(100.0, 100.0, 50.0)]] * 16
