@@ -1,0 +1,120 @@
+"""A run on disk: recipe.json, metrics.csv, state.safetensors (to resume), best.safetensors with best.json, curves.png, confusion.png.
+
+The state is one file, replaced at once, so a kill at any moment leaves the last whole epoch. It holds tensors (the learner, the best so
+far, the optimiser's moments) and, in safetensors' metadata, JSON (epoch, schedule, history). Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from emofuse.pipeline.errors import CheckpointError
+
+STATE, BEST, RECIPE, METRICS = "state.safetensors", "best.safetensors", "recipe.json", "metrics.csv"
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Everything after one whole epoch. tensors: by "learner/..", "best/..", "optimiser/INDEX/.."; facts: JSON values."""
+
+    tensors: Mapping[str, Tensor]
+    facts: Mapping[str, Any]
+
+
+def write_state(folder: Path, state: State) -> None:
+    hidden = folder / f".{STATE}"
+    tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.tensors.items()}
+    save_file(tensors, hidden, metadata={"facts": json.dumps(state.facts)})
+    os.replace(hidden, folder / STATE)
+
+
+def read_state(folder: Path) -> State | None:
+    """None where no epoch was finished; raises `CheckpointError` for a file that is no state."""
+    path = folder / STATE
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            return State({key: file.get_tensor(key) for key in file.keys()}, json.loads(file.metadata()["facts"]))  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a training's state: {error}") from error
+
+
+def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The entries under "prefix/", without it."""
+    return {key.removeprefix(f"{prefix}/"): tensor for key, tensor in tensors.items() if key.startswith(f"{prefix}/")}
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """An Adam's moments as tensors by "INDEX/NAME", and its groups as JSON values."""
+    found = optimiser.state_dict()
+    tensors = {f"{index}/{key}": torch.as_tensor(value) for index, entry in found["state"].items() for key, value in entry.items()}
+    return tensors, found["param_groups"]
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, _, name = key.partition("/")
+        state.setdefault(int(index), {})[name] = tensor
+    optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+def write_metrics(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """metrics.csv: one line an epoch, every column that any epoch has."""
+    columns = list(dict.fromkeys(key for row in history for key in row))
+    hidden = folder / f".{METRICS}"
+    with hidden.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(history)
+    os.replace(hidden, folder / METRICS)
+
+
+def draw_curves(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Training and validation loss over epochs, a panel a phase (matplotlib's Agg, no display)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    phases = list(dict.fromkeys(row["phase"] for row in history))
+    figure = Figure(figsize=(5 * len(phases), 3.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, phase in zip(figure.subplots(1, len(phases), squeeze=False)[0], phases, strict=True):
+        rows = [row for row in history if row["phase"] == phase]
+        for key, label in (("train_loss", "training"), ("valid_loss", "validation")):
+            axes.plot([row["epoch"] for row in rows], [row[key] for row in rows], marker=".", label=label)
+        axes.set(xlabel="epoch", ylabel="loss", title=phase)
+        axes.legend()
+    figure.savefig(path, dpi=100)
+
+
+def draw_confusion(path: Path, counts: NDArray[np.int64], labels: Sequence[str], title: str) -> None:
+    """counts (c c) [truth, answer]: shade is the share of the truth's class, the number the count."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    size = max(3.5, 0.7 * len(labels) + 1.5)
+    figure = Figure(figsize=(size, size), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (i, j), count in np.ndenumerate(counts):
+        axes.text(j, i, str(count), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black", fontsize=8)
+    axes.set_xticks(range(len(labels)), labels, rotation=60, ha="right")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set(xlabel="answer", ylabel="truth", title=title)
+    figure.savefig(path, dpi=100)

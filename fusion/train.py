@@ -1,0 +1,352 @@
+"""Training: a recipe and a dataset in, a run folder (run_folder.py) with the best checkpoint out.
+
+On a CPU the same recipe, data and seed give the same weights, in one go or resumed after a kill: every epoch draws its order and its
+dropout from a seed made of the recipe's seed, the phase and the epoch, so no generator's state has to survive. The model is chosen by
+validation loss; the test split is not looked at (evaluate.py does, when asked).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from emofuse.pipeline.errors import UsageError
+
+from . import MODELS
+from .checkpoints import Checkpoint, StreamInput, build, save
+from .datasets.examples import Dataset, DatasetError
+from .first_checkpoint import fit_temperature
+from .phases import Learner, Phase, phases_of
+from .recipe import Recipe
+from .run_folder import (
+    BEST,
+    RECIPE,
+    State,
+    below,
+    draw_confusion,
+    draw_curves,
+    optimiser_tensors,
+    read_state,
+    restore_optimiser,
+    write_metrics,
+    write_state,
+)
+from .tasks import Task, split_logits, tasks_of
+from .training_data import Part, in_order, inputs_of, parts_of, shuffled
+
+Row = dict[str, Any]
+SENTIMENT_CLASSES = tuple(str(k) for k in range(-3, 4))
+MILLION = 1_000_003
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What a training did: the shipped checkpoint, one row an epoch, scores on validation by task, beside answers without a model."""
+
+    folder: Path
+    checkpoint: Checkpoint
+    history: tuple[Row, ...]
+    validation: Mapping[str, Any]
+
+
+def chosen_device(name: str) -> torch.device:
+    """ "auto" is the GPU where torch sees one; raises `UsageError` for a device that is not here."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"device {name}: torch knows no such device") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"device {name} wanted, but torch sees no CUDA device here")
+    return device
+
+
+def model_config(recipe: Recipe, inputs: Mapping[str, StreamInput], tasks: Mapping[str, Task]) -> Any:
+    """The model's own config; raises `UsageError` for a model or a key that does not exist, or numbers that it refuses."""
+    if recipe.model not in MODELS:
+        raise UsageError(f"{recipe.name}: no model {recipe.model!r}; there are {', '.join(MODELS)}")
+    kind = MODELS[recipe.model]()
+    known = [f.name for f in dataclasses.fields(kind.config) if f.name not in ("streams", "outputs")]  # type: ignore[arg-type]
+    if unknown := [key for key in recipe.options if key not in known]:
+        raise UsageError(f"{recipe.name}: model: unknown key: {', '.join(unknown)}; {recipe.model} has {', '.join(known)}")
+    widths = {name: len(stream.columns) for name, stream in inputs.items()}
+    try:
+        return kind.config(streams=widths, outputs=sum(len(t.outputs) for t in tasks.values()), **recipe.options)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{recipe.name}: model: {error}") from None
+
+
+def train(
+    recipe: Recipe,
+    dataset: Dataset,
+    out: Path,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    progress: Callable[[Row], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Run:
+    """Trains and writes the run folder. `progress` gets each epoch's row, `say` lines for people.
+
+    Raises `UsageError` (a recipe or device that cannot be meant; a folder that holds a run already), `DatasetError`, `CheckpointError`.
+    """
+    place = chosen_device(device)
+    if recipe.training.precision == "float16" and place.type != "cuda":
+        raise UsageError(f"precision float16 needs a GPU, the device is {place.type}; bfloat16 works on both")
+    tasks = tasks_of(recipe.tasks)
+    parts = parts_of(recipe, dataset, tasks)
+    for split in ("train", "valid"):
+        if not len(parts[split]):
+            raise DatasetError(f"{dataset.name}: no utterance in {split}")
+    inputs = inputs_of(recipe, dataset, parts["train"])
+    config = model_config(recipe, inputs, tasks)
+    state = _opened(out, recipe, resume)
+    card = dataclasses.asdict(recipe.card) | {"limits": list(recipe.card.limits), "numbers": {}}
+    outputs = {name: task.outputs for name, task in tasks.items()}
+    checkpoint = Checkpoint(recipe.model, config, inputs, outputs, 1.0, card)
+    cuda = [torch.cuda.current_device()] if place.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):  # the caller's random numbers are not ours to move
+        torch.manual_seed(recipe.training.seed)
+        learner = Learner(build(checkpoint), tasks, bool(recipe.stages)).to(place)
+        loop = Loop(recipe, parts, inputs, learner, place, out, state, progress)
+        loop.run()
+    if say is not None and not loop.board:
+        say("no event files: the package tensorboard is not installed; metrics.csv has every number")
+    return _finished(loop, checkpoint, dataset, tasks)
+
+
+class Loop:
+    """Phases and epochs, from a saved state or from the start."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        parts: Mapping[str, Part],
+        inputs: Mapping[str, StreamInput],
+        learner: Learner,
+        place: torch.device,
+        out: Path,
+        state: State | None,
+        progress: Callable[[Row], None] | None,
+    ) -> None:
+        self.recipe, self.parts, self.inputs, self.learner = recipe, parts, inputs, learner
+        self.place, self.out, self.state, self.progress = place, out, state, progress
+        self.phases = phases_of(recipe)
+        self.history: list[Row] = list(state.facts["history"]) if state else []
+        self.best: dict[str, Tensor] = {}
+        balanced = recipe.training.balanced
+        self.weights: dict[str, Tensor | None] = {
+            name: task.class_weights(parts["train"].targets[name]) if balanced else None for name, task in learner.tasks.items()
+        }
+        self.weights = {name: None if w is None else w.to(place) for name, w in self.weights.items()}
+        self.board = _board(out)
+
+    def run(self) -> None:
+        for number in range(self.state.facts["phase"] if self.state else 0, len(self.phases)):
+            self.phase(number)
+        if self.board is not None:
+            self.board.close()
+
+    def phase(self, number: int) -> None:
+        """One phase to its end; the learner is left with its best weights of that phase."""
+        phase, training = self.phases[number], self.recipe.training
+        moved = self.learner.moved(phase)
+        make = torch.optim.AdamW if training.optimiser == "adamw" else torch.optim.Adam
+        optimiser = make(moved, lr=phase.rate, weight_decay=phase.weight_decay)
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=training.factor, patience=training.plateau or 10**9)
+        scaler = torch.amp.GradScaler(self.place.type, enabled=training.precision == "float16")  # type: ignore[attr-defined]
+        lowest, waited, first = math.inf, 0, 1
+        if self.state is not None:
+            facts, tensors = self.state.facts, self.state.tensors
+            self.learner.load_state_dict(below(tensors, "learner"))
+            self.best = below(tensors, "best")
+            restore_optimiser(optimiser, below(tensors, "optimiser"), facts["groups"])
+            plateau.load_state_dict(facts["plateau"])
+            scaler.load_state_dict(facts["scaler"])
+            lowest, waited, first = facts["lowest"], facts["waited"], facts["epoch"] + 1
+            self.state = None
+        for epoch in range(first, phase.epochs + 1):
+            if training.stop and waited >= training.stop:
+                break
+            began = time.perf_counter()
+            rate = optimiser.param_groups[0]["lr"]
+            seed = (training.seed * MILLION + number * 10_007 + epoch) % 2**63
+            train_loss = self.epoch(phase, moved, optimiser, scaler, seed)
+            valid_loss, scores = self.validate(phase)
+            plateau.step(valid_loss)
+            if valid_loss < lowest:
+                lowest, waited = valid_loss, 0
+                self.best = {key: tensor.detach().cpu().clone() for key, tensor in self.learner.state_dict().items()}
+            else:
+                waited += 1
+            row: Row = {"phase": phase.name, "epoch": epoch, "rate": rate, "train_loss": train_loss, "valid_loss": valid_loss}
+            self.history.append(row | scores | {"seconds": round(time.perf_counter() - began, 2)})
+            self.record(number, epoch, lowest, waited, optimiser, plateau.state_dict(), scaler.state_dict())
+        if not self.best:
+            raise DatasetError(f"{self.recipe.name}: phase {phase.name}: the validation loss was never a number; try a lower rate")
+        self.learner.load_state_dict(self.best)
+        if number + 1 < len(self.phases):
+            self.best = {}
+
+    def epoch(self, phase: Phase, moved: list[nn.Parameter], optimiser: torch.optim.Optimizer, scaler: Any, seed: int) -> float:
+        """One pass over the training utterances; the mean loss."""
+        torch.manual_seed(seed)
+        order = torch.Generator().manual_seed(seed)
+        part, total, count = self.parts["train"], 0.0, 0
+        self.learner.train()
+        for index in shuffled(len(part), phase.batch, order):
+            with self.precision():
+                loss, _ = self.learner.loss(phase, part.batch(index, self.inputs, self.place), part.target(index, self.place), self.weights)
+            if loss is None:
+                continue
+            optimiser.zero_grad(set_to_none=True)
+            scaler.scale(loss).backward()
+            if self.recipe.training.clip:
+                scaler.unscale_(optimiser)
+                nn.utils.clip_grad_norm_(moved, self.recipe.training.clip)
+            scaler.step(optimiser)
+            scaler.update()
+            total, count = total + loss.item() * len(index), count + len(index)
+        return total / max(1, count)
+
+    def validate(self, phase: Phase) -> tuple[float, Row]:
+        """Validation loss in eval mode, and the headline scores of each task where the phase answers."""
+        part, total, views, logits = self.parts["valid"], 0.0, [], []
+        self.learner.eval()
+        with torch.inference_mode(), self.precision():
+            for index in in_order(len(part)):
+                streams, targets = part.batch(index, self.inputs, self.place), part.target(index, self.place)
+                if phase.name == "encoders":  # a correlation belongs to all utterances together, not to batches
+                    views.append(self.learner.views(phase, streams))
+                    continue
+                loss, found = self.learner.loss(dataclasses.replace(phase, correlation=0.0), streams, targets, self.weights)
+                assert loss is not None
+                total += loss.item() * len(index)
+                if found is not None:
+                    logits.append(found.cpu())
+            if phase.name == "encoders":
+                whole = self.learner.correlation([torch.cat(view) for view in zip(*views, strict=True)])
+                if whole is None:
+                    raise DatasetError(f"{self.recipe.name}: DCCA needs two streams in two validation utterances or more")
+                return whole.item(), {}
+        scores: Row = {}
+        if logits:
+            by_task = split_logits(self.learner.tasks, torch.cat(logits))
+            for name, task in self.learner.tasks.items():
+                truth, answers = part.targets[name].numpy(), task.answers(by_task[name])
+                scores |= {f"{name}_{key}": metric(truth, answers) for key, metric in task.headline().items()}
+        return total / len(part), scores
+
+    def logits(self, part: Part) -> Tensor:
+        """(n all) of a whole split, on the CPU."""
+        self.learner.eval()
+        with torch.inference_mode(), self.precision():
+            return torch.cat(
+                [self.learner.model(part.batch(index, self.inputs, self.place)).logits.float().cpu() for index in in_order(len(part))]
+            )
+
+    def precision(self) -> Any:
+        name = self.recipe.training.precision
+        if name == "float32":
+            return nullcontext()
+        return torch.autocast(self.place.type, {"bfloat16": torch.bfloat16, "float16": torch.float16}[name])
+
+    def record(
+        self, number: int, epoch: int, lowest: float, waited: int, optimiser: torch.optim.Optimizer, plateau: Row, scaler: Row
+    ) -> None:
+        """The epoch's line, and the state from which the next one would go on."""
+        moments, groups = optimiser_tensors(optimiser)
+        tensors = {f"learner/{key}": tensor for key, tensor in self.learner.state_dict().items()}
+        tensors |= {f"best/{key}": tensor for key, tensor in self.best.items()}
+        tensors |= {f"optimiser/{key}": tensor for key, tensor in moments.items()}
+        facts = {"recipe": self.recipe.to_json(), "phase": number, "epoch": epoch, "lowest": lowest, "waited": waited}
+        facts |= {"groups": groups, "plateau": plateau, "scaler": scaler, "history": self.history}
+        write_metrics(self.out, self.history)
+        write_state(self.out, State(tensors, facts))
+        row = self.history[-1]
+        if self.board is not None:
+            for key, value in row.items():
+                if isinstance(value, float):
+                    self.board.add_scalar(f"{row['phase']}/{key}", value, row["epoch"])
+        if self.progress is not None:
+            self.progress(row)
+
+
+def _opened(out: Path, recipe: Recipe, resume: bool) -> State | None:
+    """The state to go on from. Raises `UsageError` where a run lies there and is not to be resumed, or is another recipe's."""
+    out.mkdir(parents=True, exist_ok=True)
+    plain = json.loads(json.dumps(recipe.to_json()))
+    state = read_state(out)
+    if state is None:
+        (out / RECIPE).write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+        return None
+    if not resume:
+        raise UsageError(f"{out}: holds a run already; resume it, or choose another folder")
+    if state.facts["recipe"] != plain:
+        different = [key for key in plain if plain[key] != state.facts["recipe"].get(key)]
+        raise UsageError(f"{out}: holds a run of another recipe; different: {', '.join(different)}")
+    return state
+
+
+def _board(out: Path) -> Any:
+    """TensorBoard's writer where the package is installed, else None."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(out / "tensorboard"))  # type: ignore[no-untyped-call]
+
+
+def _finished(loop: Loop, checkpoint: Checkpoint, dataset: Dataset, tasks: Mapping[str, Task]) -> Run:
+    """Temperature on validation, scores, pictures, and the checkpoint in the form that `emofuse analyze` reads."""
+    part = loop.parts["valid"]
+    by_task = split_logits(tasks, loop.logits(part))
+    validation: dict[str, Any] = {}
+    temperature = 1.0
+    for name, task in tasks.items():
+        answers = task.answers(by_task[name])
+        nothing = task.baseline(loop.parts["train"].targets[name], len(part))
+        validation[name] = {"scores": task.scores(part.targets[name], answers), "baseline": task.scores(part.targets[name], nothing)}
+        if task.kind == "classes" and task.loss_name == "cross-entropy" and name == "emotion":
+            temperature = fit_temperature(by_task[name], part.targets[name])
+    numbers = {
+        "seed": loop.recipe.training.seed,
+        "epochs": len(loop.history),
+        "utterances": {split: len(loop.parts[split]) for split in loop.parts},
+        "data": dict(dataset.notes),
+        "validation": validation,
+    }
+    done = dataclasses.replace(checkpoint, temperature=temperature, card={**checkpoint.card, "numbers": numbers})
+    shipped = save(loop.out / BEST, done, loop.learner.model)
+    draw_curves(loop.out / "curves.png", loop.history)
+    confusion_picture(loop.out / "confusion.png", tasks, part, by_task, "validation")
+    return Run(loop.out, shipped, tuple(loop.history), validation)
+
+
+def confusion_picture(path: Path, tasks: Mapping[str, Task], part: Part, by_task: Mapping[str, Tensor], split: str) -> None:
+    """Of the first task that has classes; sentiment is cut to the seven classes of Acc7."""
+    for name, task in tasks.items():
+        answers, truth = task.answers(by_task[name]), part.targets[name].numpy()
+        if task.kind == "classes":
+            labels = task.part.labels
+        elif task.kind == "regress":
+            labels = SENTIMENT_CLASSES
+            truth, answers = (np.round(np.clip(values, -3, 3)).astype(np.int64) + 3 for values in (truth, answers))
+        else:
+            continue
+        counts = np.zeros((len(labels), len(labels)), np.int64)
+        np.add.at(counts, (truth, answers), 1)
+        draw_confusion(path, counts, labels, f"{name}, {split}")
+        return

@@ -1,0 +1,135 @@
+"""A dataset made ready for a recipe: its splits, the columns that the model reads, their standardisation, targets and batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emofuse.pipeline.errors import UsageError
+from emofuse.pipeline.timed import Provenance, TimedSequence
+
+from .batch import Batch, Scaling
+from .checkpoints import StreamInput
+from .datasets.examples import SPLITS, Dataset, DatasetError, Example
+from .recipe import Recipe, SplitsPart
+from .tasks import Task
+
+NO_LIMIT = 1e30
+EVALUATION_BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One split: utterance by utterance its streams (every stream of the recipe, empty ones with a reason), targets by task, speakers."""
+
+    streams: tuple[Mapping[str, TimedSequence], ...]
+    targets: Mapping[str, Tensor]
+    speakers: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.streams)
+
+    def batch(self, index: Sequence[int], inputs: Mapping[str, StreamInput], device: torch.device) -> dict[str, Batch]:
+        """These utterances, standardised and padded."""
+        return {name: Batch.of([self.streams[i][name] for i in index], stream.scaling).to(device) for name, stream in inputs.items()}
+
+    def target(self, index: Sequence[int], device: torch.device) -> dict[str, Tensor]:
+        return {task: values[list(index)].to(device) for task, values in self.targets.items()}
+
+
+def parts_of(recipe: Recipe, dataset: Dataset, tasks: Mapping[str, Task]) -> dict[str, Part]:
+    """Split -> Part. Raises `DatasetError` naming an utterance and its unknown label, or a stream of the wrong width."""
+    split_of = _splits(recipe.splits, dataset)
+    columns = columns_of(recipe, dataset)
+    found: dict[str, Part] = {}
+    for split in SPLITS:
+        chosen = [example for example, own in zip(dataset.examples, split_of, strict=True) if own == split]
+        streams = tuple(_streams(recipe, example, columns) for example in chosen)
+        targets = {name: task.targets(chosen) for name, task in tasks.items()} if chosen else {}
+        found[split] = Part(streams, targets, tuple(e.speaker for e in chosen), tuple(e.name for e in chosen))
+    return found
+
+
+def columns_of(recipe: Recipe, dataset: Dataset) -> dict[str, tuple[str, ...]]:
+    """Stream -> the columns that the model reads; raises `DatasetError` where the data have none of it, or another width."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, part in recipe.streams.items():
+        first = next((e.streams[name] for e in dataset.examples if name in e.streams and e.streams[name].columns), None)
+        if first is None:
+            raise DatasetError(f"{dataset.name}: no utterance has the stream {name}")
+        found[name] = part.columns or first.columns
+        if part.width and len(found[name]) != part.width:
+            raise DatasetError(f"{dataset.name}: {name}: the recipe wants {part.width} columns, the data have {len(found[name])}")
+    return found
+
+
+def inputs_of(recipe: Recipe, dataset: Dataset, training: Part) -> dict[str, StreamInput]:
+    """Columns and standardisation, from the training utterances alone."""
+    found = {}
+    for name, columns in columns_of(recipe, dataset).items():
+        rows = [streams[name].values for streams in training.streams if len(streams[name])]
+        if recipe.training.scaling == "none" or not rows:
+            width = len(columns)
+            scaling = Scaling(np.zeros(width, np.float32), np.ones(width, np.float32), NO_LIMIT)
+        else:
+            scaling = Scaling.fit(np.concatenate(rows))
+        found[name] = StreamInput(columns, scaling)
+    return found
+
+
+def shuffled(size: int, batch: int, generator: torch.Generator) -> Iterator[list[int]]:
+    """Every utterance once, in a drawn order."""
+    order: list[int] = torch.randperm(size, generator=generator).tolist()
+    for at in range(0, size, batch):
+        yield order[at : at + batch]
+
+
+def in_order(size: int, batch: int = EVALUATION_BATCH) -> Iterator[list[int]]:
+    for at in range(0, size, batch):
+        yield list(range(at, min(size, at + batch)))
+
+
+def _streams(recipe: Recipe, example: Example, columns: Mapping[str, tuple[str, ...]]) -> dict[str, TimedSequence]:
+    nothing = Provenance("none", "0")
+    found: dict[str, TimedSequence] = {}
+    for name, wanted in columns.items():
+        stream = example.streams.get(name)
+        if stream is None or name in recipe.data.hide:
+            reason = "hidden by the recipe" if stream is not None else "not in the data"
+            found[name] = TimedSequence.empty(name, wanted, nothing, reason)
+        elif not len(stream):
+            found[name] = TimedSequence.empty(name, wanted, stream.provenance, stream.reason)
+        else:
+            found[name] = stream if stream.columns == wanted else stream.select(wanted)
+    return found
+
+
+def _splits(part: SplitsPart, dataset: Dataset) -> list[str]:
+    """Each utterance's split. Raises `UsageError` for a way that is not known, `DatasetError` for a split that stays empty."""
+    if part.by == "data":
+        found = [example.split for example in dataset.examples]
+        if missing := [split for split in SPLITS if split not in found]:
+            raise DatasetError(f"{dataset.name}: the data have no utterance in {', '.join(missing)}; recipes can split by speaker")
+        return found
+    if part.by != "speaker":
+        raise UsageError(f"splits.by: expected data or speaker, got {part.by!r}")
+    counts = Counter(example.speaker for example in dataset.examples)
+    speakers = sorted(counts)
+    if part.folds:
+        if not (3 <= part.folds <= len(speakers) and 0 <= part.fold < part.folds):
+            raise UsageError(f"splits: expected 3 to {len(speakers)} folds and 0 <= fold < folds, got {part.folds} and {part.fold}")
+        test = set(speakers[part.fold :: part.folds])
+        valid = set(speakers[(part.fold + 1) % part.folds :: part.folds])
+    else:
+        test, valid = set(part.test), set(part.valid)
+        if unknown := sorted((test | valid) - set(speakers)):
+            raise DatasetError(f"{dataset.name}: no speaker {', '.join(unknown)}; there are {', '.join(speakers)}")
+        if not test or not valid or test & valid or not set(speakers) - test - valid:
+            raise UsageError("splits: expected speakers for valid and test, apart from each other, and some left to train on")
+    return ["test" if e.speaker in test else "valid" if e.speaker in valid else "train" for e in dataset.examples]
