@@ -22,7 +22,10 @@ _PROVIDERS = (
 
 
 def provider_options(function: Function) -> Function:
-    """--words --text --face --voice --offline --device --language."""
+    """--words --text --face --voice --offline --device --language --acoustic-model."""
+    function = click.option("--acoustic-model", metavar="FOLDER", help="CTC model to align transcripts with (default: pocketsphinx).")(
+        function
+    )
     function = click.option("--language", metavar="CODE", help="Language of the speech for whisper (default: it guesses).")(function)
     function = click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps.")(function)
     function = click.option("--offline", is_flag=True, help="Never open a network connection.")(function)
@@ -33,7 +36,8 @@ def provider_options(function: Function) -> Function:
 
 def options_from(values: dict[str, Any]) -> Options:
     return Options(
-        **{name: values[name] for name in ("words", "text", "face", "voice", "offline", "device", "language")}, model=values.get("model")
+        **{name: values[name] for name in ("words", "text", "face", "voice", "offline", "device", "language", "acoustic_model")},
+        model=values.get("model"),
     )
 
 

@@ -26,12 +26,14 @@ from .whisper_words import WhisperWords
 
 @dataclass(frozen=True)
 class Request:
-    """What a user wants of a provider: the part after the colon (`whisper:small`), where to compute, whether the network may be used."""
+    """What a user wants of a provider: the part after the colon (`whisper:small`), where to compute, whether the network may be used,
+    the language of the speech, and the folder of a CTC acoustic model to align transcripts with."""
 
     argument: str = ""
     device: str = "cpu"
     offline: bool = True
     language: str | None = None
+    acoustic_model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ EXTRACTORS: Mapping[str, Mapping[str, Provider]] = {
             lambda r: WhisperWords(r.argument or "base", device=r.device, offline=r.offline, language=r.language),
         ),
         "pocketsphinx": Provider(lambda r: SphinxWords.status(offline=r.offline), lambda r: SphinxWords()),
-        "transcript": Provider(_reads_a_file, lambda r: TranscriptWords(r.argument), auto=False),
+        "transcript": Provider(_reads_a_file, lambda r: TranscriptWords(r.argument, r.acoustic_model), auto=False),
     },
     "text": {
         "minilm": Provider(

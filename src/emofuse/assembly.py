@@ -39,6 +39,7 @@ class Options:
     device    auto, cpu, cuda, cuda:N, mps
     offline   never open a network connection
     language  of the speech, for recognisers that ask
+    acoustic_model  folder of a CTC model (wav2vec 2.0 and its kin) to align transcripts with; None: pocketsphinx, English
     limits    what a clip may cost
     """
 
@@ -50,6 +51,7 @@ class Options:
     device: str = "auto"
     offline: bool = False
     language: str | None = None
+    acoustic_model: str | None = None
     limits: Limits | None = None
 
     def wish(self, stream: str) -> str:
@@ -138,7 +140,13 @@ class Assembly:
         return analyse(clip, self.extractors(clip.path), self.model, keep_maps=keep_maps, progress=progress)
 
     def _request(self, argument: str) -> Request:
-        return Request(argument=argument, device=self.device, offline=self.options.offline, language=self.options.language)
+        return Request(
+            argument=argument,
+            device=self.device,
+            offline=self.options.offline,
+            language=self.options.language,
+            acoustic_model=self.options.acoustic_model,
+        )
 
 
 def choose(stream: str, wish: str, request: Request, read: tuple[str, ...] = ()) -> Choice:

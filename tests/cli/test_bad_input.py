@@ -166,3 +166,24 @@ def test_a_newline_in_a_name_does_not_break_the_line(tmp_path: Path) -> None:
     bad.write_text("no clip")
     (line,) = lines(extract(tmp_path / "out", bad))
     assert r"a\nb.mp4" in line
+
+
+def test_a_transcript_that_cannot_be_read_is_one_line(tone: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "words.srt"
+    broken.write_text("1\n00:00:xx --> 00:00:02,000\nhello\n")
+    result = run("extract", *VOICE_ONLY[2:], "--words", broken, "--out", tmp_path / "out", tone)
+    assert result.exit_code == 1
+    (line,) = lines(result)
+    assert "words.srt" in line and not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_transcripts_is_read_by_clip_name(tone: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/tone.csv").write_text("start,end,word\n0.1,0.4,la\n0.5,0.9,la\n")
+    other = tmp_path / "other.wav"
+    shutil.copy(tone, other)
+    result = run("extract", *VOICE_ONLY[2:], "--words", tmp_path / "texts", "--out", tmp_path / "out", tone, other)
+    (line,) = lines(result)
+    assert "expected one transcript named other" in line and result.exit_code == 1
+    assert sorted(os.listdir(tmp_path / "out")) == ["tone"]
+    assert (tmp_path / "out/tone/transcript.srt").read_text().startswith("1\n00:00:00,100 --> 00:00:00,900\nla la\n")
