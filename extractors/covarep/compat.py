@@ -20,6 +20,7 @@ FRAME = pitch.Framing(length=1598, bin_offset=-1)  # 100 ms less two samples; a 
 FRAME_CENTRE = 800
 SLOPE_FRAME = 640
 FRAMES_AT_ONCE = 100
+CEPSTRA = 25
 COLUMNS_AT_ONCE = 32  # of the phase distortion: its filters run along time, and so much stays in the processor's cache
 # both halves of a 16000-point spectrum, as far beyond the middle as can matter; harmonic k is looked for 1 Hz low
 HARMONIC_SEARCH = voice_quality.HarmonicSearch(size=16000, offset=-1, upto=9000, least=5, dtype=np.float64)
@@ -175,25 +176,22 @@ def harmonic_columns(rows: Floats, grid: Integers, x: Floats, track: pitch.Pitch
     if len(kept) == 0:
         return
     centre, f0 = centre[kept], track.f0[kept]
-    most = int(highest_harmonic(f0).max())
-    cepstra = np.empty((len(kept), envelope_count := 25))
+    shape, fit = np.empty(len(kept)), np.empty(len(kept))
+    cepstra = np.empty((len(kept), CEPSTRA))
     hertz = np.empty((len(kept), phase_distortion.HALF + 1))
-    spacing = np.empty(len(kept))
-    amplitude, phase = np.empty((len(kept), most + 1)), np.empty((len(kept), most + 1))
-    for first in range(0, len(kept), FRAMES_AT_ONCE):
-        some = slice(first, first + FRAMES_AT_ONCE)
-        found = harmonics(spectra(x, centre[some], f0[some]), f0[some], most)
-        spacing[some], amplitude[some], phase[some] = found.spacing, found.amplitude, found.phase
-        cepstra[some] = mel_cepstrum(found, envelope_count)
-        distorted = phase_distortion.distortion(phase_distortion.without_vocal_tract(found), found.count, most + 1)
-        hertz[some] = phase_distortion.on_hertz(distorted, f0[some])
-    shape, fit = pulse_shape(amplitude, phase, highest_harmonic(f0), spacing)
+    # Silent frames have 1 Hz and 8000 harmonics: they go by themselves and by few.
+    for group, at_once in ((f0 >= pitch.LOWEST, 10_000), (f0 < pitch.LOWEST, 50)):
+        index = np.flatnonzero(group)
+        for first in range(0, len(index), at_once):
+            rows_here = index[first : first + at_once]
+            results = harmonic_features(x, centre[rows_here], f0[rows_here])
+            shape[rows_here], fit[rows_here], cepstra[rows_here], hertz[rows_here] = results
     rows[:, 8] = at_grid(grid, centre, shape)
     rows[:, 9] = at_grid(grid, centre, fit)
     total = len(kept)
     if total > 1:
         stretched = round_half_away(1 + (len(x) - 1) * np.arange(total) / (total - 1))
-        for i in range(envelope_count):
+        for i in range(CEPSTRA):
             rows[:, 11 + i] = at_grid(grid, stretched, cepstra[:, i])
     if total >= 3 * (phase_distortion.MEAN_LENGTH - 1) + 1:
         cosine, sine, spread = np.empty_like(hertz), np.empty_like(hertz), np.empty_like(hertz)
@@ -208,6 +206,24 @@ def harmonic_columns(rows: Floats, grid: Integers, x: Floats, track: pitch.Pitch
         rows[:, 61:74] = retimed(spread, seconds, grid, angles=False)
 
 
+def harmonic_features(x: Floats, centre: Integers, f0: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """(b) Rd, (b) Rd_conf, (b 25) MCEP and (b 513) phase distortion of harmonic frames."""
+    most = int(highest_harmonic(f0).max())
+    cepstra = np.empty((len(f0), CEPSTRA))
+    hertz = np.empty((len(f0), phase_distortion.HALF + 1))
+    spacing = np.empty(len(f0))
+    amplitude, phase = np.empty((len(f0), most + 1)), np.empty((len(f0), most + 1))
+    for first in range(0, len(f0), FRAMES_AT_ONCE):
+        some = slice(first, first + FRAMES_AT_ONCE)
+        found = harmonics(spectra(x, centre[some], f0[some]), f0[some], most)
+        spacing[some], amplitude[some], phase[some] = found.spacing, found.amplitude, found.phase
+        cepstra[some] = mel_cepstrum(found)
+        distorted = phase_distortion.distortion(phase_distortion.without_vocal_tract(found), found.count, most + 1)
+        hertz[some] = phase_distortion.on_hertz(distorted, f0[some])
+    shape, fit = pulse_shape(amplitude, phase, highest_harmonic(f0), spacing)
+    return shape, fit, cepstra, hertz
+
+
 def pulse_shape(amplitude: Floats, phase: Floats, count: Integers, spacing: Floats) -> tuple[Floats, Floats]:
     """Rd and Rd_conf: the model's phase is added where it should be taken away; a silent frame ends where the search ends, with NaN."""
     last = np.minimum(count, np.floor(RATE / 2 / spacing).astype(np.int64))
@@ -215,14 +231,14 @@ def pulse_shape(amplitude: Floats, phase: Floats, count: Integers, spacing: Floa
     return best, rd.confidence(misfit)
 
 
-def mel_cepstrum(found: Harmonics, count: int) -> Floats:
-    """(b count) MCEP; NaN for silent frames."""
+def mel_cepstrum(found: Harmonics) -> Floats:
+    """(b 25) MCEP; NaN for silent frames."""
     with np.errstate(divide="ignore"):
         level = np.log(found.magnitude).astype(np.float32)  # half the time; moves MCEP by less than 1e-4
     order = envelope.envelope_order(found.pitch)
     ends = envelope.smoothed_ends(level, order, between_steps=False)
     smooth = envelope.true_envelope(ends, order, between_steps=False)
-    result: Floats = envelope.warped_cepstrum(np.exp(smooth), count).astype(np.float64)
+    result: Floats = envelope.warped_cepstrum(np.exp(smooth), CEPSTRA).astype(np.float64)
     return result
 
 

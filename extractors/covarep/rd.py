@@ -97,11 +97,16 @@ def minimum_phase(count: int) -> Floats:
 
     It folds the real cepstrum at the length 2 count: the short length is part of the method.
     """
-    size = 2 * count
-    n = np.arange(1, count)
     k, j = np.arange(USED + 1)[:, None], np.arange(count + 1)
     share = np.where((j == 0) | (j == count), 1.0, 2.0)
-    return -(2 / size) * (np.sin(2 * np.pi * k * n / size) @ np.cos(2 * np.pi * n[:, None] * j / size)) * share
+    # -(2 / 2 count) sum over n of sin(pi n k / count) cos(pi n j / count), n = 1..count - 1, split into two sums of sines
+    return -(_sum_of_sines(k + j, count) + _sum_of_sines(k - j, count)) * share / (2 * count)
+
+
+def _sum_of_sines(m: Integers, count: int) -> Floats:
+    """Sum over n = 1..count - 1 of sin(pi n m / count): cot(pi m / (2 count)) for odd m, else 0."""
+    odd = m % 2 == 1
+    return np.where(odd, 1 / np.tan(np.pi * np.where(odd, m, 1) / (2 * count)), 0.0)
 
 
 def _ends_repeated(level: Floats, count: int) -> Floats:
@@ -115,7 +120,17 @@ def _ends_repeated(level: Floats, count: int) -> Floats:
 def model_phase(count: int) -> tuple[Floats, Floats]:
     """(rd, 9) phase of the LF model's harmonics, and the minimum phase of their magnitudes, where `count` harmonics are known."""
     level, phase = lf_table()
-    return phase[:, : USED + 1], _ends_repeated(level, count) @ minimum_phase(count).T
+    if count < MOST:
+        return phase[:, : USED + 1], _ends_repeated(level, count) @ minimum_phase(count).T
+    # Thousands of harmonics, of the 1 Hz that a silent frame is given: too many for the table, so a coarser grid and lines between.
+    grid = np.linspace(LOWEST, HIGHEST, len(level))
+    coarse = grid[:: (len(grid) - 1) // 200]
+    least = np.empty((len(coarse), USED + 1))
+    for i, one in enumerate(coarse):
+        own = np.zeros((1, count + 1))
+        own[0, 1:] = np.log(np.abs(lf_spectrum(lf_shape(np.array([one])), np.arange(1.0, count + 1))[0]))
+        least[i] = (_ends_repeated(own, count) @ minimum_phase(count).T)[0]
+    return phase[:, : USED + 1], np.stack([np.interp(grid, coarse, least[:, k]) for k in range(USED + 1)], axis=1)
 
 
 @dataclass(frozen=True, eq=False)

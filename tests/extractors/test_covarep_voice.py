@@ -3,6 +3,7 @@
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,11 @@ def test_a_steady_vowel_is_voiced_throughout_at_its_pitch(shapes):
         assert stream.column("VUV").mean() > 0.97
         pitch = np.median(np.diff(one.closures)) ** -1
         assert np.abs(stream.column("F0")[10:-10] / pitch - 1).max() < 0.005
+
+
+def test_phase_deviation_grows_with_noise():
+    found = [middle(voice(vowel(150, 1.0, noise=level).samples), "HMPDD_0") for level in (0.001, 0.01, 0.1, 0.3)]
+    assert np.all(np.diff(found) > 0.3)
 
 
 @pytest.mark.parametrize("pitch", [90, 140, 220, 330])
@@ -363,6 +369,16 @@ def test_a_gap_has_no_rows_and_keeps_the_times_after_it(provider):
     assert stream.start[100] == pytest.approx(1.5)
 
 
+def test_compatible_rows_survive_silence_in_the_middle():
+    # a silent pitch frame has 1 Hz, so its analysis window is three seconds long
+    values = vowel(150, 1.0, 4.0).samples
+    values[30000:34000] = 0
+    stream = CovarepCompatVoice()(Heard((0.0, values)), {})
+    silent = (stream.start > 1.95) & (stream.start < 2.05)
+    assert (stream.column("F0")[silent] == 1).all()
+    assert np.isfinite(stream.select(COLUMNS[:7] + COLUMNS[8:]).values).all()
+
+
 def test_compatible_rows_are_covareps_positions():
     values = vowel(150, 1.0, 1.5).samples
     stream = CovarepCompatVoice()(Heard((4.0, values)), {})
@@ -378,6 +394,12 @@ def test_sound_that_is_not_a_number_is_refused_with_its_time(provider):
     values[4000] = np.nan
     with pytest.raises(StreamError, match=r"expected finite samples, got nan at 1\.250 s"):
         provider()(Heard((1.0, values)), {})
+
+
+def test_every_column_is_documented():
+    text = (Path(__file__).parents[2] / "docs" / "covarep.md").read_text()
+    families = {f"{name.split('_')[0]}_0.." if name.startswith(("MCEP", "HMPD")) else name for name in CovarepVoice.columns}
+    assert [name for name in sorted(families) if f"`{name}" not in text] == []
 
 
 @pytest.mark.parametrize("provider", [CovarepVoice, CovarepCompatVoice])
