@@ -106,7 +106,7 @@ def _ways(match: re.Match[str]) -> tuple[Reading, ...]:
     if kind == "clock":
         return _clock(text)
     if kind == "ordinal":
-        said = cardinal(_whole(text[:-2]) % 10**15)
+        said = cardinal(_whole(text[:-2]))
         return ((*said[:-1], _ordinal(said[-1])),)
     if kind == "money":
         return _money(text)
@@ -179,7 +179,7 @@ def _money(text: str) -> tuple[Reading, ...]:
 
 
 def _whole(text: str) -> int:
-    return int(text.replace(",", ""))
+    return int(text.replace(",", "")[-15:])
 
 
 def _ordinal(word: str) -> str:

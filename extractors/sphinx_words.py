@@ -24,6 +24,9 @@ from .weights import Status
 from .word_rows import COLUMNS, LABELS, WordRow, words_stream
 
 LONGEST = 15.0
+# pocketsphinx prunes by what a loop of bare phones makes of the next frames; where sound is poor that prunes the right word. Without
+# it, on jfk with six small disturbances, 22 RAVDESS and 10 GRID clips: 118 errors for 128, for 1.4 times the processor time.
+LOOKAHEAD = 0
 
 
 class SphinxWords:
@@ -54,12 +57,12 @@ class SphinxWords:
 
     @property
     def provenance(self) -> Provenance:
-        options = {"language": "en", "longest_stretch_seconds": LONGEST}
+        options = {"language": "en", "longest_stretch_seconds": LONGEST, "pl_window": LOOKAHEAD}
         return Provenance(extractor=self.name, version=version(), weights=weights(), options=options)
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         if self._decoder is None:
-            self._decoder = make_decoder()
+            self._decoder = make_decoder(pl_window=LOOKAHEAD)
         rows: list[WordRow] = []
         stretches = 0
         try:

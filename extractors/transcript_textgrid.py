@@ -7,6 +7,7 @@ words", as the Montreal Forced Aligner writes) is preferred, tiers of sounds are
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -73,7 +74,10 @@ class _Tiers:
         return value.replace('""', '"') if kind == "string" else value
 
     def _number(self, what: str) -> float:
-        return float(self._next("number", what))
+        value = float(self._next("number", what))
+        if not math.isfinite(value):
+            raise self._error(what, repr(value))
+        return value
 
     def _skip_number(self, what: str) -> None:
         self._number(what)

@@ -21,7 +21,8 @@ from .cues import Cue, words_of
 
 def read_whisper(text: str, path: Path) -> tuple[Cue, ...]:
     try:
-        data = json.loads(text)
+        # Whole numbers as floats: one of a thousand digits is then infinite, and refused below.
+        data = json.loads(text, parse_int=float)
     except json.JSONDecodeError as error:
         raise TranscriptError(f"{path}: line {error.lineno}: expected JSON, {error.msg}") from None
     except RecursionError:

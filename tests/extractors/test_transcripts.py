@@ -225,6 +225,8 @@ BAD = [
     ("a.json", '{"segments": [{"start": "x", "end": 1, "text": "hi"}]}', r"segments\[0\]: expected start and end"),
     ("a.json", '{"segments": [{"words": [{"word": "a", "start": 1, "end": 0}]}]}', r"segments\[0\].words\[0\]: expected 0 <= start"),
     ("a.json", '{"segments": [{"words": [{"word": "a", "start": 0, "end": 1, "score": 7}]}]}', "expected a probability in 0..1, got 7"),
+    ("a.json", '{"segments": [{"start": 1' + "0" * 999 + ', "end": 1, "text": "hi"}]}', "expected start and end in seconds"),
+    ("a.TextGrid", LONG.replace("size = 3\n        intervals [1]", "size = 1e999\n        intervals [1]"), "number of intervals, got inf"),
     ("a.json", "[" * 100000, "line 1: expected"),
     ("a.TextGrid", LONG.replace("xmax = 1.25", "xmax = abc"), "line 22: expected an interval's end, got 'the "),
     ("a.TextGrid", LONG[:300], "expected .*, got the end of the file"),
