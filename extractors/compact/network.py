@@ -168,8 +168,17 @@ class Reader:
         self._mean, self._spread = torch.from_numpy(mean), torch.from_numpy(spread)
         self._temperature, self._device, self._batch = temperature, device, batch
 
-    @torch.inference_mode()
     def __call__(self, crops: NDArray[np.uint8]) -> Read:
+        # a few small crops: two threads spend their time waiting for each other, and on a busy machine ten times that
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return Read(self._values(crops))
+        finally:
+            torch.set_num_threads(before)
+
+    @torch.inference_mode()
+    def _values(self, crops: NDArray[np.uint8]) -> Floats32:
         parts = [np.zeros((0, sum(HEADS.values())), np.float32)]
         for i in range(0, len(crops), self._batch):
             some = standardised(crops[i : i + self._batch]).to(self._device).contiguous(memory_format=torch.channels_last)
@@ -177,7 +186,7 @@ class Reader:
             shapes = said.shapes.cpu() * self._spread + self._mean
             rest = [said.pose, said.box, (said.expression / self._temperature).softmax(1), said.face.sigmoid()[:, None]]
             parts.append(torch.cat([shapes, *(head.cpu() for head in rest)], 1).numpy())
-        return Read(np.concatenate(parts))
+        return np.concatenate(parts)
 
 
 def save_network(path: Path, network: CompactNetwork, facts: dict[str, object]) -> None:

@@ -105,7 +105,9 @@ def test_distortion_knows_how_far_it_turned_the_face(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(distort, "patch", lambda scenes, size, random: np.zeros((size, size), np.uint8))
     bar = np.zeros((96, 96), np.uint8)
     bar[24:72, 44:52] = 255
-    upright = replace(blobs(30), images=[bar] * 30, box=np.tile(np.float32([48, 48, 60]), (30, 1)), pose=np.zeros((30, 3), np.float32))
+    upright = replace(
+        blobs(30), images=[bar] * 30, box=np.tile(np.array([48, 48, 60], np.float32), (30, 1)), pose=np.zeros((30, 3), np.float32)
+    )
     batch = distorted(upright, np.arange(30), [], 0, CROP, np.random.default_rng(2))
     for crop, roll in zip(batch.crops, batch.pose[:, 2], strict=True):
         y, x = np.nonzero(crop > 128)

@@ -56,6 +56,16 @@ def test_batches_and_neighbours_change_nothing(network: CompactNetwork) -> None:
     assert Reader(network, mean, spread)(crops[:0]).values.shape == (0, 67)
 
 
+def test_reading_leaves_the_number_of_threads_alone(network: CompactNetwork) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        Reader(network, np.zeros(53, np.float32), np.ones(53, np.float32))(np.zeros((1, 64, 64), np.uint8))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_brightness_and_contrast_are_taken_out_and_flat_stays_flat() -> None:
     random = np.random.default_rng(0)
     crop = random.integers(60, 120, (1, 64, 64)).astype(np.uint8)
