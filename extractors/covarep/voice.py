@@ -46,7 +46,9 @@ class CovarepVoice:
         """
         self.device = device
         self.block_rows = ROWS_A_SECOND * block_seconds
-        self.provenance = Provenance(extractor=self.name, version=VERSION, options={"f0_lowest": 50, "f0_highest": 500, "hop": 160})
+        self.provenance = Provenance(
+            extractor=self.name, version=VERSION, options={"f0_lowest": 50, "f0_highest": 500, "hop": 160, "device": device}
+        )
 
     @classmethod
     def status(cls, *, offline: bool) -> Status:
