@@ -15,8 +15,8 @@ What the paper leaves open or prints otherwise. Its D is (x_j - x_i) W with W (c
 `offsets="steps"` (default) takes W's column by the rows' distance, cut at +-w, any length ("seconds": the distance in seconds * rate);
 "absolute" takes it by the source's place in time, for fixed `lengths`. One column for all would leave only a bias of the sources.
 Sizes are never stated. W_skip (`attention_skip`) and W_fused (`fused_skip`; announced in the paper's section 4, missing from eq. 14)
-are ours, and so is the FFN (`fused_feed_forward`): without it a linear head on averaged attention learned no agreement between
-streams. `look="past"` and `band` are the paper's causal reading and its sliding window. Nothing in F says where or in which stream a
+are ours, and so is the FFN (`fused_feed_forward`): without it a prototype learned no agreement between streams from averaged
+attention. `look="past"` and `band` are the paper's causal reading and its sliding window. Nothing in F says where or in which stream a
 row lies; `fused_positions="seconds"` adds the time.
 
 Maps: "self": each stream to itself; "cross": the joined streams to themselves (off the diagonal blocks: between streams; "memory" in a

@@ -11,7 +11,7 @@ and at the end an encoder reads [C; streams]. Each of the 2 s units of a layer h
 
 What the paper leaves open or prints otherwise: the attention layer over whole flattened sequences (`branch_attention="flat"`, fixed
 `lengths`) is too large for real lengths, the pooled one is the default (branches.py); the branches' residual is not printed, and
-without it (`branch_residual=False`) the model did not learn our synthetic task; the readout is the mean over present rows; positions
+without it (`branch_residual=False`) a prototype did not learn our synthetic task; the readout is the mean over present rows; positions
 are seconds ("index": the paper's). An absent stream's version of the hub takes no part in w.
 
 Maps: "cross", stream <- hub, first layer: there the hub's rows are still the streams' own rows, so a weight points at a word or a
