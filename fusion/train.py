@@ -306,7 +306,7 @@ def _board(out: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(out / "tensorboard"))  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(out / "tensorboard"))
 
 
 def _finished(loop: Loop, checkpoint: Checkpoint, dataset: Dataset, tasks: Mapping[str, Task]) -> Run:
