@@ -90,7 +90,7 @@ def scales_of(training: Photographs) -> Scales:
     weight[[s.startswith("eyeLook") for s in SHAPES]] = QUIET_WEIGHT
     weight[SHAPES.index("lipGap")] = 2.0
     counts = np.nansum(training.expression, 0)
-    rarity = counts**-0.5
+    rarity = np.where(counts > 0, np.maximum(counts, 1.0) ** -0.5, 0.0)  # an expression that nobody shows weighs nothing
     return Scales(
         mean=shapes.mean(0).astype(np.float32),
         spread=np.maximum(spread, LEAST_SPREAD).astype(np.float32),
@@ -247,10 +247,14 @@ class Training:
         self.network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
         self.average = {k.removeprefix("average."): v.to(self.device) for k, v in tensors.items() if k.startswith("average.")}
         whole = self.optimiser.state_dict()
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         for name, value in tensors.items():
             if name.startswith("optimiser."):
                 _, i, key = name.split(".", 2)
-                whole["state"].setdefault(int(i), {})[key] = value
+                like = parameters[int(i)]
+                # the fused step walks through memory: moments must lie there in the order of their weights (channels last)
+                laid = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+                whole["state"].setdefault(int(i), {})[key] = laid.detach()
         self.optimiser.load_state_dict(whole)
         self.epoch, self.seconds = facts["epoch"], facts["seconds"]
 
