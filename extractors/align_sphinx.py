@@ -144,8 +144,8 @@ class SphinxAligner:
             return Cutting((Piece(0, 1, 0, len(said)),), frozenset())
         names = [name for words in said for name in words]
         token_of = [k for k, words in enumerate(said) for _ in words]
-        # The aligner's beams let everything through; recognising needs the usual ones.
-        decoder = make_decoder(lm=None, bestpath=False)
+        # The aligner's beams let everything through; recognising needs the usual ones, and anchors need only its first pass.
+        decoder = make_decoder(lm=None, bestpath=False, fwdflat=False)
         for name, sounds in self._added:
             decoder.add_word(name, sounds, False)
         with tempfile.TemporaryDirectory() as folder:
