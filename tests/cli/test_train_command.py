@@ -119,6 +119,7 @@ def test_what_cannot_be_is_one_line(data: Path, tmp_path: Path, arguments: list[
 
 
 @pytest.mark.shared
+@pytest.mark.slow
 def test_acted_clips_are_extracted_once(tmp_path: Path, shared: Path) -> None:
     """Two RAVDESS clips each of three actors: the second command must find their streams and extract nothing."""
     clips = tmp_path / "clips"
