@@ -218,7 +218,8 @@ class AttentionRow:
     """One element (a word, a video frame, a voice frame) and the shares of attention paid to it within its utterance.
 
     `shares[x]` is what stream x's rows, as targets, pay to this element: mean over heads and targets of the last crossmodal layer;
-    over one utterance, source and x it sums to 1. `overall` is the mean of the shares. None: no such stream there.
+    over one utterance, source and x it sums to 1 (attention over joined streams is renormalised within the source). A model that
+    looks in hops has shares hop_1, hop_2, ... instead. `overall` is the mean of the shares. None: no such stream there.
     """
 
     utterance: int | None

@@ -35,7 +35,11 @@ def emotions_csv(analysis: Analysis) -> str:
 
 
 def attention_csv(analysis: Analysis) -> str:
-    """One row a word, video frame and voice frame; empty where there is no such stream, or no utterance covers the row."""
+    """One row a word, video frame and voice frame; empty where there is no such stream, or no utterance covers the row.
+
+    A model that looks in hops (RRNN) adds a column a hop: hop_1, hop_2, ...
+    """
+    hops = sorted({x for r in analysis.attention for x in r.shares if x not in MODALITIES}, key=lambda x: (len(x), x))
     rows = (
         [
             "" if r.utterance is None else str(r.utterance),
@@ -44,12 +48,13 @@ def attention_csv(analysis: Analysis) -> str:
             _seconds(r.start),
             _seconds(r.end),
             safe_text(r.label),
-            *(_share(r.shares[m]) for m in MODALITIES),
+            *(_share(r.shares.get(m)) for m in MODALITIES),
             _share(r.overall),
+            *(_share(r.shares.get(hop)) for hop in hops),
         ]
         for r in analysis.attention
     )
-    return _table(ATTENTION_COLUMNS, rows)
+    return _table((*ATTENTION_COLUMNS, *hops), rows)
 
 
 def _numbers(prediction: Prediction | None) -> list[str]:

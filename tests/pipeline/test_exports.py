@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,14 @@ def test_attention_csv_is_empty_where_there_is_nothing(clip: Path) -> None:
     assert table["from_voice"].iloc[0] == pytest.approx(0.123456789, abs=1e-9)
     assert table[["from_text", "from_face"]].isna().all().all()
     assert table["utterance"].isna().tolist() == [False, True]
+
+
+def test_hops_are_columns_of_their_own(clip: Path) -> None:
+    hops = {f"hop_{k}": k / 100 for k in range(1, 12)}
+    row = AttentionRow(0, "voice", 0, 0.0, 0.01, "", hops, 0.06)
+    table = pd.read_csv(io.StringIO(attention_csv(replace(analysis(clip), attention=(row,)))))
+    assert tuple(table.columns) == (*ATTENTION_COLUMNS, *hops), "in order of the hops, ten after nine"
+    assert table["hop_11"].iloc[0] == pytest.approx(0.11)
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx"])
