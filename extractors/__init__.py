@@ -82,7 +82,9 @@ EXTRACTORS: Mapping[str, Mapping[str, Provider]] = {
         ),
     },
     "voice": {
-        "covarep": Provider(lambda r: CovarepVoice.status(offline=r.offline), lambda r: CovarepVoice(), CovarepVoice.columns),
+        "covarep": Provider(
+            lambda r: CovarepVoice.status(offline=r.offline), lambda r: CovarepVoice(device=r.device), CovarepVoice.columns
+        ),
         "librosa": Provider(lambda r: LibrosaVoice.status(offline=r.offline), lambda r: LibrosaVoice(), LibrosaVoice.columns),
         "torchaudio": Provider(
             lambda r: TorchaudioVoice.status(offline=r.offline), lambda r: TorchaudioVoice(device=r.device), TorchaudioVoice.columns
