@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,13 @@ import click
 
 from emofuse import __version__
 from emofuse.assembly import Assembly
-from emofuse.pipeline.errors import EmofuseError
 from emofuse.pipeline.exports.document import analysis_document
 from emofuse.pipeline.ports import EMOTIONS, Analysis
 from emofuse.pipeline.results import ResultFolders, write_analysis
+from emofuse.pipeline.shared_pass import Progress
 
-from .messages import complain
-from .options import find_clips, options_from, provider_options
-from .progress import clip_progress
+from .each_clip import each_clip
+from .options import provider_options
 
 
 @click.command("analyze")
@@ -33,31 +33,16 @@ def command(paths: tuple[Path, ...], out: Path, as_json: bool, **values: Any) ->
     Writes OUT/NAME/ with analysis.json, emotions.csv, attention.csv, streams/*.parquet and transcript.srt. One line on stderr for a
     clip that cannot be analysed; the next one goes on. Exit code 0: all done, 1: some failed, 2: the command cannot be meant.
     """
-    clips, problems = find_clips(paths)
-    for path, reason in problems:
-        complain(f"{path}: {reason}")
-    failed = len(problems)
-    if not clips:
-        sys.exit(1)
-    assembly = Assembly(options_from(values), say=lambda line: click.echo(line, err=True))
-    _ = assembly.choices  # an option that cannot be meant ends the command here, not clip by clip
-    model = assembly.model
-    folders = ResultFolders(out)
-    for path in clips:
-        try:
-            with clip_progress(path) as progress:
-                analysis = assembly.analyse(path, progress=progress)
-                folder = folders.folder_for(path)
-                files = write_analysis(analysis, folder, version=__version__)
-        except EmofuseError as error:
-            complain(error)
-            failed += 1
-            continue
+
+    def work(assembly: Assembly, path: Path, folders: ResultFolders, progress: Progress | None) -> Callable[[], None]:
+        analysis = assembly.analyse(path, progress=progress)
+        folder = folders.folder_for(path)
+        files = write_analysis(analysis, folder, version=__version__)
         if as_json:
-            click.echo(json.dumps(analysis_document(analysis, version=__version__), ensure_ascii=False))
-        else:
-            show(analysis, folder, [f.relative_to(folder) for f in files], model.name)
-    sys.exit(1 if failed else 0)
+            return lambda: click.echo(json.dumps(analysis_document(analysis, version=__version__), ensure_ascii=False))
+        return lambda: show(analysis, folder, [f.relative_to(folder) for f in files], assembly.model.name)
+
+    each_clip(paths, out, values, work)
 
 
 def show(analysis: Analysis, folder: Path, files: list[Path], model: str) -> None:

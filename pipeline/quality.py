@@ -16,7 +16,7 @@ WORDS_SURE = 0.5  # mean probability of the words, below which they are called u
 def quality(utterance: Utterance, streams: Mapping[str, TimedSequence]) -> Quality:
     """Flags, reasons and coverage (share of the utterance's seconds that each modality's rows cover, 0..1).
 
-    Flags: no_text, no_face, no_voice, sparse_face, uncertain_words, several_faces, unknown_words.
+    Flags: no_text, no_face, no_voice, sparse_face, uncertain_words, several_faces.
     """
     flags: list[str] = []
     reasons: dict[str, str] = {}
