@@ -11,12 +11,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import StreamError
+
+if TYPE_CHECKING:  # imported only when a table is asked for
+    import pandas
 
 Floats32 = NDArray[np.float32]
 Floats64 = NDArray[np.float64]
@@ -198,3 +201,16 @@ class TimedSequence:
     def shifted(self, seconds: float) -> TimedSequence:
         """The same rows, later by so many seconds."""
         return replace(self, start=self.start + seconds, end=self.end + seconds)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A table of its own: `start`, `end` (float64 seconds), the text columns, the numeric columns (float32; NaN = not measured).
+
+        One row a row, in order, numbered from 0. `attrs` holds the stream's name, its reason and who made it.
+        """
+        import pandas
+
+        texts = {label: list(values) for label, values in self.labels.items()}
+        times = pandas.DataFrame({"start": self.start.copy(), "end": self.end.copy(), **texts})
+        frame = times.join(pandas.DataFrame(self.values.copy(), columns=list(self.columns)))
+        frame.attrs = {"name": self.name, "reason": self.reason, "provenance": self.provenance.to_json()}
+        return frame

@@ -79,3 +79,21 @@ def test_shifting_moves_times_and_nothing_else() -> None:
 def test_spans_are_finite_and_forward(start: float, end: float) -> None:
     with pytest.raises(StreamError, match="finite start <= end"):
         Span(start, end)
+
+
+def test_a_stream_becomes_a_table_of_its_own() -> None:
+    values = np.array([[0, np.nan], [2, 3]], np.float32)
+    said = stream(2, values=values, labels={"word": ("naïve", "=1+1")}, reason="the last word is cut off")
+    table = said.to_pandas()
+    assert list(table.columns) == ["start", "end", "word", "a", "b"]
+    assert table["start"].dtype == np.float64 and table["a"].dtype == np.float32
+    assert table["word"].tolist() == ["naïve", "=1+1"] and table["end"].tolist() == [0.5, 1.0]
+    assert table["b"].isna().tolist() == [True, False], "not measured is not zero"
+    assert table.attrs["name"] == "voice" and table.attrs["reason"] == "the last word is cut off"
+    table.loc[0, "a"] = 7
+    assert said.values[0, 0] == 0, "changing the table changes nothing else"
+
+
+def test_an_empty_stream_is_a_table_with_its_columns() -> None:
+    table = TimedSequence.empty("words", ("probability",), BY, "silence", ("word", "speaker")).to_pandas()
+    assert list(table.columns) == ["start", "end", "word", "speaker", "probability"] and len(table) == 0
