@@ -17,7 +17,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from typing import IO, Any
 import numpy as np
 
 from .errors import ClipError, ClipLimit, DecodeCrashed, DecodeTimeout, NoStream, NotMedia
-from .ports import SAMPLE_RATE, AudioInfo, ClipInfo, Frame, Samples, VideoInfo
+from .ports import SAMPLE_RATE, AudioInfo, ClipInfo, Frame, Medium, Samples, VideoInfo
 
 _ERRORS = {error.__name__: error for error in (ClipError, ClipLimit, DecodeCrashed, NoStream, NotMedia)}
 
@@ -55,11 +55,27 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class DecodeEnd:
-    """How a whole decoding pass ended: seconds of the last frame or sample, and how many packets were broken (each is a gap)."""
+class MediumEnd:
+    """How one medium of a decoding pass ended: seconds of its last frame or sample, and how many packets were broken (each is a gap)."""
 
     end: float
     broken_packets: int
+
+
+@dataclass(frozen=True)
+class DecodeEnd:
+    """How a whole decoding pass ended, medium by medium, so that passes over one medium each add up to a pass over both."""
+
+    media: Mapping[Medium, MediumEnd]
+
+    @property
+    def end(self) -> float:
+        """Seconds of the last frame or sample."""
+        return max((medium.end for medium in self.media.values()), default=0.0)
+
+    @property
+    def broken_packets(self) -> int:
+        return sum(medium.broken_packets for medium in self.media.values())
 
 
 class Clip:
@@ -69,10 +85,11 @@ class Clip:
     Raises (from every method) `NotMedia`, `ClipLimit`, `NoStream`, `DecodeCrashed`, `DecodeTimeout`, all of them `ClipError`s.
     """
 
-    def __init__(self, path: str | os.PathLike[str], limits: Limits | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str], limits: Limits | None = None, info: ClipInfo | None = None) -> None:
+        """`info` is for a caller who has looked this content up before."""
         self.path = Path(path)
         self.limits = limits or Limits()
-        self._info: ClipInfo | None = None
+        self._info = info
 
     def __repr__(self) -> str:
         return f"Clip({str(self.path)!r})"
@@ -117,7 +134,7 @@ class Clip:
                 elif message["kind"] == "samples":
                     yield Samples(message["start"], np.frombuffer(payload, "<f4").astype(np.float32, copy=False))
                 elif message["kind"] == "end":
-                    yield DecodeEnd(message["end"], message["errors"])
+                    yield DecodeEnd({medium: MediumEnd(**facts) for medium, facts in message["media"].items()})
 
 
 def filled(blocks: Iterator[Samples]) -> Iterator[Samples]:

@@ -354,28 +354,28 @@ def decode(wire: Wire, job: Job) -> None:
         if video is not None and job.frames:
             video.thread_type = "AUTO"
         streams = [s for s, wanted in ((video, job.frames), (audio, job.samples)) if s is not None and wanted]
-        errors = 0
+        errors = {"video": 0, "audio": 0}
         for packet in packets(container, streams):
             try:
                 decoded = packet.decode()
             except av.error.MemoryError:
                 raise DecodeCrashed(f"{job.path}: decoding needs more than the limit of {job.memory >> 20} MiB") from None
             except av.error.FFmpegError:
-                errors += 1  # a broken packet is a gap
+                errors[packet.stream.type] += 1  # a broken packet is a gap
                 continue
             for frame in decoded:
                 if isinstance(frame, VideoFrame) and frame_clock is not None:
                     frame_clock.add(frame)
                 elif isinstance(frame, AudioFrame) and sample_clock is not None:
                     sample_clock.add(frame)
-        end = 0.0
-        for clock in (frame_clock, sample_clock):
+        media: dict[str, dict[str, Any]] = {}
+        for medium, clock in (("video", frame_clock), ("audio", sample_clock)):
             if clock is not None:
                 clock.finish()
-                end = max(end, clock.last_end)
+                media[medium] = {"end": clock.last_end, "broken_packets": errors[medium]}
         if not any(clock is not None and clock.sent for clock in (frame_clock, sample_clock)):
-            raise ClipError(f"{job.path}: nothing in it could be decoded ({errors} broken packets)")
-        wire.say("end", errors=errors, end=end)
+            raise ClipError(f"{job.path}: nothing in it could be decoded ({sum(errors.values())} broken packets)")
+        wire.say("end", media=media)
 
 
 def limit_cpu(job: Job, duration: float | None) -> None:

@@ -57,14 +57,15 @@ def _owner(folder: Path) -> Path | None:
 
 def write_analysis(analysis: Analysis, folder: Path, *, version: str) -> tuple[Path, ...]:
     """analysis.json, emotions.csv, attention.csv, streams/*.parquet and transcript.srt; returns their paths."""
+    return whole_folder(folder, lambda target: fill_analysis(analysis, target, version=version))
 
-    def fill(target: Path) -> None:
-        _write(target / DOCUMENT, analysis_json(analysis, version=version))
-        _write(target / "emotions.csv", emotions_csv(analysis))
-        _write(target / "attention.csv", attention_csv(analysis))
-        _write_streams(analysis.streams, target)
 
-    return _whole_folder(folder, fill)
+def fill_analysis(analysis: Analysis, target: Path, *, version: str) -> None:
+    """The same files into a folder that is there and empty; whoever calls it sees to it that the folder appears whole."""
+    _write(target / DOCUMENT, analysis_json(analysis, version=version))
+    _write(target / "emotions.csv", emotions_csv(analysis))
+    _write(target / "attention.csv", attention_csv(analysis))
+    _write_streams(analysis.streams, target)
 
 
 def write_streams(info: ClipInfo, streams: Mapping[str, TimedSequence], folder: Path, *, version: str) -> tuple[Path, ...]:
@@ -77,7 +78,7 @@ def write_streams(info: ClipInfo, streams: Mapping[str, TimedSequence], folder: 
         _write(target / DOCUMENT, dump({**document, "streams": {name: stream_document(s) for name, s in sorted(streams.items())}}))
         _write_streams(streams, target)
 
-    return _whole_folder(folder, fill)
+    return whole_folder(folder, fill)
 
 
 def _write_streams(streams: Mapping[str, TimedSequence], target: Path) -> None:
@@ -92,18 +93,23 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _whole_folder(folder: Path, fill: Callable[[Path], None]) -> tuple[Path, ...]:
+def whole_folder(folder: Path, fill: Callable[[Path], None], beside: Path | None = None) -> tuple[Path, ...]:
+    """Fill a hidden folder (in `beside`, on the same file system; by default next to the target), flush it, give it the target's name.
+
+    Returns the files, in order of name; raises `EmofuseError` where the place cannot be written.
+    """
     hidden: Path | None = None
+    beside = beside or folder.parent
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        hidden = Path(tempfile.mkdtemp(prefix=".emofuse-", dir=folder.parent))
+        hidden = Path(tempfile.mkdtemp(prefix=".emofuse-", dir=beside))
         hidden.chmod(0o755)
         fill(hidden)
         files = sorted(path for path in hidden.rglob("*") if path.is_file())
         for path in files:
             _flush(path)
         if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=".emofuse-old-", dir=folder.parent))
+            old = Path(tempfile.mkdtemp(prefix=".emofuse-old-", dir=beside))
             os.rename(folder, old / "old")
             os.rename(hidden, folder)
             shutil.rmtree(old)

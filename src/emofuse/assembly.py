@@ -133,11 +133,15 @@ class Assembly:
 
     def analyse(self, path: str | os.PathLike[str], progress: Progress | None = None, *, keep_maps: bool = False) -> Analysis:
         """A clip's emotions over time and the attention that they rest on."""
-        from emofuse.pipeline.analyse import analyse
-
         clip = Clip(path, self.options.limits)
         _ = clip.info
-        return analyse(clip, self.extractors(clip.path), self.model, keep_maps=keep_maps, progress=progress)
+        return self.read(clip, extract(clip, self.extractors(clip.path), progress), progress, keep_maps=keep_maps)
+
+    def read(self, clip: Clip, extraction: Extraction, progress: Progress | None = None, *, keep_maps: bool = False) -> Analysis:
+        """Streams that are there already, to emotions and attention. What the options say of this half is put in here."""
+        from emofuse.pipeline.analyse import read
+
+        return read(clip, extraction, self.model, keep_maps=keep_maps, progress=progress)
 
     def _request(self, argument: str) -> Request:
         return Request(

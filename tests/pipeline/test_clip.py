@@ -291,3 +291,14 @@ def test_every_beep_and_flash_of_the_clock_clips_is_at_its_second(shared: Path) 
             assert beep_of(clip.samples()) == pytest.approx(float(row["audio_onset_s"]), abs=tolerance), row["file"]
         if row["video_onset_s"]:
             assert flash_of(clip.frames()) == pytest.approx(float(row["video_onset_s"]), abs=tolerance), row["file"]
+
+
+def test_passes_over_one_medium_each_end_as_a_pass_over_both(samples: Path) -> None:
+    def end(frames: bool, sound: bool) -> DecodeEnd:
+        last = list(Clip(samples / "late.mkv").decode(frames=frames, samples=sound))[-1]
+        assert isinstance(last, DecodeEnd)
+        return last
+
+    both, picture, sound = end(True, True), end(True, False), end(False, True)
+    assert set(both.media) == {"video", "audio"} and picture.end != sound.end
+    assert DecodeEnd({**picture.media, **sound.media}) == both
