@@ -168,6 +168,7 @@ class _Decoding:
         }
         self._ring: mmap.mmap | None = None
         self._slot_bytes = 0
+        self._unread = bytearray()  # what came and was not asked for yet
 
     def __enter__(self) -> _Decoding:
         folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -235,17 +236,16 @@ class _Decoding:
         """Exactly n bytes, or None where the process closed its end; raises `DecodeTimeout` where nothing comes for too long."""
         assert self._process.stdout is not None
         fd = self._process.stdout.fileno()
-        parts: list[bytes] = []
-        while n:
+        while len(self._unread) < n:
             ready, _, _ = select.select([fd], [], [], self._limits.stall_seconds)
             if not ready:
                 raise DecodeTimeout(f"{self._path}: decoding gave nothing for {self._limits.stall_seconds:.0f} s")
-            part = os.read(fd, min(n, 1 << 20))
+            part = os.read(fd, 1 << 16)
             if not part:
                 return None
-            parts.append(part)
-            n -= len(part)
-        return b"".join(parts)
+            self._unread += part
+        read, self._unread = bytes(self._unread[:n]), self._unread[n:]
+        return read
 
     def _raise_if_it_died(self) -> None:
         code = self._process.wait()

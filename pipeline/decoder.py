@@ -30,6 +30,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -67,6 +68,15 @@ class Job:
     cpu_factor: float
 
 
+@dataclass(frozen=True)
+class Placed:
+    """A frame that lies in a slot of the ring."""
+
+    slot: int
+    height: int
+    width: int
+
+
 class Wire:
     """Messages to the parent, and the ring of frame slots."""
 
@@ -84,18 +94,22 @@ class Wire:
         self._out.write(struct.pack("<I", len(header)) + header + payload)
         self._out.flush()
 
-    def send_frame(self, start: float, end: float, image: Pixels) -> None:
-        if image.nbytes > self._slot_bytes:
-            self._new_ring(image.nbytes)
+    def place(self, image: Pixels) -> Placed:
+        """Copies the pixels (h w 3, any strides) into a free slot; nobody hears of them before `send_frame`."""
+        size = image.shape[0] * image.shape[1] * 3
+        if size > self._slot_bytes:
+            self._new_ring(size)
         if self._in_use == SLOTS:
             self._wait_for_slot()
         assert self._ring is not None
-        offset = self._slot * self._slot_bytes
-        view = np.frombuffer(self._ring, np.uint8, image.nbytes, offset).reshape(image.shape)
-        view[...] = image
-        self.say("frame", start=start, end=end, height=image.shape[0], width=image.shape[1], slot=self._slot)
+        placed = Placed(self._slot, image.shape[0], image.shape[1])
+        np.frombuffer(self._ring, np.uint8, size, self._slot * self._slot_bytes).reshape(image.shape)[...] = image
         self._slot = (self._slot + 1) % SLOTS
         self._in_use += 1
+        return placed
+
+    def send_frame(self, start: float, end: float, placed: Placed) -> None:
+        self.say("frame", start=start, end=end, height=placed.height, width=placed.width, slot=placed.slot)
 
     def _wait_for_slot(self) -> None:
         if not self._back.read(1):
@@ -193,14 +207,15 @@ def rotation_of(container: InputContainer, stream: VideoStream) -> int:
 class FrameClock:
     """Turns decoded frames into upright RGB images with start and end.
 
-    Holds one frame back, since a frame ends where the next one starts.
+    Holds one frame back, since a frame ends where the next one starts. A frame's pixels are copied once: from the converter into its slot.
     """
 
     def __init__(self, wire: Wire, job: Job, stream: VideoStream, zero: Fraction) -> None:
         self._wire = wire
         self._job = job
         self._zero = zero
-        self._held: tuple[float, float, Pixels] | None = None
+        self._held: tuple[float, float, Placed] | None = None
+        self._reformatter = VideoReformatter()
         self._nominal = float(1 / stream.average_rate) if stream.average_rate else 0.04
         self.last_end = 0.0
         self.sent = 0
@@ -216,21 +231,24 @@ class FrameClock:
         if frame.width * frame.height > self._job.pixels:
             raise ClipLimit(f"{self._job.path}: a frame of {frame.width}x{frame.height}, more than the limit of {self._job.pixels} pixels")
         own = float(frame.duration * frame.time_base) if frame.duration else self._nominal
-        image: Pixels = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-        turns = round(frame.rotation / 90) % 4
-        if turns:
-            image = np.ascontiguousarray(np.rot90(image, turns), np.uint8)
         self._release(next_start=start)
-        self._held = (start, own, image)
+        self._held = (start, own, self._wire.place(self._upright(frame)))
+
+    def _upright(self, frame: VideoFrame) -> Pixels:
+        """(h w 3) RGB, a view of the converter's own memory: good until the next frame."""
+        plane = self._reformatter.reformat(frame, format="rgb24").planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width * 3]
+        image: Pixels = rows.reshape(plane.height, plane.width, 3)
+        return np.rot90(image, round(frame.rotation / 90) % 4)
 
     def _release(self, next_start: float | None) -> None:
         if self._held is None:
             return
-        start, own, image = self._held
+        start, own, placed = self._held
         end = start + own
         if next_start is not None and next_start - start <= max(own, LONGEST_FRAME_SECONDS):
             end = next_start
-        self._wire.send_frame(start, end, image)
+        self._wire.send_frame(start, end, placed)
         self.last_end = end
         self.sent += 1
         self._held = None
