@@ -13,13 +13,14 @@ AdamW under one cycle (Smith and Topin 2018) annealed to zero, moving average of
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ from emofuse.pipeline.timed import Floats32
 
 from .distort import Batch, distorted
 from .layout import AU_SOURCES, CROP, SHAPES, au_matrix
-from .network import Answer, CompactNetwork, save_network, standardised
+from .network import Answer, CompactNetwork, load_network, save_network, standardised
+from .opinion import opinions
 from .photographs import Photographs, Scene, read_photographs, scenes_of_clip, textures
 from .score import scores, temperature
 
@@ -46,6 +48,7 @@ POSE_SCALE = 0.2
 BOX_SCALE = 0.1
 LEAST_SPREAD = 0.02
 QUIET_WEIGHT = 0.25
+DOUBLE = ("lipGap", "browInnerUp", "browOuterUpLeft", "browOuterUpRight")
 NEGATIVE_CLIPS = ("1001_DFA_ANG_XX", "1001_DFA_NEU_XX", "bbaf2n", "lbax4n", "lrwp9a", "sbia1a", "WDA_AlexandriaOcasioCortez_000")
 """Clips whose background gives crops without a face; the others are kept for measuring false faces."""
 NEGATIVE_TEXTURES = slice(0, None, 2)
@@ -54,7 +57,12 @@ NEGATIVE_TEXTURES = slice(0, None, 2)
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that a run depends on beside its data."""
+    """Everything that a run depends on beside its data.
+
+    class_power   an expression that n photographs show weighs n to the minus this
+    start         SHA-256 of the weights that it goes on from; none: from noise
+    opinion       share of each expression label that is what those weights say instead (see opinion.py)
+    """
 
     seed: int = 0
     epochs: int = 40
@@ -68,6 +76,9 @@ class Recipe:
     small_crop: int = 48
     small_until: float = 0.6
     smoothing: float = 0.1
+    class_power: float = 0.5
+    start: str = ""
+    opinion: float = 0.0
     weights: tuple[tuple[str, float], ...] = (("shapes", 2.0), ("pose", 0.5), ("box", 0.5), ("expression", 1.0), ("face", 0.5))
 
 
@@ -81,16 +92,16 @@ class Scales:
     class_weight: Floats32
 
 
-def scales_of(training: Photographs) -> Scales:
-    """From the training part only. Gaze and outputs that hardly move count a quarter; the lip gap counts double."""
+def scales_of(training: Photographs, class_power: float = Recipe.class_power) -> Scales:
+    """From the training part only. Gaze and outputs that hardly move count a quarter; the lip gap and the brows count double."""
     shapes = training.shapes[training.seen]
     spread = shapes.std(0)
     wanted = {source for sources in AU_SOURCES.values() for source in sources}
     weight = np.array([1.0 if s in wanted or v > LEAST_SPREAD else QUIET_WEIGHT for s, v in zip(SHAPES, spread, strict=True)])
     weight[[s.startswith("eyeLook") for s in SHAPES]] = QUIET_WEIGHT
-    weight[SHAPES.index("lipGap")] = 2.0
+    weight[[s in DOUBLE for s in SHAPES]] = 2.0
     counts = np.nansum(training.expression, 0)
-    rarity = np.where(counts > 0, np.maximum(counts, 1.0) ** -0.5, 0.0)  # an expression that nobody shows weighs nothing
+    rarity = np.where(counts > 0, np.maximum(counts, 1.0) ** -class_power, 0.0)  # an expression that nobody shows weighs nothing
     return Scales(
         mean=shapes.mean(0).astype(np.float32),
         spread=np.maximum(spread, LEAST_SPREAD).astype(np.float32),
@@ -140,11 +151,13 @@ def rate_at(progress: float, recipe: Recipe) -> float:
 class Training:
     """A run that can be stopped after any epoch and taken up again: network, its moving average, optimiser, progress."""
 
-    def __init__(self, recipe: Recipe, training: Photographs, scenes: list[Scene], device: str, workers: int) -> None:
+    def __init__(
+        self, recipe: Recipe, training: Photographs, scenes: list[Scene], device: str, workers: int, start: CompactNetwork | None = None
+    ) -> None:
         self.recipe, self.training, self.scenes, self.device, self.workers = recipe, training, scenes, device, workers
         torch.manual_seed(recipe.seed)
-        self.scales = scales_of(training)
-        self.network = CompactNetwork().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.scales = scales_of(training, recipe.class_power)
+        self.network = (start or CompactNetwork()).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         plain = [p for p in self.network.parameters() if p.ndim <= 1]
@@ -275,10 +288,21 @@ def rescaling(training: Photographs) -> dict[str, list[float]]:
     return {"rest": [round(float(v), 5) for v in low], "high": [round(float(v), 5) for v in high]}
 
 
-def train(recipe: Recipe, photographs: Photographs, scenes: list[Scene], out: Path, *, device: str, workers: int) -> Path:
-    """Runs the recipe, or takes up its run in `out`; writes state.safetensors, compact.safetensors and log.jsonl there."""
+def train(
+    recipe: Recipe, photographs: Photographs, scenes: list[Scene], out: Path, *, device: str, workers: int, start: Path | None = None
+) -> Path:
+    """Runs the recipe, or takes up its run in `out`; writes state.safetensors, compact.safetensors and log.jsonl there.
+
+    start   weights to go on from, whose SHA-256 the recipe holds
+    """
     out.mkdir(parents=True, exist_ok=True)
-    run = Training(recipe, photographs.where(photographs.part == "train"), scenes, device, workers)
+    training = photographs.where(photographs.part == "train")
+    begun = None
+    if start is not None:
+        begun, known = load_network(start)
+        if recipe.opinion:
+            training = replace(training, expression=opinions(begun, known, training, recipe.opinion))
+    run = Training(recipe, training, scenes, device, workers, begun)
     state, weights = out / "state.safetensors", out / "compact.safetensors"
     if state.is_file():
         run.resume(state)
@@ -322,6 +346,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--epochs", type=int, default=Recipe.epochs)
     parser.add_argument("--minutes", type=float, help="anneal by the clock instead of by epochs")
+    parser.add_argument("--start", type=Path, help="weights to go on from; by default from noise")
+    parser.add_argument("--opinion", type=float, default=Recipe.opinion, help="share of each expression label that --start says instead")
+    parser.add_argument("--peak-rate", type=float, default=Recipe.peak_rate, help="largest learning rate")
+    parser.add_argument("--smoothing", type=float, default=Recipe.smoothing, help="label smoothing of expressions")
+    parser.add_argument(
+        "--class-power", type=float, default=Recipe.class_power, help="weight of an expression: its number to the minus this"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1, help="threads that draw crops")
     arguments = parser.parse_args()
@@ -334,11 +365,23 @@ def main() -> None:
         script = Path(__file__).with_name("teacher.py")
         options = ["--data", arguments.data / "faces", "--teacher", arguments.teacher, "--out", labels]
         subprocess.run([arguments.teacher_python, script, *options], check=True)
-    recipe = Recipe(seed=arguments.seed, epochs=arguments.epochs, minutes=arguments.minutes)
+    recipe = Recipe(
+        seed=arguments.seed,
+        epochs=arguments.epochs,
+        minutes=arguments.minutes,
+        peak_rate=arguments.peak_rate,
+        smoothing=arguments.smoothing,
+        class_power=arguments.class_power,
+        start=hashlib.sha256(arguments.start.read_bytes()).hexdigest() if arguments.start else "",
+        opinion=arguments.opinion,
+    )
+    if recipe.opinion and not recipe.start:
+        raise UsageError("--opinion: expected --start, whose opinion it is")
     photographs = read_photographs(arguments.data / "faces", labels)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     log.info("%d photographs, %d seen by the teacher, on %s", len(photographs), int(photographs.seen.sum()), device)
-    train(recipe, photographs, backgrounds(arguments.clips), arguments.out, device=device, workers=arguments.workers)
+    scenes = backgrounds(arguments.clips)
+    train(recipe, photographs, scenes, arguments.out, device=device, workers=arguments.workers, start=arguments.start)
 
 
 if __name__ == "__main__":

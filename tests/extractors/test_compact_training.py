@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 
 from emofuse.extractors.compact.layout import SHAPES
 from emofuse.extractors.compact.network import load_network
+from emofuse.extractors.compact.opinion import opinions
 from emofuse.extractors.compact.photographs import Photographs, Scene
 from emofuse.extractors.compact.train import Recipe, Training, masked_error, rate_at, rescaling, scales_of, train
 from emofuse.pipeline.errors import UsageError
@@ -80,6 +82,29 @@ def test_another_recipe_is_not_taken_up(tmp_path: Path) -> None:
     train(RECIPE, drawn(), SCENES, tmp_path, device="cpu", workers=1)
     with pytest.raises(UsageError, match="expected a run with"):
         train(Recipe(seed=7, epochs=2, batch=8, without_face=2), drawn(), SCENES, tmp_path, device="cpu", workers=1)
+
+
+def test_a_second_run_goes_on_from_given_weights_and_mixes_their_opinion_into_the_labels(tmp_path: Path) -> None:
+    photographs = drawn()
+    first = train(RECIPE, photographs, SCENES, tmp_path / "first", device="cpu", workers=1)
+    network, facts = load_network(first)
+    labels = photographs.expression.copy()
+    labels[3] = np.nan
+    unlabelled = replace(photographs, expression=labels)
+    mixed = opinions(network, facts, unlabelled, 0.25)
+    known = np.arange(len(labels)) != 3
+    assert np.isnan(mixed[3]).all()
+    assert np.allclose(mixed[known].sum(1), 1, atol=1e-5)
+    said = (mixed[known] - 0.75 * labels[known]) / 0.25
+    assert (said > -1e-5).all() and (said.max(1) < 0.999).all(), "a quarter is an opinion, which is never certain"
+    # pictures and their mirror images are judged together, so that mirroring all of them changes nothing
+    mirrored = replace(unlabelled, images=[np.ascontiguousarray(image[:, ::-1]) for image in unlabelled.images])
+    assert np.allclose(opinions(network, facts, mirrored, 0.25)[known], mixed[known], atol=2e-3)
+
+    slow = replace(RECIPE, peak_rate=1e-6, opinion=0.25, start="first")
+    near = weights(train(slow, photographs, SCENES, tmp_path / "near", device="cpu", workers=1, start=first))
+    before = weights(first)
+    assert (near["heads.weight"] - before["heads.weight"]).abs().max() < 1e-3, "a tiny rate stays where it started"
 
 
 def test_the_loss_goes_down(tmp_path: Path) -> None:
