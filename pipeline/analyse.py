@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
+from .attention_maps import small
 from .clip import Clip
 from .extraction import Extraction, extract
 from .ports import EMOTIONS, MODALITIES, AnalysedUtterance, Analysis, AttentionRow, Extractor, FusionModel, Prediction
@@ -16,6 +18,7 @@ from .timed import TimedSequence
 from .timeline import rows_outside, utterance_rows
 from .utterances import Cutting, cut, utterance
 
+KeepMaps = bool | Literal["small"]
 TOGETHER = 8  # utterances given to the model at once: their attention maps are in memory together
 
 
@@ -25,12 +28,13 @@ def analyse(
     model: FusionModel,
     *,
     cutting: Cutting | None = None,
-    keep_maps: bool = False,
+    keep_maps: KeepMaps = False,
     progress: Progress | None = None,
 ) -> Analysis:
     """From a clip to emotions and attention.
 
-    keep_maps   keep every attention map of every utterance in the result (large for long clips), not only the timeline
+    keep_maps   what is kept of every utterance's attention maps beside the timeline: nothing, "small" (`attention_maps.small`: enough to
+                draw, whatever the clip's length), or True: all, as the model made them (large for long clips)
     progress    called with (stage, seconds of the clip) as the work goes on
     Raises the errors of the clip, the extractors and the model, all `EmofuseError`s.
     """
@@ -44,7 +48,7 @@ def read(
     model: FusionModel,
     *,
     cutting: Cutting | None = None,
-    keep_maps: bool = False,
+    keep_maps: KeepMaps = False,
     progress: Progress | None = None,
 ) -> Analysis:
     """The second half of `analyse`: streams that are already there, to emotions and attention."""
@@ -61,8 +65,9 @@ def read(
         for i, piece in enumerate(batch):
             prediction = predictions.get(i)
             rows += utterance_rows(first + i, piece, prediction, streams)
-            if prediction is not None and not keep_maps:
-                prediction = replace(prediction, attention=())
+            if prediction is not None and keep_maps is not True:
+                counts = {name: len(index) for name, index in piece.rows.items()}
+                prediction = replace(prediction, attention=small(prediction.attention, counts) if keep_maps else ())
             answered.append(AnalysedUtterance(first + i, piece.span, piece.text, prediction, quality(piece, streams)))
             if progress is not None:
                 progress("fusion", piece.span.end)

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from .attention_maps import write_maps
 from .errors import EmofuseError
 from .exports.document import analysis_json, content_hash, dump, stream_document
 from .exports.parquet import write_stream
@@ -21,6 +22,7 @@ from .ports import Analysis, ClipInfo
 from .timed import TimedSequence
 
 DOCUMENT = "analysis.json"
+MAPS = "attention_maps.npz"
 
 
 class ResultFolders:
@@ -56,7 +58,7 @@ def _owner(folder: Path) -> Path | None:
 
 
 def write_analysis(analysis: Analysis, folder: Path, *, version: str) -> tuple[Path, ...]:
-    """analysis.json, emotions.csv, attention.csv, streams/*.parquet and transcript.srt; returns their paths."""
+    """analysis.json, emotions.csv, attention.csv, attention_maps.npz, streams/*.parquet and transcript.srt; returns their paths."""
     return whole_folder(folder, lambda target: fill_analysis(analysis, target, version=version))
 
 
@@ -65,6 +67,9 @@ def fill_analysis(analysis: Analysis, target: Path, *, version: str) -> None:
     _write(target / DOCUMENT, analysis_json(analysis, version=version))
     _write(target / "emotions.csv", emotions_csv(analysis))
     _write(target / "attention.csv", attention_csv(analysis))
+    maps = {u.index: u.prediction.attention for u in analysis.utterances if u.prediction is not None and u.prediction.attention}
+    if maps:
+        write_maps(maps, target / MAPS)
     _write_streams(analysis.streams, target)
 
 

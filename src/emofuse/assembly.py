@@ -23,6 +23,7 @@ from emofuse.pipeline.shared_pass import Progress
 
 if TYPE_CHECKING:  # torch is imported only when a model is loaded
     from emofuse.fusion.predictor import Predictor
+    from emofuse.pipeline.analyse import KeepMaps
 
 Say = Callable[[str], None]
 
@@ -131,7 +132,7 @@ class Assembly:
         info = clip.info  # a file that is no clip is refused before anything is loaded for it
         return info, extract(clip, self.extractors(clip.path), progress)
 
-    def analyse(self, path: str | os.PathLike[str], progress: Progress | None = None, *, keep_maps: bool = False) -> Analysis:
+    def analyse(self, path: str | os.PathLike[str], progress: Progress | None = None, *, keep_maps: KeepMaps = "small") -> Analysis:
         """A clip's emotions over time and the attention that they rest on."""
         clip = Clip(path, self.options.limits)
         _ = clip.info
@@ -215,11 +216,11 @@ def pick_device(wish: str) -> str:
     return wish
 
 
-def analyze(path: str | os.PathLike[str], *, keep_maps: bool = False, **options: object) -> Analysis:
+def analyze(path: str | os.PathLike[str], *, keep_maps: KeepMaps = "small", **options: object) -> Analysis:
     """Emotions over time of one clip, and the attention that they rest on.
 
     path       a local video or audio file
-    keep_maps  keep every attention map (layer head i j) of every utterance in the result
+    keep_maps  what is kept of each utterance's attention maps (layer head i j): "small": enough to draw; True: all; False: nothing
     options    fields of `Options`: words, text, face, voice, model, device, offline, language, limits
     Raises `EmofuseError` (see `emofuse.pipeline.errors`); a misspelt option is a `UsageError`.
 

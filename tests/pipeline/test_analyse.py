@@ -139,3 +139,17 @@ def test_the_summary_weighs_utterances_by_their_seconds(tmp_path: Path) -> None:
     assert found.summary is not None
     assert found.summary.probabilities["happiness"] == pytest.approx(0.75)
     assert sum(found.summary.probabilities.values()) == pytest.approx(1.0)
+
+
+def test_maps_are_kept_small_whole_or_not_at_all(tmp_path: Path) -> None:
+    text = regular("text", 3, 0.5)
+    streams = {"words": word_stream(text), "text": text, "voice": regular("voice", 2000, 0.01)}
+    found = {}
+    for keep in (False, "small", True):
+        analysis = read(clip(tmp_path, 4.0), Extraction(streams, None, {}), ToyModel(), keep_maps=keep)  # type: ignore[arg-type]
+        prediction = analysis.utterances[0].prediction
+        assert prediction is not None
+        found[keep] = prediction.attention
+    assert found[False] == ()
+    assert {a.weights.shape[2:] for a in found[True] if a.kind == "cross"} == {(3, 170), (170, 3)}
+    assert sum(a.weights.size for a in found["small"]) <= 100_000 < sum(a.weights.size for a in found[True])

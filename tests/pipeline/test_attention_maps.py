@@ -1,0 +1,78 @@
+"""Maps made small still say what they said: whole words, sums over sources, means over targets, and the file gives them back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emofuse.pipeline.attention_maps import pairs, read_maps, small, taken_together, write_maps
+from emofuse.pipeline.errors import StreamError
+from emofuse.pipeline.ports import Attention
+
+
+def attention(target: str, source: str, n: int, m: int, layers: int = 2, heads: int = 3, kind: str = "cross") -> Attention:
+    weights = np.random.default_rng(n + m).random((layers, heads, n, m)).astype(np.float32)
+    weights /= weights.sum(-1, keepdims=True)
+    i, j = np.arange(n) * 0.5, np.arange(m) * 0.25
+    return Attention(kind, target, source, weights, i, i + 0.5, j, j + 0.25)
+
+
+def test_frames_are_summed_as_sources_and_averaged_as_targets() -> None:
+    whole = attention("face", "voice", 4, 6)
+    found = taken_together(whole, 2, 3)
+    by_hand = whole.weights.reshape(2, 3, 2, 2, 3, 2).mean(axis=3).sum(axis=4)
+    assert found.weights == pytest.approx(by_hand, abs=1e-6)
+    assert found.weights.sum(-1) == pytest.approx(1.0, abs=1e-6)
+    assert found.target_start.tolist() == [0.0, 1.0] and found.target_end.tolist() == [1.0, 2.0]
+    assert found.source_start.tolist() == [0.0, 0.5, 1.0] and found.source_end.tolist() == [0.5, 1.0, 1.5]
+
+
+def test_words_stay_one_by_one_and_the_rest_fits() -> None:
+    rows = {"text": 40, "face": 375, "voice": 1500}
+    maps = [attention(a, b, rows[a], rows[b]) for a in rows for b in rows if a != b]
+    found = small(maps, rows, cells=100_000)
+    assert sum(a.weights.size for a in found) <= 100_000
+    assert len(found) == 6
+    for a in found:
+        for stream, side in ((a.target, a.target_start), (a.source, a.source_start)):
+            assert len(side) == 40 if stream == "text" else 12 <= len(side) < rows[stream]
+        assert a.weights.sum(-1) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_what_is_small_already_is_left_as_it_is() -> None:
+    whole = attention("text", "voice", 5, 80)
+    (found,) = small([whole], {"text": 5, "voice": 80})
+    assert np.array_equal(found.weights, whole.weights) and np.array_equal(found.source_end, whole.source_end)
+
+
+def test_streams_joined_in_time_come_apart_and_keep_their_parts_of_one() -> None:
+    joined = attention("text", "text+voice", 3, 3 + 8)
+    found = pairs(joined, {"text": 3, "voice": 8, "face": 0})
+    assert [(a.target, a.source, a.weights.shape[-1]) for a in found] == [("text", "text", 3), ("text", "voice", 8)]
+    assert sum(a.weights.sum(-1) for a in found) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_maps_come_back_from_their_file(tmp_path: Path) -> None:
+    maps = {
+        0: (attention("text", "voice", 5, 8),),
+        3: (attention("utterance", "voice", 1, 8), attention("face", "text", 4, 2, kind="self")),
+    }
+    write_maps(maps, tmp_path / "maps.npz")
+    back = read_maps(tmp_path / "maps.npz")
+    assert list(back) == [0, 3]
+    for index, attentions in maps.items():
+        for a, b in zip(attentions, back[index], strict=True):
+            assert (a.kind, a.target, a.source) == (b.kind, b.target, b.source)
+            assert b.weights == pytest.approx(a.weights, rel=1e-3), "float16"
+            assert np.array_equal(a.target_start, b.target_start) and np.array_equal(a.source_end, b.source_end)
+
+
+def test_what_is_no_file_of_maps_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "other.npz", a=np.zeros(2))
+    (tmp_path / "text.npz").write_text("no")
+    np.savez(tmp_path / "objects.npz", index=np.array([{"a": 1}], dtype=object))
+    for name in ("other", "text", "objects", "missing"):
+        with pytest.raises(StreamError, match=f"{name}.npz: expected attention maps"):
+            read_maps(tmp_path / f"{name}.npz")
