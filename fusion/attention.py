@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+# torch's fused kernel on the processor works in vectors of 16: heads of 10 padded with zeros cost 0.54 of heads of 10, of 4 0.73.
+CPU_HEAD = 16
+
 
 def present_softmax(logits: Tensor, present: Tensor) -> Tensor:
     """Softmax over the last axis among `present` (broadcastable, bool); 0 elsewhere, and everywhere in a row with nothing present."""
@@ -47,8 +50,11 @@ def attend(
     mask = allowed | ~something
     if bias is not None:
         mask = torch.where(mask, bias, torch.full((), -torch.inf, dtype=bias.dtype, device=query.device)).to(query.dtype)
-    rows = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
-    return rows * something, None
+    width = query.shape[3]
+    spare = (0, max(0, CPU_HEAD - width) if query.device.type == "cpu" else 0)
+    query, key, value = (functional.pad(x, spare) for x in (query, key, value))
+    rows = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, scale=width**-0.5)
+    return rows[..., :width] * something, None
 
 
 class MultiheadAttention(nn.Module):
