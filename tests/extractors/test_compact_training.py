@@ -105,6 +105,12 @@ def test_a_second_run_goes_on_from_given_weights_and_mixes_their_opinion_into_th
     near = weights(train(slow, photographs, SCENES, tmp_path / "near", device="cpu", workers=1, start=first))
     before = weights(first)
     assert (near["heads.weight"] - before["heads.weight"]).abs().max() < 1e-3, "a tiny rate stays where it started"
+    held = weights(
+        train(replace(RECIPE, frozen=3, start="first"), photographs, SCENES, tmp_path / "held", device="cpu", workers=1, start=first)
+    )
+    changed = {name for name in held if not torch.equal(held[name], before[name])}
+    assert {name.split(".")[1] for name in changed if name.startswith("body.")} == {"3", "4", "5"}
+    assert "heads.weight" in changed and not any(name.startswith("stem") for name in changed)
 
 
 def test_the_loss_goes_down(tmp_path: Path) -> None:
