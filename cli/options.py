@@ -38,6 +38,7 @@ def options_from(values: dict[str, Any]) -> Options:
     return Options(
         **{name: values[name] for name in ("words", "text", "face", "voice", "offline", "device", "language", "acoustic_model")},
         model=values.get("model"),
+        face_id=values.get("face_id"),
     )
 
 

@@ -78,3 +78,11 @@ def speaking_face(face: TimedSequence, voiced: Sequence[Span], within: Span | No
     best = scores[ranked[0]]
     second = scores[ranked[1]] if len(ranked) > 1 else 0.0
     return SpeakingFace(int(ranked[0]), best / (best + second + STILL), scores)
+
+
+def who_speaks(face: TimedSequence, voiced: Sequence[Span], within: Span) -> tuple[int, float] | None:
+    """`speaking_face` as the pipeline asks for it: face_id and confidence; None for a stream whose lips or faces are not measured."""
+    if not {*LIPS, "face_id", "FaceRectWidth"} <= set(face.columns) or not voiced:
+        return None
+    chosen = speaking_face(face, voiced, within)
+    return None if chosen is None else (chosen.face_id, chosen.confidence)

@@ -11,12 +11,13 @@ import numpy as np
 from .attention_maps import small
 from .clip import Clip
 from .extraction import Extraction, extract
-from .ports import EMOTIONS, MODALITIES, AnalysedUtterance, Analysis, AttentionRow, Extractor, FusionModel, Prediction
+from .ports import EMOTIONS, MODALITIES, AnalysedUtterance, Analysis, AttentionRow, Extractor, FaceChooser, FusionModel, Prediction
 from .quality import quality
 from .shared_pass import Progress
 from .timed import TimedSequence
 from .timeline import rows_outside, utterance_rows
 from .utterances import Cutting, cut, utterance
+from .whose_face import WhoseFace
 
 KeepMaps = bool | Literal["small"]
 TOGETHER = 8  # utterances given to the model at once: their attention maps are in memory together
@@ -30,16 +31,20 @@ def analyse(
     cutting: Cutting | None = None,
     keep_maps: KeepMaps = False,
     progress: Progress | None = None,
+    chooser: FaceChooser | None = None,
+    face_id: int | None = None,
 ) -> Analysis:
     """From a clip to emotions and attention.
 
     keep_maps   what is kept of every utterance's attention maps beside the timeline: nothing, "small" (`attention_maps.small`: enough to
                 draw, whatever the clip's length), or True: all, as the model made them (large for long clips)
     progress    called with (stage, seconds of the clip) as the work goes on
+    chooser     says which of several faces speaks; without one, the face shown largest is read
+    face_id     read this face and no other; `UsageError` where the clip has no such face
     Raises the errors of the clip, the extractors and the model, all `EmofuseError`s.
     """
     extraction = extract(clip, extractors, progress)
-    return read(clip, extraction, model, cutting=cutting, keep_maps=keep_maps, progress=progress)
+    return read(clip, extraction, model, cutting=cutting, keep_maps=keep_maps, progress=progress, chooser=chooser, face_id=face_id)
 
 
 def read(
@@ -50,12 +55,15 @@ def read(
     cutting: Cutting | None = None,
     keep_maps: KeepMaps = False,
     progress: Progress | None = None,
+    chooser: FaceChooser | None = None,
+    face_id: int | None = None,
 ) -> Analysis:
     """The second half of `analyse`: streams that are already there, to emotions and attention."""
     streams = extraction.streams
     length = length_of(clip, extraction)
     borders = cut(streams, length, cutting)
-    pieces = [utterance(span, streams) for span in borders.spans]
+    whose = WhoseFace.of(streams, chooser, face_id)
+    pieces = [utterance(span, streams, whose) for span in borders.spans]
     answered: list[AnalysedUtterance] = []
     rows: list[AttentionRow] = []
     for first in range(0, len(pieces), TOGETHER):
@@ -68,7 +76,7 @@ def read(
             if prediction is not None and keep_maps is not True:
                 counts = {name: len(index) for name, index in piece.rows.items()}
                 prediction = replace(prediction, attention=small(prediction.attention, counts) if keep_maps else ())
-            answered.append(AnalysedUtterance(first + i, piece.span, piece.text, prediction, quality(piece, streams)))
+            answered.append(AnalysedUtterance(first + i, piece.span, piece.text, prediction, quality(piece, streams), piece.face))
             if progress is not None:
                 progress("fusion", piece.span.end)
     seen: dict[str, set[int]] = {}

@@ -120,17 +120,44 @@ class Extractor(Protocol):
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence: ...
 
 
+@dataclass(frozen=True)
+class FaceChoice:
+    """Which of the faces in view was read, and why.
+
+    face_id     the face
+    by          "only" (no other is in view), "lips" (they move with the voice), "size" (it is shown largest), "request"
+    confidence  0..1: that this is the one who speaks; None where that was not weighed
+    faces       every face_id in view
+    """
+
+    face_id: int
+    by: str
+    confidence: float | None
+    faces: tuple[int, ...]
+
+
+class FaceChooser(Protocol):
+    """Says which of several faces speaks, and how sure that is (0..1); None where it cannot tell anything of these rows.
+
+    face    the rows of the span, of several faces
+    voiced  where there is voice
+    """
+
+    def __call__(self, face: TimedSequence, voiced: Sequence[Span], within: Span) -> tuple[int, float] | None: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Utterance:
     """One stretch of a clip with the rows of each stream that lie in it (absent streams are empty and say why).
 
-    `rows` gives, for each stream, the index of each row in the whole clip's stream.
+    `rows` gives, for each stream, the index of each row in the whole clip's stream; `face` says whose face is read.
     """
 
     span: Span
     text: str
     streams: Mapping[str, TimedSequence]
     rows: Mapping[str, NDArray[np.intp]] = field(default_factory=dict)
+    face: FaceChoice | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,13 +231,14 @@ class Quality:
 
 @dataclass(frozen=True, eq=False)
 class AnalysedUtterance:
-    """One utterance with its answer (None where no stream was there to answer from)."""
+    """One utterance with its answer (None where no stream was there to answer from) and whose face it was read from."""
 
     index: int
     span: Span
     text: str
     prediction: Prediction | None
     quality: Quality
+    face: FaceChoice | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,13 +10,14 @@ from .ports import MODALITIES, Quality, Utterance
 from .timed import TimedSequence
 
 FACE_SEEN = 0.5  # share of the utterance in which the face is seen, below which the face is called sparse
+SPEAKER_SURE = 0.5  # confidence that the face read is the one who speaks, below which it is called unsure
 WORDS_SURE = 0.5  # mean probability of the words, below which they are called uncertain
 
 
 def quality(utterance: Utterance, streams: Mapping[str, TimedSequence]) -> Quality:
     """Flags, reasons and coverage (share of the utterance's seconds that each modality's rows cover, 0..1).
 
-    Flags: no_text, no_face, no_voice, sparse_face, uncertain_words, several_faces.
+    Flags: no_text, no_face, no_voice, sparse_face, uncertain_words, several_faces, unsure_face.
     """
     flags: list[str] = []
     reasons: dict[str, str] = {}
@@ -36,9 +37,12 @@ def quality(utterance: Utterance, streams: Mapping[str, TimedSequence]) -> Quali
         if coverage["face"] < FACE_SEEN:
             flags.append("sparse_face")
             reasons["face"] = f"a face is seen in {coverage['face']:.0%} of this time"
-        whole = streams["face"]
-        if "face_id" in whole.columns and len(np.unique(whole.column("face_id")[whole.inside(utterance.span)])) > 1:
+        choice = utterance.face
+        if choice is not None and len(choice.faces) > 1:
             flags.append("several_faces")
+            if choice.confidence is not None and choice.confidence < SPEAKER_SURE:
+                flags.append("unsure_face")
+                reasons.setdefault("face", f"which of {len(choice.faces)} faces speaks is unsure (confidence {choice.confidence:.2f})")
     if words is not None and len(index := words.inside(utterance.span)) and "probability" in words.columns:
         sure = words.column("probability")[index]
         mean = float(np.nanmean(sure)) if not np.isnan(sure).all() else 1.0

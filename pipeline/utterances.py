@@ -13,8 +13,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from .ports import MODALITIES, Utterance
+from .ports import MODALITIES, FaceChoice, Utterance
 from .timed import Span, TimedSequence
+from .whose_face import WhoseFace, active_rows
 
 SILENCE = 1e-3  # rms, full scale 1: -60 dB
 
@@ -92,16 +93,8 @@ def _split(start: NDArray[np.float64], end: NDArray[np.float64], longest: float)
 
 
 def _voiced(voice: TimedSequence, cutting: Cutting) -> list[Span]:
-    """Stretches of voice activity: loud rows (well above the quietest tenth), joined over short pauses."""
-    if "rms" in voice.columns:
-        rms = np.nan_to_num(voice.column("rms"))
-        floor = max(float(np.percentile(rms, 10)) * 3, float(rms.max()) * 0.05, 1e-3)
-        active = rms > floor
-    elif "VUV" in voice.columns:
-        active = np.nan_to_num(voice.column("VUV")) > 0.5
-    else:
-        return []
-    rows = np.flatnonzero(active)
+    """Stretches of voice activity, joined over short pauses."""
+    rows = active_rows(voice)
     if not len(rows):
         return []
     breaks = np.flatnonzero(voice.start[rows[1:]] - voice.end[rows[:-1]] >= cutting.pause) + 1
@@ -130,8 +123,10 @@ def _with_margins(spans: Sequence[Span], duration: float, margin: float) -> list
     return wide
 
 
-def utterance(span: Span, streams: Mapping[str, TimedSequence]) -> Utterance:
-    """What lies in a span: its words and the rows of each modality whose middle is inside; of several faces, the one shown largest."""
+def utterance(span: Span, streams: Mapping[str, TimedSequence], whose: WhoseFace | None = None) -> Utterance:
+    """What lies in a span: its words and the rows of each modality whose middle is inside; of several faces, the one that `whose` picks."""
+    whose = whose or WhoseFace()
+    chosen: FaceChoice | None = None
     words = streams.get("words")
     text = ""
     if words is not None:
@@ -143,14 +138,16 @@ def utterance(span: Span, streams: Mapping[str, TimedSequence]) -> Utterance:
         if stream is None:
             continue
         index = stream.inside(span)
-        if name == "face":
-            index = largest_face(stream, index)
         reason = f"no {name} between {span.start:.2f} and {span.end:.2f} s"
+        if name == "face":
+            index, chosen = whose.rows(stream, index, span)
+            if whose.face_id is not None and not len(index):
+                reason = f"face {whose.face_id} is not seen between {span.start:.2f} and {span.end:.2f} s"
         if name == "voice" and silent(stream, index):
             index, reason = index[:0], f"silence between {span.start:.2f} and {span.end:.2f} s"
         rows[name] = index
         inside[name] = stream.rows(index, reason=reason)
-    return Utterance(span, text, inside, rows)
+    return Utterance(span, text, inside, rows, chosen)
 
 
 def silent(voice: TimedSequence, index: NDArray[np.intp]) -> bool:
@@ -158,16 +155,3 @@ def silent(voice: TimedSequence, index: NDArray[np.intp]) -> bool:
     if not len(index) or "rms" not in voice.columns:
         return False
     return bool(np.nan_to_num(voice.column("rms")[index]).max() < SILENCE)
-
-
-def largest_face(face: TimedSequence, index: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Of these rows, the ones of the face whose boxes cover the most area in all."""
-    if not len(index) or "face_id" not in face.columns:
-        return index
-    identity = face.column("face_id")[index]
-    area = np.ones(len(index), np.float32)
-    if {"FaceRectWidth", "FaceRectHeight"} <= set(face.columns):
-        area = np.nan_to_num(face.column("FaceRectWidth")[index] * face.column("FaceRectHeight")[index])
-    faces = np.unique(identity)
-    largest = faces[np.argmax([area[identity == f].sum() for f in faces])]
-    return np.asarray(index[identity == largest], np.intp)

@@ -38,6 +38,7 @@ def analysis_document(analysis: Analysis, *, version: str) -> dict[str, Any]:
                 "flags": list(u.quality.flags),
                 "reasons": dict(u.quality.reasons),
                 "coverage": dict(u.quality.coverage),
+                "face": asdict(u.face) | {"faces": list(u.face.faces)} if u.face is not None else None,
             }
             for u in analysis.utterances
         ],

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emofuse.extractors import EXTRACTORS, Request
+from emofuse.extractors.speaking import who_speaks
 from emofuse.extractors.weights import Status, reachable
 from emofuse.fusion.shipped import description, locate
 from emofuse.pipeline.clip import Clip, Limits
@@ -42,6 +43,7 @@ class Options:
     language  of the speech, for recognisers that ask
     acoustic_model  folder of a CTC model (wav2vec 2.0 and its kin) to align transcripts with; None: pocketsphinx, English
     limits    what a clip may cost
+    face_id   read this face only; None: where there are several, the one whose lips move with the voice
     """
 
     words: str = "auto"
@@ -54,6 +56,7 @@ class Options:
     language: str | None = None
     acoustic_model: str | None = None
     limits: Limits | None = None
+    face_id: int | None = None
 
     def wish(self, stream: str) -> str:
         return {"words": self.words, "text": self.text, "face": self.face, "voice": self.voice}[stream]
@@ -142,7 +145,7 @@ class Assembly:
         """Streams that are there already, to emotions and attention. What the options say of this half is put in here."""
         from emofuse.pipeline.analyse import read
 
-        return read(clip, extraction, self.model, keep_maps=keep_maps, progress=progress)
+        return read(clip, extraction, self.model, keep_maps=keep_maps, progress=progress, chooser=who_speaks, face_id=self.options.face_id)
 
     def _request(self, argument: str) -> Request:
         return Request(

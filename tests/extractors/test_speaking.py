@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emofuse.extractors.speaking import speaking_face
+from emofuse.extractors.speaking import speaking_face, who_speaks
 from emofuse.pipeline.errors import StreamError
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
+from emofuse.pipeline.utterances import utterance
+from emofuse.pipeline.whose_face import WhoseFace
 
 COLUMNS = ("FaceRectWidth", "AU25", "AU26", "face_id")
 RATE = 25.0
@@ -90,3 +92,23 @@ def test_no_face_gives_none_and_a_missing_column_says_so() -> None:
     assert speaking_face(stream(), TALK) is None
     with pytest.raises(StreamError, match="AU26"):
         speaking_face(stream(lips(TALK)).select(("FaceRectWidth", "AU25", "face_id")), TALK)
+
+
+def test_fusion_reads_whoever_speaks_in_each_utterance() -> None:
+    """Two people take turns, the listener is always shown larger: what an utterance is read from follows the speaker."""
+    first, second = lips(TALK[:1], seed=1), lips(TALK[1:], seed=2)
+    both = stream(first, second, widths=(60, 120, 0))
+    whose = WhoseFace(who_speaks, TALK)
+    for span, speaker in ((Span(0.5, 3.5), 0), (Span(4.5, 7.5), 1)):
+        piece = utterance(span, {"face": both}, whose)
+        assert piece.face is not None and (piece.face.face_id, piece.face.by, piece.face.faces) == (speaker, "lips", (0, 1))
+        assert piece.face.confidence is not None and piece.face.confidence > 0.7
+        assert set(piece.streams["face"].column("face_id")) == {speaker}
+    still = utterance(Span(3.2, 4.8), {"face": both}, whose)
+    assert still.face is not None and (still.face.by, still.face.confidence) == ("size", 0.0), "nobody speaks"
+
+
+def test_nothing_is_said_of_a_stream_without_lips() -> None:
+    both = stream(lips(TALK), lips([]))
+    assert who_speaks(both.select(("face_id", "FaceRectWidth", "AU26")), TALK, Span(0.0, 8.0)) is None
+    assert who_speaks(both, [], Span(0.0, 8.0)) is None

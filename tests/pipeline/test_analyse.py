@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,9 @@ import pytest
 
 from emofuse.pipeline.analyse import read
 from emofuse.pipeline.clip import Clip
+from emofuse.pipeline.exports.document import analysis_document
 from emofuse.pipeline.extraction import Extraction
-from emofuse.pipeline.ports import EMOTIONS, Attention, AudioInfo, ClipInfo, Prediction, Utterance
+from emofuse.pipeline.ports import EMOTIONS, Attention, AudioInfo, ClipInfo, FaceChoice, Prediction, Utterance
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
 BY = Provenance("test", "1")
@@ -153,3 +154,16 @@ def test_maps_are_kept_small_whole_or_not_at_all(tmp_path: Path) -> None:
     assert found[False] == ()
     assert {a.weights.shape[2:] for a in found[True] if a.kind == "cross"} == {(3, 170), (170, 3)}
     assert sum(a.weights.size for a in found["small"]) <= 100_000 < sum(a.weights.size for a in found[True])
+
+
+def test_the_document_says_whose_face_was_read(tmp_path: Path) -> None:
+    analysis = analysis_of(tmp_path, {"voice": regular("voice", 400, 0.01)})
+    choice = FaceChoice(1, "lips", 0.8, (0, 1))
+    answered = replace(analysis, utterances=tuple(replace(u, face=choice) for u in analysis.utterances))
+    assert analysis_document(answered, version="0")["utterances"][0]["face"] == {
+        "face_id": 1,
+        "by": "lips",
+        "confidence": 0.8,
+        "faces": [0, 1],
+    }
+    assert analysis_document(analysis, version="0")["utterances"][0]["face"] is None

@@ -1,0 +1,104 @@
+"""Whose face an utterance is read from, where several are in view: the one that speaks, if its lips tell.
+
+Who speaks is a question to a `FaceChooser`, handed in from above; without one, or where it has nothing to say, the face shown largest
+is read. A face asked for by its number is read wherever it is in view, and no other. All faces stay in the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import UsageError
+from .ports import FaceChoice, FaceChooser
+from .timed import Span, TimedSequence
+
+JOINED = 0.2
+"""Seconds: shorter pauses between words or voiced rows count as voice; lips move through the closure of a consonant."""
+
+
+@dataclass(frozen=True)
+class WhoseFace:
+    """How a face is picked: by whom, where there is voice, or by its number.
+
+    chooser  says who speaks
+    voiced   where there is voice in the clip
+    face_id  read this face only
+    """
+
+    chooser: FaceChooser | None = None
+    voiced: Sequence[Span] = ()
+    face_id: int | None = None
+
+    @classmethod
+    def of(cls, streams: Mapping[str, TimedSequence], chooser: FaceChooser | None, face_id: int | None) -> WhoseFace:
+        """For a clip's streams; raises `UsageError` for a `face_id` that is in none of its frames."""
+        if face_id is not None:
+            face = streams.get("face")
+            there = np.unique(face.column("face_id")).astype(int).tolist() if face is not None and "face_id" in face.columns else []
+            if face_id not in there:
+                raise UsageError(f"face {face_id}: expected one of the clip's faces ({', '.join(map(str, there)) or 'it has none'})")
+        return cls(chooser, voiced_spans(streams), face_id)
+
+    def rows(self, face: TimedSequence, index: NDArray[np.intp], span: Span) -> tuple[NDArray[np.intp], FaceChoice | None]:
+        """Of the rows `index`, those of the chosen face, and the choice (None where there is no face)."""
+        if not len(index) or "face_id" not in face.columns:
+            return index, None
+        identity = face.column("face_id")[index].astype(int)
+        faces = tuple(np.unique(identity).tolist())
+        if self.face_id is not None:
+            if self.face_id not in faces:
+                return index[:0], None
+            choice = FaceChoice(self.face_id, "request", None, faces)
+        elif len(faces) == 1:
+            choice = FaceChoice(faces[0], "only", None, faces)
+        else:
+            said = self.chooser(face.rows(index, "no face"), self.voiced, span) if self.chooser is not None else None
+            if said is not None and said[1] > 0:
+                choice = FaceChoice(said[0], "lips", said[1], faces)
+            else:
+                choice = FaceChoice(largest_face(face, index), "size", None if said is None else 0.0, faces)
+        return np.asarray(index[identity == choice.face_id], np.intp), choice
+
+
+def largest_face(face: TimedSequence, index: NDArray[np.intp]) -> int:
+    """Of the faces in these rows, the one whose boxes cover the most area in all."""
+    identity = face.column("face_id")[index].astype(int)
+    area = np.ones(len(index), np.float32)
+    if {"FaceRectWidth", "FaceRectHeight"} <= set(face.columns):
+        area = np.nan_to_num(face.column("FaceRectWidth")[index] * face.column("FaceRectHeight")[index])
+    return max(np.unique(identity).tolist(), key=lambda one: float(area[identity == one].sum()))
+
+
+def active_rows(voice: TimedSequence) -> NDArray[np.intp]:
+    """Rows of a voice stream with voice in them: loud ones (well above the quietest tenth), else those called voiced."""
+    if not len(voice):
+        return np.zeros(0, np.intp)
+    if "rms" in voice.columns:
+        rms = np.nan_to_num(voice.column("rms"))
+        return np.flatnonzero(rms > max(float(np.percentile(rms, 10)) * 3, float(rms.max()) * 0.05, 1e-3))
+    if "VUV" in voice.columns:
+        return np.flatnonzero(np.nan_to_num(voice.column("VUV")) > 0.5)
+    return np.zeros(0, np.intp)
+
+
+def voiced_spans(streams: Mapping[str, TimedSequence]) -> tuple[Span, ...]:
+    """Where somebody speaks: the words, where there are any, else the active rows of the voice; over short pauses."""
+    words, voice = streams.get("words"), streams.get("voice")
+    if words is not None and len(words):
+        start, end = words.start, words.end
+    elif voice is not None and len(voice):
+        rows = active_rows(voice)
+        start, end = voice.start[rows], voice.end[rows]
+    else:
+        return ()
+    spans: list[Span] = []
+    for a, b in zip(start.tolist(), end.tolist(), strict=True):
+        if spans and a - spans[-1].end < JOINED:
+            spans[-1] = Span(spans[-1].start, max(spans[-1].end, b))
+        else:
+            spans.append(Span(a, b))
+    return tuple(spans)
