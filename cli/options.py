@@ -16,7 +16,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _PROVIDERS = (
     ("words", "pocketsphinx, whisper[:MODEL], a transcript file (srt, vtt, json, TextGrid, csv, txt) or a folder of them by clip name."),
     ("text", "minilm, glove:FILE, or any BERT-family encoder by name or folder."),
-    ("face", "compact, pyfeat."),
+    ("face", "compact, pyfeat, mediapipe[:face_landmarker.task]."),
     ("voice", "covarep, covarep-compat, librosa, torchaudio."),
 )
 

@@ -16,6 +16,7 @@ from .compact.extractor import Compact
 from .covarep.voice import CovarepCompatVoice, CovarepVoice
 from .glove_text import GloveText
 from .librosa_voice import LibrosaVoice
+from .mediapipe_face import MediapipeFace
 from .pyfeat_face import PyfeatFace
 from .sphinx_words import SphinxWords
 from .torchaudio_voice import TorchaudioVoice
@@ -79,6 +80,12 @@ EXTRACTORS: Mapping[str, Mapping[str, Provider]] = {
         "compact": Provider(lambda r: Compact.status(offline=r.offline), lambda r: Compact(device=r.device), Compact.columns),
         "pyfeat": Provider(
             lambda r: PyfeatFace.status(offline=r.offline), lambda r: PyfeatFace(device=r.device, offline=r.offline), PyfeatFace.columns
+        ),
+        "mediapipe": Provider(
+            lambda r: MediapipeFace.status(r.argument, offline=r.offline),
+            lambda r: MediapipeFace(r.argument, offline=r.offline),
+            MediapipeFace.columns,
+            auto=False,
         ),
     },
     "voice": {

@@ -42,11 +42,21 @@ class KnownWeights:
         found = [self._find(name) for name in self.files]
         return tuple(path for path in found if path is not None) if None not in found else ()
 
+    @property
+    def folder(self) -> Path:
+        """Where files from a web address are kept: whisper's own folder for whisper's, else ours."""
+        return whisper_folder() if self.provider == "whisper" else cache_folder() / "emofuse"
+
+    @property
+    def host(self) -> str:
+        """The host of a web address; "" for anything else."""
+        return urlsplit(self.origin).hostname or ""
+
     def _find(self, name: str) -> Path | None:
         if self.kind == "hub":
             return hub_file(self.origin, name)
         if self.kind == "web":
-            path = whisper_folder() / name
+            path = self.folder / name
             return path if path.is_file() else None
         spec = find_spec(self.origin)
         if spec is None or spec.origin is None:
@@ -55,9 +65,14 @@ class KnownWeights:
         return path if path.is_file() else None
 
 
+def cache_folder() -> Path:
+    """Where this user's programs keep what can be fetched again."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+
+
 def whisper_folder() -> Path:
     """Where openai-whisper keeps its weights."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "whisper"
+    return cache_folder() / "whisper"
 
 
 WHISPER_ADDRESS = "https://openaipublic.azureedge.net/main/whisper/models"
@@ -108,6 +123,16 @@ KNOWN_WEIGHTS: tuple[KnownWeights, ...] = (
         "research use only",
         {"face_multitask_v28.safetensors": None},
     ),
+    KnownWeights(
+        "mediapipe-face",
+        "mediapipe",
+        "face",
+        "web",
+        "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task",
+        "Apache-2.0",
+        {"face_landmarker.task": "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"},
+        3758596,
+    ),
     *(
         KnownWeights(f"whisper-{name}", "whisper", "words", "web", f"{WHISPER_ADDRESS}/{digest}/{name}.pt", "MIT", {f"{name}.pt": digest})
         for name, digest in _WHISPER.items()
@@ -149,12 +174,11 @@ def _fetch(entry: KnownWeights, *, offline: bool) -> None:
     if offline:
         raise WeightsError(f"{entry.name}: not on this machine, and offline was asked for")
     ((file, digest),) = entry.files.items()
-    address = urlsplit(entry.origin)
-    if not reachable(address.hostname or ""):
-        raise WeightsError(f"{entry.name}: not on this machine, and {address.hostname} cannot be reached from here")
+    if not reachable(entry.host):
+        raise WeightsError(f"{entry.name}: not on this machine, and {entry.host} cannot be reached from here")
     from urllib.request import urlopen  # slow to import, and only wanted here
 
-    folder = whisper_folder()
+    folder = entry.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as part:
@@ -169,4 +193,4 @@ def _fetch(entry: KnownWeights, *, offline: bool) -> None:
                 Path(part.name).unlink(missing_ok=True)
                 raise
     except OSError as error:
-        raise WeightsError(f"{entry.name}: download from {address.hostname} failed: {error}") from error
+        raise WeightsError(f"{entry.name}: download from {entry.host} failed: {error}") from error

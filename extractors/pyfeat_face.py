@@ -13,7 +13,7 @@ Weights (research use only) are looked for in the hub's cache and in py-feat's o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +25,7 @@ from emofuse.pipeline.errors import UsageError, WeightsError
 from emofuse.pipeline.ports import EMOTIONS, Frame, Media, Medium
 from emofuse.pipeline.timed import Floats32, Floats64, Provenance, TimedSequence
 
+from .face_ids import FaceIds
 from .hub import hub_file
 from .known_weights import known, pull
 from .weights import HUB_HOST, Status, reachable, sha256_of
@@ -43,8 +44,6 @@ THEIR_EMOTIONS = {
     "neutral": "Neutral",
 }
 DETECTOR, MULTITASK = "pyfeat-detector", "pyfeat-multitask"
-SAME_FACE = 0.3  # boxes that overlap by more (intersection over union) are one face
-FORGOTTEN = 1.0  # seconds after which a lost face is a new one
 
 
 class PyfeatFace:
@@ -143,37 +142,6 @@ class PyfeatFace:
         rows = as_columns(self._detector.forward(found, described))
         edges = np.cumsum([len(faces["scores"]) for faces in found])[:-1]
         return [part[np.isfinite(part[:, 0])] for part in np.split(rows, edges)]
-
-
-@dataclass
-class FaceIds:
-    """Numbers for faces that stay the same from frame to frame: a box goes to the track that it overlaps most."""
-
-    count: int = 0
-    tracks: dict[int, tuple[Floats32, float]] = field(default_factory=dict)  # face_id -> its last box (x y w h), when
-
-    def of(self, boxes: Floats32, seconds: float) -> list[int]:
-        """The face_id of each box (n 4) of one frame; frames come in order of time."""
-        self.tracks = {k: track for k, track in self.tracks.items() if seconds - track[1] <= FORGOTTEN}
-        pairs = sorted(((overlap(box, last), i, k) for i, box in enumerate(boxes) for k, (last, _) in self.tracks.items()), reverse=True)
-        mine: dict[int, int] = {}
-        for shared, i, k in pairs:
-            if shared > SAME_FACE and i not in mine and k not in mine.values():
-                mine[i] = k
-        for i, box in enumerate(boxes):
-            if i not in mine:
-                mine[i] = self.count
-                self.count += 1
-            self.tracks[mine[i]] = (box, seconds)
-        return [mine[i] for i in range(len(boxes))]
-
-
-def overlap(one: Floats32, other: Floats32) -> float:
-    """Intersection over union of two boxes (x y w h)."""
-    low = np.maximum(one[:2], other[:2])
-    high = np.minimum(one[:2] + one[2:], other[:2] + other[2:])
-    both = float(np.prod(np.maximum(0.0, high - low)))
-    return both / max(float(np.prod(one[2:]) + np.prod(other[2:])) - both, 1e-9)
 
 
 def batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:

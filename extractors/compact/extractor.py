@@ -8,6 +8,7 @@ teacher and are left out); seven expression probabilities, sum 1; `face_id` and 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,15 @@ VERSION = "1"
 BOX = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore")
 POSE = ("Pitch", "Roll", "Yaw")
 COLUMNS = (*BOX, *POSE, *AUS, *EMOTIONS, "face_id", "frame")
+
+
+def ends_of_activations() -> tuple[Floats32, Floats32]:
+    """rest (16) and high (16) in the teacher's units: what becomes 0 and 1 of each action unit. From the weights' header."""
+    from safetensors import safe_open
+
+    with safe_open(WEIGHTS, framework="np") as file:
+        ends = json.loads(file.metadata()["facts"])["activations"]
+    return np.asarray(ends["rest"], np.float32), np.asarray(ends["high"], np.float32)
 
 
 class Compact:

@@ -38,42 +38,67 @@ def swapped(names: list[str]) -> list[int]:
     return [names.index(other(name)) for name in names]
 
 
+def landmarker(model: Path, *, faces: int = 1, video: bool = False) -> Any:
+    """MediaPipe's Face Landmarker over single pictures, or over a video's frames in order, with blendshapes and pose."""
+    import mediapipe  # type: ignore[import-not-found]  # pyright: ignore[reportMissingImports]
+
+    vision = mediapipe.tasks.vision
+    options = vision.FaceLandmarkerOptions(
+        base_options=mediapipe.tasks.BaseOptions(model_asset_path=str(model)),
+        running_mode=vision.RunningMode.VIDEO if video else vision.RunningMode.IMAGE,
+        output_face_blendshapes=True,
+        output_facial_transformation_matrixes=True,
+        num_faces=faces,
+    )
+    return vision.FaceLandmarker.create_from_options(options)
+
+
+def picture(rgb: Any) -> Any:
+    """rgb (h w 3) uint8 as MediaPipe wants it."""
+    import mediapipe  # pyright: ignore[reportMissingImports]
+
+    return mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(rgb))
+
+
+def names_of(found: Any) -> list[str]:
+    """Names of the blendshapes in an answer that holds a face."""
+    return [category.category_name for category in found.face_blendshapes[0]]
+
+
+def faces_of(found: Any, width: int, height: int) -> list[dict[str, Any]]:
+    """Each face of the landmarker's answer for a picture of this size: blendshapes (52), lip_gap, pose (3), box (3)."""
+    faces = []
+    for landmarks, shapes, matrix in zip(found.face_landmarks, found.face_blendshapes, found.facial_transformation_matrixes, strict=True):
+        points = np.array([(p.x * width, p.y * height) for p in landmarks])
+        low, high = points.min(0), points.max(0)
+        turn = np.asarray(matrix)[:3, :3]
+        lips, tall = (np.linalg.norm(points[a] - points[b]) for a, b in POINTS.values())
+        pose = [np.arctan2(turn[2, 1], turn[2, 2]), np.arcsin(-np.clip(turn[2, 0], -1, 1)), np.arctan2(turn[1, 0], turn[0, 0])]
+        faces.append(
+            {
+                "blendshapes": np.array([category.score for category in shapes]),
+                "lip_gap": lips / tall,
+                "pose": np.array(pose),
+                "box": np.array([*(low + high) / 2, (high - low).max()]),
+            }
+        )
+    return faces
+
+
 class Teacher:
     """The landmarker over single photographs; `see` returns one view's numbers, or None where no face was found."""
 
     def __init__(self, model: Path) -> None:
-        import mediapipe  # type: ignore[import-not-found]  # pyright: ignore[reportMissingImports]
-
-        vision = mediapipe.tasks.vision
-        options = vision.FaceLandmarkerOptions(
-            base_options=mediapipe.tasks.BaseOptions(model_asset_path=str(model)),
-            output_face_blendshapes=True,
-            output_facial_transformation_matrixes=True,
-            num_faces=1,
-        )
-        self._wrap: Any = lambda rgb: mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=rgb)
-        self._landmarker: Any = vision.FaceLandmarker.create_from_options(options)
+        self._landmarker: Any = landmarker(model)
         self.names: list[str] = []
 
     def see(self, rgb: Any) -> dict[str, Any] | None:
-        """rgb (h w 3) uint8 -> blendshapes, lip_gap, pose, box of its largest face."""
-        found = self._landmarker.detect(self._wrap(np.ascontiguousarray(rgb)))
+        """rgb (h w 3) uint8 -> blendshapes, lip_gap, pose, box of its face."""
+        found = self._landmarker.detect(picture(rgb))
         if not found.face_landmarks:
             return None
-        height, width = rgb.shape[:2]
-        points = np.array([(p.x * width, p.y * height) for p in found.face_landmarks[0]])
-        low, high = points.min(0), points.max(0)
-        turn = np.asarray(found.facial_transformation_matrixes[0])[:3, :3]
-        self.names = self.names or [c.category_name for c in found.face_blendshapes[0]]
-        lips, tall = (np.linalg.norm(points[a] - points[b]) for a, b in POINTS.values())
-        return {
-            "blendshapes": np.array([c.score for c in found.face_blendshapes[0]]),
-            "lip_gap": lips / tall,
-            "pose": np.array(
-                [np.arctan2(turn[2, 1], turn[2, 2]), np.arcsin(-np.clip(turn[2, 0], -1, 1)), np.arctan2(turn[1, 0], turn[0, 0])]
-            ),
-            "box": np.array([*(low + high) / 2, (high - low).max()]),
-        }
+        self.names = self.names or names_of(found)
+        return faces_of(found, rgb.shape[1], rgb.shape[0])[0]
 
 
 def both_views(teacher: Teacher, image: bytes) -> tuple[list[dict[str, Any] | None], list[str]]:

@@ -56,7 +56,7 @@ def test_whispers_hashes_are_those_of_the_installed_package() -> None:
     import whisper
 
     for entry in KNOWN_WEIGHTS:
-        if entry.kind == "web":
+        if entry.provider == "whisper":
             assert whisper._MODELS[entry.name.removeprefix("whisper-")] == entry.origin
 
 
