@@ -53,20 +53,18 @@ def highest_harmonic(pitch: Floats) -> Integers:
 def spectra(signal: Floats, centre: Integers, pitch: Floats, dtype: type[Any] = np.float64) -> NDArray[Any]:
     """(b, 2049) complex spectra of Blackman windows of three periods, phase referred to the centre; the window sums to 1.
 
-    Only the first 4096 samples of a longer window are seen.
+    Only the first 4096 samples of a longer window are seen; frames of so low a pitch must come with others of the same pitch.
     """
     half = half_window(pitch)
-    longest = min(SIZE, 2 * int(half.max()) + 1)
-    n = np.arange(longest)
+    reach = int(half.max())
+    n = np.arange(-reach, reach + 1)[:SIZE]
     angle = np.cos(np.pi * n.astype(dtype) / half.astype(dtype)[:, None])
     # 0.08 cos(2 a) = 0.16 cos(a)^2 - 0.08; the window sums to 0.84 half
-    window = (0.34 - 0.5 * angle + 0.16 * angle**2) / (0.84 * half[:, None])
-    window[n > 2 * half[:, None]] = 0
-    frames = pieces(signal, centre - half, longest).astype(dtype, copy=False) * window.astype(dtype, copy=False)
-    spectrum: NDArray[Any] = fft.rfft(frames, SIZE, axis=1)
-    # exp(2 pi j k half / 4096), exactly periodic
-    turn = np.exp(2j * np.pi * np.arange(SIZE) / SIZE).astype(spectrum.dtype)
-    spectrum *= turn[(half[:, None] * np.arange(HALF + 1)) % SIZE]
+    window = (0.34 + (0.5 + 0.16 * angle) * angle) / (0.84 * half.astype(dtype)[:, None])
+    window[np.abs(n) > half[:, None]] = 0
+    frames = np.zeros((len(half), SIZE), dtype)
+    frames[:, n % SIZE] = pieces(signal, centre - reach, len(n)) * window  # the centre in front, what is before it at the end
+    spectrum: NDArray[Any] = fft.rfft(frames, axis=1)
     return spectrum
 
 

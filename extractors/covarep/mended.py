@@ -1,7 +1,8 @@
 """The same 74 features with the program's faults mended, for one piece of a stretch at a time; docs/covarep.md lists the mends.
 
 Row r stands for the 10 ms around the sample 80 + 160 r, and every method is centred there or interpolated to there from closures on
-either side. A piece sees 0.64 s of sound beyond its own rows, more than any method reaches, so its length changes nothing.
+either side. A piece sees 0.64 s of sound beyond its own rows, more than any method reaches, so its length changes nothing; beyond the
+ends of a stretch 0.2 s of silence do.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from .sound import Sound, Stretch
 from .survey import CENTRE, HOP, Survey, Track, rows_of
 
 RATE = 16000
-MARGIN_ROWS = 64
+MARGIN_ROWS, ROWS_OF_SILENCE = 64, 20
 QUALITY = ("rms", "voicing_probability")
 LONGEST_PERIOD, SHORTEST_PERIOD = RATE // pitch.LOWEST, RATE // pitch.HIGHEST
+CLOSURE_REACH = 4 * LONGEST_PERIOD  # a row takes from a closure a period away, which takes from the flow of three periods around it
 CLASSES_PER_OCTAVE = 2  # lengths of window for the mean-based signal
 CYCLES_NEAR, SECONDS_NEAR = 12, 0.3  # to either side, over which a closure's place in its cycle is the median
 HARMONIC_SEARCH = voice_quality.HarmonicSearch(size=4096, offset=0, upto=2500, least=3, dtype=np.float32)
@@ -52,10 +54,10 @@ class Closures:
 
 def block(sound: Sound, stretch: Stretch, found: Survey, track: Track, first: int, last: int, on: Arithmetic = NUMPY) -> Floats:
     """(last - first, 76) rows first..last of a stretch: the 74 columns, rms and voicing_probability. All finite."""
-    before = MARGIN_ROWS
-    x = found.polarity * sound.read(stretch, HOP * (first - before), HOP * (last + MARGIN_ROWS))
-    near = _rows_around(track, first - before, last + MARGIN_ROWS)
-    centre = CENTRE + HOP * np.arange(before, before + last - first)
+    begin, end = max(first - MARGIN_ROWS, -ROWS_OF_SILENCE), min(last + MARGIN_ROWS, len(track.f0) + ROWS_OF_SILENCE)
+    x = found.polarity * sound.read(stretch, HOP * begin, HOP * end)
+    near = _rows_around(track, begin, end)
+    centre = CENTRE + HOP * np.arange(first - begin, last - begin)
     rows = np.zeros((last - first, len(COLUMNS) + len(QUALITY)))
     rms = np.sqrt(_window_sums(x**2, centre - RMS_HALF, centre + RMS_HALF) / (2 * RMS_HALF))
     silent = rms == 0
@@ -67,8 +69,8 @@ def block(sound: Sound, stretch: Stretch, found: Survey, track: Track, first: in
     voiced &= present
     rows[:, 1] = voiced
     rows[voiced, 2:7] = glottal[voiced]
-    rows[:, 7] = peak_slope(x, centre)
-    _harmonic_rows(rows, x, track, first, last, voiced, on)
+    rows[:, 7] = peak_slope(x.astype(np.float32), centre)
+    _harmonic_rows(rows, x, begin, track, first, last, voiced, on)
     return rows
 
 
@@ -104,6 +106,8 @@ def glottal_rows(x: Floats, near: Track, centre: Integers) -> tuple[Floats, Mask
     (eighteen,) = (np.nan_to_num(r) for r in residuals(x, (18,), centred=True))
     found = closures(x, eighteen, near)
     values = np.zeros((len(centre), 5))
+    near_enough = (found.sample > centre[0] - CLOSURE_REACH) & (found.sample < centre[-1] + CLOSURE_REACH)
+    found = Closures(found.sample[near_enough], found.period[near_enough])
     if len(found.sample) == 0:
         return values, np.zeros(len(centre), np.bool_)
     waves = inverse_filtering.glottal_flow(x, found.sample, found.period)
@@ -189,13 +193,14 @@ def dispersion(residual: Floats, found: Closures) -> Floats:
     """
     reach = round_half_away(0.2 * found.period)
     spread = np.zeros(len(found.sample))
+    single = residual.astype(np.float32)
     for scale in wavelets.DISPERSION_SCALES:
-        y = wavelets.transform(residual, scale, WAVELET_REACH * scale)
+        y = wavelets.transform(single, scale, WAVELET_REACH * scale)
         spread += np.abs(wavelets.first_maximum(y, found.sample - reach, 2 * reach + 1) - reach)
     return spread / len(wavelets.DISPERSION_SCALES) / found.period
 
 
-def peak_slope(x: Floats, centre: Integers) -> Floats:
+def peak_slope(x: Floats32, centre: Integers) -> Floats:
     """(r) peakSlope of the 40 ms around each sample of `centre`; 0 in digital silence, where all scales are equally quiet."""
     level = np.empty((len(centre), len(wavelets.SLOPE_SCALES)))
     unit = HOP // 2
@@ -209,8 +214,8 @@ def peak_slope(x: Floats, centre: Integers) -> Floats:
     return wavelets.slope_over_scales(level)
 
 
-def _harmonic_rows(rows: Floats, x: Floats, track: Track, first: int, last: int, voiced: Mask, on: Arithmetic) -> None:
-    """Fill Rd, Rd_conf, MCEP, HMPDM and HMPDD."""
+def _harmonic_rows(rows: Floats, x: Floats, origin: int, track: Track, first: int, last: int, voiced: Mask, on: Arithmetic) -> None:
+    """Fill Rd, Rd_conf, MCEP, HMPDM and HMPDD from samples (n) that begin at the row `origin`."""
     begin, end = max(0, first - SMOOTHING_ROWS), min(len(track.f0), last + SMOOTHING_ROWS)
     most = int(highest_harmonic(track.continuous[begin:end]).max())
     distorted = np.zeros((end - begin, most + 1))
@@ -221,7 +226,7 @@ def _harmonic_rows(rows: Floats, x: Floats, track: Track, first: int, last: int,
     for start in range(begin // FRAMES_AT_ONCE * FRAMES_AT_ONCE, end, FRAMES_AT_ONCE):
         index = np.arange(max(begin, start), min(end, start + FRAMES_AT_ONCE))
         f0 = track.continuous[index]
-        found = harmonics(spectra(x, CENTRE + HOP * (index - first + MARGIN_ROWS), f0, np.float32), f0, most)
+        found = harmonics(spectra(x, CENTRE + HOP * (index - origin), f0, np.float32), f0, most)
         distorted[index - begin] = phase_distortion.distortion(phase_distortion.without_vocal_tract(found), found.count, most)
         heard[index - begin] = found.amplitude.any(axis=1)
         own = (index >= first) & (index < last)

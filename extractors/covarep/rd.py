@@ -20,6 +20,9 @@ LOWEST, HIGHEST = 0.3, 2.5
 STEP = 0.0005
 USED = 8  # harmonics whose phases are compared
 MOST = 161  # harmonics of 50 Hz below 8 kHz, and one
+# A parabola whose lowest point was no better is drawn again, and ends on the border that this point has become: rounding would decide
+# whether that is inside. In the references it is.
+ON_BORDER = 1 + 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +220,8 @@ def descend(misfit: PhaseMisfit, tolerance: float = 0.01, steps: int = 32) -> tu
             q = 2.0 * (q - r)
             p = np.where(q > 0.0, -p, p)
             q = np.abs(q)
-            parabola = (np.abs(e) > tol1) & (np.abs(p) < np.abs(0.5 * q * e)) & (p > q * (a - xf)) & (p < q * (b - xf))
+            inside = (p > q * (a - xf) * ON_BORDER) & (p < q * (b - xf) * ON_BORDER)
+            parabola = (np.abs(e) > tol1) & (np.abs(p) < np.abs(0.5 * q * e)) & inside
             step = p / q
         previous = np.where(np.abs(e) > tol1, rat, e)
         aside = np.where(xf >= xm, a - xf, b - xf)

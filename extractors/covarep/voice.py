@@ -57,12 +57,12 @@ class CovarepVoice:
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         from . import mended
-        from .arithmetic import on_device
+        from .arithmetic import on_device, one_thread
         from .sound import Sound
         from .survey import survey
 
         on = on_device(self.device)
-        with Sound(clip.samples()) as sound:
+        with Sound(clip.samples()) as sound, one_thread():
             found = survey(sound, self.block_rows, on)
             values, start = mended.features(sound, found, self.block_rows, on)
         notes = {"polarity": found.polarity}
@@ -92,11 +92,12 @@ class CovarepCompatVoice:
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         from . import compat
+        from .arithmetic import one_thread
         from .sound import Sound
 
         values: list[Floats32] = [np.zeros((0, len(COLUMNS)), np.float32)]
         start: list[Floats64] = [np.zeros(0)]
-        with Sound(clip.samples()) as sound:
+        with Sound(clip.samples()) as sound, one_thread():
             for file in _files(sound.stretches):
                 begin = file[0].start
                 whole = np.zeros(round((file[-1].end - begin) * SAMPLE_RATE))

@@ -40,6 +40,7 @@ def pulse_shape(flow: Floats, derivative: Floats, start: Integers, stop: Integer
         with np.errstate(divide="ignore", invalid="ignore"):
             line = pulse[:, :1] + (end - pulse[:, 0])[:, None] * n / period[:, None]
         pulse = np.where(inside, pulse - line, -np.inf)
+        pulse[np.arange(len(some)), period] = 0  # whatever the rounding: where the flow lies below the line, the ends are its top
         top = pulse.argmax(axis=1)
         amplitude = np.take_along_axis(pulse, top[:, None], axis=1)[:, 0]
         reach = np.where(first + period + AFTER_CLOSURE < total, AFTER_CLOSURE, 0)

@@ -8,8 +8,10 @@ and N. Sturmel's. Scale s is in samples; its centre frequency is 8000 / s Hz.
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .framing import Floats, Integers, Mask, batches, pieces
 from .framing import signal as scipy_signal
@@ -26,11 +28,12 @@ def wavelet(scale: int, reach: int) -> Floats:
     return -np.cos(np.pi * m / scale) * np.exp(-((m / scale) ** 2) / 2)
 
 
-def transform(signal: Floats, scale: int, reach: int) -> Floats:
-    """(n) zero-phase convolution of the signal with the wavelet."""
+def transform(signal: NDArray[Any], scale: int, reach: int) -> NDArray[Any]:
+    """(n) zero-phase convolution of the signal with the wavelet, in the signal's precision."""
     if len(signal) == 0:
         return signal.copy()
-    result: Floats = scipy_signal.oaconvolve(signal, wavelet(scale, reach), mode="full")[reach : reach + len(signal)]
+    taps = wavelet(scale, reach).astype(signal.dtype)
+    result: NDArray[Any] = scipy_signal.oaconvolve(signal, taps, mode="full")[reach : reach + len(signal)]
     return result
 
 
@@ -43,7 +46,7 @@ def smeared(mask: Mask, reach: int) -> Mask:
     return result
 
 
-def first_maximum(signal: Floats, start: Integers, length: Integers) -> Integers:
+def first_maximum(signal: NDArray[Any], start: Integers, length: Integers) -> Integers:
     """(b) where, counted from its start, each stretch is largest; NaN is passed over, and all NaN gives -1."""
     result = np.full(len(start), -1, np.int64)
     for some in batches(length):

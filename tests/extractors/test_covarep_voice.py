@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import threadpoolctl
 from scipy.optimize import brentq
 from scipy.signal import lfilter, resample_poly
 
-from emofuse.extractors.covarep import mended
+from emofuse.extractors.covarep import compat, mended
 from emofuse.extractors.covarep.arithmetic import Arithmetic, OnDevice
 from emofuse.extractors.covarep.columns import COLUMNS, HMPDM
 from emofuse.extractors.covarep.linear_prediction import residuals
@@ -400,6 +401,24 @@ def test_every_column_is_documented():
     text = (Path(__file__).parents[2] / "docs" / "covarep.md").read_text()
     families = {f"{name.split('_')[0]}_0.." if name.startswith(("MCEP", "HMPD")) else name for name in CovarepVoice.columns}
     assert [name for name in sorted(families) if f"`{name}" not in text] == []
+
+
+def blas_threads() -> list[int]:
+    return [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+
+
+@pytest.mark.parametrize("provider, part", [(CovarepVoice, "spectra"), (CovarepCompatVoice, "harmonics")])
+def test_matrix_products_stay_on_one_thread_and_give_the_others_back(provider, part, monkeypatch):
+    seen: list[list[int]] = []
+    module = mended if provider is CovarepVoice else compat
+    original = getattr(module, part)
+    monkeypatch.setattr(module, part, lambda *given: seen.append(blas_threads()) or original(*given))
+    with threadpoolctl.threadpool_limits(limits=2, user_api="blas"):
+        before = blas_threads()
+        provider()(Heard((0.0, vowel(150, 1.0).samples)), {})
+        assert blas_threads() == before
+    assert seen and all(threads == [1] * len(before) for threads in seen)
+    assert 2 in before
 
 
 @pytest.mark.parametrize("provider", [CovarepVoice, CovarepCompatVoice])
