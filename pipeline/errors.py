@@ -10,6 +10,7 @@
     │   └── DecodeTimeout   the decoding process overran its time budget
     ├── StreamError         a stream that breaks the rules of TimedSequence
     ├── TranscriptError     a transcript file that cannot be read or aligned
+    ├── OutOfMemory         one item alone does not fit into memory (of a GPU, or of a worker)
     ├── WeightsError        weights that are missing, wrong, or not allowed to be fetched
     └── CheckpointError     a checkpoint that does not fit the streams or its own description
 
@@ -55,6 +56,10 @@ class StreamError(EmofuseError):
 
 class TranscriptError(EmofuseError):
     """A transcript that cannot be read or cannot be aligned to the audio."""
+
+
+class OutOfMemory(EmofuseError):
+    """A piece of work that cannot be halved any more does not fit into memory."""
 
 
 class WeightsError(EmofuseError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -26,9 +26,12 @@ class Extraction:
     seconds: Mapping[str, float]
 
 
-def extract(clip: Clip, extractors: Sequence[Extractor], progress: Progress | None = None) -> Extraction:
+def extract(
+    clip: Clip, extractors: Sequence[Extractor], progress: Progress | None = None, keep: Callable[[TimedSequence], None] | None = None
+) -> Extraction:
     """Every extractor's stream, keyed by stream name.
 
+    keep  called with each stream as soon as it is made, in its extractor's thread, while others still work
     A medium that the clip does not have gives an empty stream with that reason. Raises what an extractor raises, and
     `StreamError` where two extractors make one stream or one needs a stream that nobody makes.
     """
@@ -56,6 +59,8 @@ def extract(clip: Clip, extractors: Sequence[Extractor], progress: Progress | No
             seconds[extractor.stream] = time.perf_counter() - begin
             if stream.name != extractor.stream:
                 raise StreamError(f"{extractor.name} was to make the stream {extractor.stream} but made {stream.name}")
+            if keep is not None:
+                keep(stream)
             return stream
         finally:
             if share is not None:

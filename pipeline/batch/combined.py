@@ -1,0 +1,91 @@
+"""emotions.parquet and emotions.csv: the utterances of all clips in one table, a few clips in memory at a time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..exports.tables import safe_text
+from ..ports import EMOTIONS
+from .store import Store
+from .task import Record
+
+GROUP = 512  # clips a row group
+
+SCHEMA = pa.schema(
+    [
+        ("clip", pa.string()),
+        ("output", pa.string()),
+        ("utterance", pa.int64()),
+        ("start", pa.float64()),
+        ("end", pa.float64()),
+        ("text", pa.string()),
+        ("emotion", pa.string()),
+        *((emotion, pa.float64()) for emotion in EMOTIONS),
+        ("sentiment", pa.float64()),
+        ("confidence", pa.float64()),
+        ("flags", pa.string()),
+    ]
+)
+
+
+def write_combined(store: Store, records: Sequence[Record]) -> int:
+    """From each finished clip's analysis.json, in order of path; a row of the clip as a whole has no utterance number. Returns the rows."""
+    folder = Path(tempfile.mkdtemp(dir=store.scratch()))
+    done = sorted((record for record in records if record.state == "done"), key=lambda record: record.path)
+    count = 0
+    with pq.ParquetWriter(folder / "parquet", SCHEMA, compression="zstd") as parquet, (folder / "csv").open("w", encoding="utf-8", newline="") as text:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(SCHEMA.names)
+        for first in range(0, len(done), GROUP):
+            rows = [row for record in done[first : first + GROUP] for row in _rows(store, record)]
+            parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+            writer.writerows([[_cell(value) for value in row.values()] for row in rows])
+            count += len(rows)
+    store.put("emotions.parquet", folder / "parquet")
+    store.put("emotions.csv", folder / "csv")
+    folder.rmdir()
+    return count
+
+
+def _rows(store: Store, record: Record) -> list[dict[str, Any]]:
+    data = store.read(f"{record.output}/analysis.json")
+    if data is None:
+        return []  # somebody took the folder away; the next run makes it again
+    document = json.loads(data)
+    name = {"clip": _text(document["clip"]["name"]), "output": _text(record.output)}
+    whole = {**document["summary"], "start": 0.0, "end": document["clip"]["length"], "text": None, "index": None, "flags": []}
+    return [{**name, **_row(one)} for one in (*document["utterances"], whole)]
+
+
+def _row(one: dict[str, Any]) -> dict[str, Any]:
+    probabilities = one["probabilities"] or {}
+    return {
+        "utterance": one["index"],
+        "start": one["start"],
+        "end": one["end"],
+        "text": one["text"],
+        "emotion": one["emotion"],
+        **{emotion: probabilities.get(emotion) for emotion in EMOTIONS},
+        "sentiment": one["sentiment"],
+        "confidence": one["confidence"],
+        "flags": " ".join(one["flags"]),
+    }
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return safe_text(value) if isinstance(value, str) else f"{value:.6f}" if isinstance(value, float) else str(value)
+
+
+def _text(value: str) -> str:
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,142 @@
+"""Which files are clips: by their first bytes, not by their names. What looks like a clip by its name alone, or leads elsewhere, is told.
+
+Inside a folder every file is looked at. Hidden files, results of earlier runs, and links that leave the folder are not followed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_SIGNATURES = (
+    b"\x1aE\xdf\xa3",
+    b"RIFF",
+    b"FLV",
+    b"OggS",
+    b"fLaC",
+    b"ID3",
+    b"\x00\x00\x01\xba",
+    b"\x00\x00\x01\xb3",
+    b"FORM",
+    b"0&\xb2u",
+    b"caff",
+)
+_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+# Texts that name other files or addresses; a player would open those.
+_PLAYLISTS = (b"#EXTM3U", b"ffconcat version", b"[playlist]", b"[InternetShortcut]", b"<?xml", b"<MPD", b"<smil", b"<ASX", b"<asx", b"v=0\r\no=", b"v=0\no=")
+_CLIP_SUFFIXES = frozenset(
+    ".mp4 .m4v .mov .mkv .webm .avi .flv .ts .mts .m2ts .mpg .mpeg .vob .ogv .ogg .oga .opus .wav .w64 .flac .mp3 .m4a .aac .wma .wmv .asf "
+    ".aiff .aif .amr .caf .mxf .dv .nut .rm .3gp .3g2 .mj2 .au .m3u8 .m3u .mpd .pls .asx .sdp .ffconcat".split()
+)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file to look at; `reason` and `message` where it is refused before it is opened.
+
+    place  its path under the folder that was named, with slashes: the same on every machine that sees the folder
+    """
+
+    path: str
+    place: str
+    reason: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What was found: clips in order of name, files that are no clips (left in peace), and paths that yield nothing, with the reason."""
+
+    clips: tuple[Candidate, ...]
+    passed_over: tuple[str, ...]
+    problems: tuple[tuple[str, str], ...]
+
+
+def discover(paths: Sequence[Path], *, out: Path | None = None, follow_links: bool = False) -> Discovery:
+    """Clips under `paths`: files as they were named, folders with all that is in them; each file once.
+
+    out           a folder to stay out of, where results go
+    follow_links  take files that links in a folder lead to, wherever they are
+    """
+    clips: dict[str, Candidate] = {}
+    passed_over: list[str] = []
+    problems: list[tuple[str, str]] = []
+    for path in paths:
+        if path.is_dir():
+            before = len(clips)
+            for file in _walk(path, out, follow_links):
+                candidate = _judge(file, path, follow_links)
+                if candidate is None:
+                    passed_over.append(str(file))
+                else:
+                    clips.setdefault(candidate.path, candidate)
+            if len(clips) == before:
+                problems.append((str(path), "a folder without clips"))
+        elif os.path.lexists(path):
+            absolute = os.path.abspath(path)
+            clips.setdefault(absolute, Candidate(absolute, path.name))
+        else:
+            problems.append((str(path), "no such file or folder"))
+    return Discovery(tuple(sorted(clips.values(), key=lambda c: c.path)), tuple(passed_over), tuple(problems))
+
+
+def _walk(folder: Path, out: Path | None, follow_links: bool) -> list[Path]:
+    files: list[Path] = []
+    seen: set[str] = set()
+    away = os.path.realpath(out) if out is not None else None
+    for parent, folders, names in os.walk(folder, followlinks=follow_links):
+        real = os.path.realpath(parent)
+        # Results of an earlier run are not clips; a link back to a folder above is not walked twice.
+        if "analysis.json" in names or real == away or real in seen:
+            folders[:] = []
+            continue
+        seen.add(real)
+        folders[:] = sorted(d for d in folders if not d.startswith("."))
+        files += [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
+    return files
+
+
+def _judge(file: Path, root: Path, follow_links: bool) -> Candidate | None:
+    path, place = os.path.abspath(file), file.relative_to(root).as_posix()
+    if file.is_symlink() and not follow_links:
+        target = os.path.realpath(file)
+        if not Path(target).is_relative_to(os.path.realpath(root)):
+            return Candidate(path, place, "outside_folder", f"{file}: a link that leads out of {root} (--follow-links takes it)")
+        return None  # what it leads to is found by itself
+    if looks_like_media(file):
+        return Candidate(path, place)
+    head = _head(file)
+    if head.lstrip()[:20].startswith(_PLAYLISTS) and (file.suffix.lower() in _CLIP_SUFFIXES or not head.lstrip().startswith(b"<?xml")):
+        message = f"{file}: expected a recording, got a text that names other files or addresses; those are not opened"
+        return Candidate(path, place, "not_media", message)
+    if file.suffix.lower() in _CLIP_SUFFIXES:
+        return Candidate(path, place)  # opened, so that the reason is the right one
+    return None
+
+
+def looks_like_media(path: Path) -> bool:
+    """Whether the first bytes are those of a recording's container. A guess for walking folders, not a verdict."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            head = file.read(400)
+    except OSError:
+        return True  # named by its error when it is opened
+    if head.startswith(_SIGNATURES) or head[4:8] in _BOXES:
+        return True
+    if len(head) > 188 and head[0] == 0x47 and head[188] == 0x47:  # an MPEG transport stream
+        return True
+    return len(head) > 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0  # MPEG audio, AAC
+
+
+def _head(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            return b""
+        with path.open("rb") as file:
+            return file.read(400)
+    except OSError:
+        return b""

@@ -1,0 +1,291 @@
+"""The engine of this machine: N worker processes. A crash, a time-out or too much memory costs one clip and one worker, which is replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import IO, Any
+
+from .. import errors
+from ..errors import EmofuseError
+from .codec import decode, encode
+from .stages import Outcome
+from .task import Record, Task
+
+TICK = 0.2
+STARTS = 3  # workers that may die in a row before one of them is ready
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What one clip may cost.
+
+    seconds_base, seconds_factor  wall seconds: base + factor times the clip's length
+    stall_base, stall_factor      the same without any sign of progress (a recogniser may think long over what it has heard)
+    memory                        bytes of resident memory of a worker and its decoding processes; None: not watched
+    """
+
+    seconds_base: float = 600.0
+    seconds_factor: float = 120.0
+    stall_base: float = 1800.0
+    stall_factor: float = 15.0
+    memory: int | None = None
+
+
+Notice = Callable[[str, Mapping[str, Any]], None]
+"""Called with an event (started, progress, outcome, worker) and its facts."""
+
+
+@dataclass(eq=False)
+class _Worker:
+    process: subprocess.Popen[bytes]
+    errors: IO[bytes]
+    ready: bool = False
+    task: Task | None = None
+    record: Record | None = None
+    begun: float = 0.0
+    heard: float = 0.0
+    length: float | None = None
+    buffer: bytes = b""
+    killed: tuple[str, str] | None = None  # reason and message, where we did it
+    ending: bool = False
+    given: int = field(default=0)
+
+
+class LocalEngine:
+    """Runs tasks on worker processes started by `command`, which must end in `worker.serve`.
+
+    threads  for the numeric libraries of each worker, so that N workers do not fight for the processors
+    """
+
+    def __init__(self, command: Sequence[str], *, workers: int, threads: int, allowance: Allowance | None = None) -> None:
+        self._command = list(command)
+        self._count = workers
+        self._threads = threads
+        self._allowance = allowance or Allowance()
+        self._workers: list[_Worker] = []
+        self._selector = selectors.DefaultSelector()
+        self._deaths = 0
+
+    def run(self, tasks: Iterable[Task], notice: Notice, stopping: Callable[[], bool] = lambda: False) -> Iterator[Outcome]:
+        """Outcomes as they come, in no order. Once `stopping()` is true nothing new begins, and what is in hand is finished.
+
+        Raises `EmofuseError` where no worker can be started or where what went wrong would go wrong for every clip.
+        """
+        waiting = iter(tasks)
+        done: deque[Outcome] = deque()
+        exhausted = False
+        try:
+            while True:
+                while not exhausted and not stopping() and (free := self._free()) is not None:
+                    task = next(waiting, None)
+                    if task is None:
+                        exhausted = True
+                        break
+                    self._give(free, task)
+                busy = [w for w in self._workers if w.task is not None]
+                if not busy and (exhausted or stopping()):
+                    break
+                self._hear(notice, done)
+                self._watch()
+                while done:
+                    yield done.popleft()
+        finally:
+            self._farewell()
+
+    def _free(self) -> _Worker | None:
+        """A worker without a task. It need not have loaded its models yet: its first task waits for it in the pipe."""
+        for worker in self._workers:
+            if worker.task is None and not worker.ending:
+                return worker
+        return self._start() if len(self._workers) < self._count else None
+
+    def _start(self) -> _Worker:
+        threads = str(self._threads)
+        settings = {name: threads for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")}
+        said: IO[bytes] = tempfile.TemporaryFile()
+        process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            env={**os.environ, **settings},
+            start_new_session=True,  # the terminal's Ctrl-C reaches us and not them; their decoding processes die with them
+        )
+        worker = _Worker(process, said, heard=time.monotonic())
+        assert process.stdout is not None
+        os.set_blocking(process.stdout.fileno(), False)
+        self._selector.register(process.stdout, selectors.EVENT_READ, worker)
+        self._workers.append(worker)
+        return worker
+
+    def _give(self, worker: _Worker, task: Task) -> None:
+        worker.task, worker.record, worker.length = task, None, None
+        worker.begun = worker.heard = time.monotonic()
+        self._tell(worker, {"task": encode(task)})
+
+    def _tell(self, worker: _Worker, message: object) -> None:
+        assert worker.process.stdin is not None
+        try:
+            worker.process.stdin.write(json.dumps(message, ensure_ascii=True).encode() + b"\n")
+            worker.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it died; that is seen where it is listened to
+
+    def _hear(self, notice: Notice, done: deque[Outcome]) -> None:
+        for key, _ in self._selector.select(TICK):
+            worker: _Worker = key.data
+            assert worker.process.stdout is not None
+            part = worker.process.stdout.read()
+            if part:
+                worker.heard = time.monotonic()
+                *lines, worker.buffer = (worker.buffer + part).split(b"\n")
+                for line in lines:
+                    self._message(worker, json.loads(line), notice, done)
+            elif part == b"":
+                self._died(worker, notice, done)
+
+    def _message(self, worker: _Worker, message: dict[str, Any], notice: Notice, done: deque[Outcome]) -> None:
+        event = message.pop("event")
+        if event == "ready":
+            worker.ready, self._deaths = True, 0
+            worker.begun = time.monotonic()  # loading models is not the clip's time
+        elif event == "fatal":
+            kind = getattr(errors, message["error"], EmofuseError)
+            raise kind(message["message"])
+        elif event == "outcome":
+            worker.task = None
+            worker.given += 1
+            done.append(decode(Outcome, message))
+            self._replace_if_swollen(worker)
+        else:
+            if event == "started":
+                worker.record = decode(Record, message["record"])
+            elif event == "probed":
+                worker.length = message["length"]
+            if worker.task is not None:
+                facts = {k: v for k, v in message.items() if k != "record"}
+                notice(event, {"id": worker.task.id, "path": worker.task.path, **facts})
+
+    def _died(self, worker: _Worker, notice: Notice, done: deque[Outcome]) -> None:
+        code = worker.process.wait()
+        task, said = worker.task, _last_line(worker.errors)
+        self._forget(worker)
+        if worker.ending and task is None:
+            return
+        if not worker.ready:
+            self._deaths += 1
+            if self._deaths >= STARTS:
+                raise EmofuseError(f"expected workers that start, but {STARTS} died in a row ({_how(code)}{said})")
+            if task is not None:
+                self._give(self._start(), task)
+            return
+        if task is None:
+            return
+        reason, message = worker.killed or _reason(code, said)
+        notice("worker", {"pid": worker.process.pid, "reason": reason})
+        record = worker.record or Record(task.id, task.path, task.output, "waiting", attempts=1)
+        message = f"{task.path}: {message}"
+        done.append(Outcome(replace(record, state="failed", reason=reason, message=message, output=task.output), "lost"))
+
+    def _watch(self) -> None:
+        """Kill what takes too long or too much."""
+        now = time.monotonic()
+        for worker in self._workers:
+            if worker.task is None or worker.killed is not None:
+                continue
+            a = self._allowance
+            may = a.seconds_base + a.seconds_factor * (worker.length or 0.0)
+            silent = a.stall_base + a.stall_factor * (worker.length or 0.0)
+            if now - worker.begun > may:
+                self._kill(worker, "timed_out", f"took longer than the {may:.0f} s that it may take")
+            elif now - worker.heard > silent:
+                self._kill(worker, "timed_out", f"gave no sign of progress for {silent:.0f} s")
+            elif a.memory is not None and (used := resident(worker.process.pid)) > a.memory:
+                self._kill(worker, "out_of_memory", f"used {used >> 20} MiB, more than the {a.memory >> 20} MiB that a worker may use")
+
+    def _kill(self, worker: _Worker, reason: str, message: str) -> None:
+        worker.killed = (reason, message)
+        _kill_group(worker.process)
+
+    def _replace_if_swollen(self, worker: _Worker) -> None:
+        """A worker that kept four fifths of what it may use after a clip is done with would soon cost an innocent one."""
+        memory = self._allowance.memory
+        if memory is not None and resident(worker.process.pid) > 0.8 * memory:
+            worker.ending = True
+            self._tell(worker, {"farewell": True})
+
+    def _forget(self, worker: _Worker) -> None:
+        for pipe in (worker.process.stdout, worker.process.stdin):
+            if pipe is not None:
+                if pipe is worker.process.stdout:
+                    self._selector.unregister(pipe)
+                try:
+                    pipe.close()
+                except BrokenPipeError:
+                    pass
+        _kill_group(worker.process)  # a decoding process that outlived its worker
+        worker.errors.close()
+        self._workers.remove(worker)
+
+    def _farewell(self) -> None:
+        """Idle workers end by themselves; the others (we are being torn down) are killed."""
+        for worker in list(self._workers):
+            if worker.task is None:
+                self._tell(worker, {"farewell": True})
+            else:
+                _kill_group(worker.process)
+        for worker in list(self._workers):
+            try:
+                worker.process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                _kill_group(worker.process)
+                worker.process.wait()
+            self._forget(worker)
+
+
+def _reason(code: int, said: str) -> tuple[str, str]:
+    if code == -signal.SIGKILL:
+        return "out_of_memory", "the worker was killed from outside (signal 9), which is what the system does where memory runs out"
+    return "worker_crashed", f"the worker process died ({_how(code)}{said})"
+
+
+def _how(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit status {code}"
+
+
+def _last_line(file: IO[bytes]) -> str:
+    file.seek(max(0, file.seek(0, os.SEEK_END) - 4000))
+    lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    return f": {lines[-1].strip()[:300]}" if lines else ""
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def resident(pid: int) -> int:
+    """Bytes of resident memory of a process and its children (Linux; 0 elsewhere)."""
+    total, waiting = 0, [pid]
+    while waiting:
+        one = waiting.pop()
+        try:
+            with open(f"/proc/{one}/statm") as file:
+                total += int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+            for thread in os.listdir(f"/proc/{one}/task"):
+                with open(f"/proc/{one}/task/{thread}/children") as file:
+                    waiting += [int(child) for child in file.read().split()]
+        except (OSError, ValueError, IndexError):
+            continue
+    return total

@@ -1,0 +1,120 @@
+"""One clip's task, and what came of it: a row of the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..errors import (
+    CheckpointError,
+    ClipError,
+    ClipLimit,
+    DecodeCrashed,
+    DecodeTimeout,
+    EmofuseError,
+    NoStream,
+    NotMedia,
+    OutOfMemory,
+    StreamError,
+    TranscriptError,
+    WeightsError,
+)
+
+State = Literal["waiting", "running", "done", "failed"]
+
+# The first that fits; the failure table in docs/batch.md lists these and the ones that the engines give.
+_REASONS: tuple[tuple[type[BaseException], str], ...] = (
+    (NotMedia, "not_media"),
+    (ClipLimit, "over_limit"),
+    (NoStream, "no_stream"),
+    (DecodeCrashed, "decode_crashed"),
+    (DecodeTimeout, "timed_out"),
+    (ClipError, "unreadable"),
+    (TranscriptError, "bad_transcript"),
+    (StreamError, "bad_stream"),
+    (CheckpointError, "model_does_not_fit"),
+    (WeightsError, "no_weights"),
+    (OutOfMemory, "out_of_memory"),
+    (MemoryError, "out_of_memory"),
+    (EmofuseError, "failed"),
+)
+REASONS: Mapping[str, str] = {
+    "not_media": "not a recording in a container that emofuse opens (also: a playlist, a script of addresses, an empty or cut-off file)",
+    "outside_folder": "a link that leads out of the folder that was named",
+    "over_limit": "larger than a limit allows: pixels, seconds, streams, sample rate",
+    "no_stream": "a stream that was asked for is not in the clip",
+    "decode_crashed": "the decoding process died of the file, or of its memory limit",
+    "timed_out": "took longer than its time, or stopped giving anything",
+    "out_of_memory": "needed more memory than a worker may use, or the system killed the worker for memory",
+    "unreadable": "could not be read: no right to, it vanished, or nothing in it could be decoded",
+    "bad_transcript": "the transcript that belongs to it is missing, broken, or does not go with the sound",
+    "bad_stream": "a stream came out that breaks the rules of streams",
+    "model_does_not_fit": "the model cannot read what the clip's streams hold",
+    "no_weights": "weights are missing or are not the ones expected",
+    "worker_crashed": "the worker process died: a library's bug met this clip",
+    "internal_error": "a bug of emofuse: the traceback lies under .emofuse/crashes",
+    "failed": "anything else that emofuse raised on purpose",
+}
+
+
+def reason_of(error: BaseException) -> str:
+    """The short reason for an error; `internal_error` for what nobody raised on purpose."""
+    return next((reason for kind, reason in _REASONS if isinstance(error, kind)), "internal_error")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker is asked to do with one clip.
+
+    id      the first 16 hex digits of the SHA-256 of its path
+    path    absolute path, or an fsspec address
+    output  name of the result folder under the output folder
+    force   do everything again;  retry_failed: try again what failed before
+    look    only say what would be done
+    """
+
+    id: str
+    path: str
+    output: str
+    force: bool = False
+    retry_failed: bool = False
+    look: bool = False
+
+
+@dataclass(frozen=True)
+class Record:
+    """What came of one clip. Written whole, after the result it speaks of.
+
+    sha256     of the clip's bytes, with `bytes` and `modified_ns` to know without reading that they are still the same
+    key        hash of all that the result depends on (content, configuration, weights, version)
+    length     seconds of the clip;  emotion, probability: the clip's most probable emotion
+    The rest differs from run to run:
+    attempts   how often work on it began
+    seconds    stage -> wall seconds of the attempt that ended well (hash, extract, fusion, write); a stage taken from the cache has 0
+    peak_memory  bytes of the worker's resident memory at its highest while on this clip
+    """
+
+    id: str
+    path: str
+    output: str
+    state: State
+    reason: str | None = None
+    message: str | None = None
+    sha256: str | None = None
+    bytes: int | None = None
+    modified_ns: int | None = None
+    key: str | None = None
+    emofuse: str | None = None
+    length: float | None = None
+    utterances: int | None = None
+    emotion: str | None = None
+    probability: float | None = None
+    attempts: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    peak_memory: int | None = None
+
+
+def task_id(path: str) -> str:
+    return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -1,0 +1,92 @@
+"""A worker: a process that loads extractors and model once and does one task after the other, told in lines of JSON.
+
+    to it:    {"task": {...}}                     (end of input: finish what is in hand and go)
+    from it:  {"event": "ready"}, {"event": "started" | "probed" | "progress", ...}, {"event": "outcome", ...}, {"event": "fatal", ...}
+
+It is a program of its own rather than a fork or a pickled call: nothing of the parent is in it, and it can be killed at any moment.
+A worker whose parent is gone ends at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..errors import EmofuseError
+from .codec import decode, encode
+from .stages import Setup, Stages
+from .store import LocalStore
+from .task import Task
+
+PROGRESS_SECONDS = 0.5
+
+
+def serve(make: Callable[[], Setup], out: Path, *, version: str) -> None:
+    """The whole life of a worker on standard input and output. `make` may take long: it loads what is to be loaded."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not land between messages
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    _offer_to_be_killed()
+    lock = threading.Lock()
+
+    def say(event: str, facts: Mapping[str, Any]) -> None:
+        line = json.dumps({"event": event, **facts}, ensure_ascii=True).encode() + b"\n"
+        with lock, suppress(BrokenPipeError):
+            answers.write(line)
+            answers.flush()
+
+    tasks: queue.Queue[Task | None] = queue.Queue()
+    threading.Thread(target=_listen, args=(sys.stdin.buffer, tasks), daemon=True).start()
+    store = LocalStore(out)
+    try:
+        stages = Stages(make(), store, version=version)
+        say("ready", {"pid": os.getpid()})
+        while (task := tasks.get()) is not None:
+            outcome = stages.run(task, _throttled(say))
+            say("outcome", encode(outcome))
+    except EmofuseError as error:
+        say("fatal", {"error": type(error).__name__, "message": str(error)})
+    finally:
+        store.close()
+    answers.close()
+    # Threads of libraries and their exit handlers are not waited for: everything that counts is on the disk.
+    os._exit(0)
+
+
+def _listen(source: BinaryIO, tasks: queue.Queue[Task | None]) -> None:
+    for line in source:
+        message = json.loads(line)
+        if "task" not in message:
+            tasks.put(None)  # a farewell: what is in hand is finished first
+            continue
+        tasks.put(decode(Task, message["task"]))
+    os._exit(1)  # the parent is gone without a farewell
+
+
+def _throttled(say: Callable[[str, Mapping[str, Any]], None]) -> Callable[[str, Mapping[str, Any]], None]:
+    last: dict[str, float] = {}
+
+    def tell(event: str, facts: Mapping[str, Any]) -> None:
+        if event == "progress":
+            now = time.monotonic()
+            if now - last.get(facts["stage"], 0.0) < PROGRESS_SECONDS:
+                return
+            last[facts["stage"]] = now
+        say(event, {name: encode(value) for name, value in facts.items()})
+
+    return tell
+
+
+def _offer_to_be_killed() -> None:
+    """Where memory runs out, the system shall take a worker and not the batch (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
