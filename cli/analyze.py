@@ -17,6 +17,7 @@ from emofuse.pipeline.ports import EMOTIONS, Analysis
 from emofuse.pipeline.results import ResultFolders, write_analysis
 from emofuse.pipeline.shared_pass import Progress
 
+from .batch import batch, batch_options, is_batch
 from .each_clip import each_clip
 from .options import provider_options
 
@@ -27,13 +28,20 @@ from .options import provider_options
 @click.option("--model", metavar="NAME", help="Fusion model by name, or the path of a checkpoint's .json (default: the shipped one).")
 @click.option("--face-id", type=click.IntRange(min=0), metavar="N", help="Read this face only (default: of several, the one that speaks).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document a clip on stdout, for machines.")
+@batch_options
 @provider_options
 def command(paths: tuple[Path, ...], out: Path, as_json: bool, **values: Any) -> None:
     """Emotions over time, and the attention they rest on, for each clip at PATHS (files, or folders with clips in them).
 
     Writes OUT/NAME/ with analysis.json, emotions.csv, attention.csv, streams/*.parquet and transcript.srt. One line on stderr for a
     clip that cannot be analysed; the next one goes on. Exit code 0: all done, 1: some failed, 2: the command cannot be meant.
+
+    For a folder OUT/manifest.csv tells what came of each clip, OUT/emotions.csv joins the utterances of all, and the same command again
+    does only what is missing, changed or was interrupted (docs/batch.md).
     """
+
+    if is_batch(paths, values):
+        sys.exit(batch(paths, out, {}, values, as_json=as_json))
 
     def work(assembly: Assembly, path: Path, folders: ResultFolders, progress: Progress | None) -> Callable[[], None]:
         analysis = assembly.analyse(path, progress=progress)

@@ -10,12 +10,13 @@ from typing import Any, NoReturn
 import click
 
 from emofuse.assembly import Assembly
+from emofuse.pipeline.batch.discovery import discover
 from emofuse.pipeline.errors import EmofuseError
 from emofuse.pipeline.results import ResultFolders
 from emofuse.pipeline.shared_pass import Progress
 
 from .messages import complain
-from .options import find_clips, options_from
+from .options import options_from
 from .progress import clip_progress
 
 Work = Callable[[Assembly, Path, ResultFolders, Progress | None], Callable[[], None]]
@@ -24,10 +25,14 @@ Work = Callable[[Assembly, Path, ResultFolders, Progress | None], Callable[[], N
 
 def each_clip(paths: Sequence[Path], out: Path, values: dict[str, Any], work: Work) -> NoReturn:
     """Exits with 0 if all went well, 1 if some failed; a `UsageError` ends the command before the first clip."""
-    clips, problems = find_clips(paths)
-    for path, reason in problems:
-        complain(f"{path}: {reason}")
-    failed = len(problems)
+    found = discover(paths)
+    for name, reason in found.problems:
+        complain(f"{name}: {reason}")
+    failed = len(found.problems)
+    for refused in (clip for clip in found.clips if clip.message is not None):
+        complain(refused.message)
+        failed += 1
+    clips = [Path(clip.named) for clip in found.clips if clip.message is None]
     if not clips:
         sys.exit(1)
     assembly = Assembly(options_from(values), say=lambda line: click.echo(line, err=True))

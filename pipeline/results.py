@@ -25,6 +25,14 @@ DOCUMENT = "analysis.json"
 MAPS = "attention_maps.npz"
 
 
+def result_name(clip: Path, n: int = 1) -> str:
+    """The n-th name for a clip's folder: NAME, NAME-2, ...; never hidden, never `..`, never too long for a file system."""
+    stem = clip.stem.lstrip(".") or clip.name.lstrip(".") or "clip"
+    while len(os.fsencode(stem)) > 200:
+        stem = stem[:-1]
+    return stem if n == 1 else f"{stem}-{n}"
+
+
 class ResultFolders:
     """Names of result folders under one output folder: `NAME` for `NAME.ext`, and no two clips share one.
 
@@ -38,10 +46,9 @@ class ResultFolders:
 
     def folder_for(self, clip: Path) -> Path:
         clip = clip.resolve()
-        stem = clip.stem.lstrip(".") or clip.name.lstrip(".") or "clip"
         n = 1
         while True:
-            folder = self._out / (stem if n == 1 else f"{stem}-{n}")
+            folder = self._out / result_name(clip, n)
             owner = self._taken.get(folder) or _owner(folder)
             if owner == clip or (owner is None and not folder.exists()):
                 self._taken[folder] = clip

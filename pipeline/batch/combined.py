@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import tempfile
 from collections.abc import Sequence
@@ -42,7 +41,10 @@ def write_combined(store: Store, records: Sequence[Record]) -> int:
     folder = Path(tempfile.mkdtemp(dir=store.scratch()))
     done = sorted((record for record in records if record.state == "done"), key=lambda record: record.path)
     count = 0
-    with pq.ParquetWriter(folder / "parquet", SCHEMA, compression="zstd") as parquet, (folder / "csv").open("w", encoding="utf-8", newline="") as text:
+    with (
+        pq.ParquetWriter(folder / "parquet", SCHEMA, compression="zstd") as parquet,
+        (folder / "csv").open("w", encoding="utf-8", newline="") as text,
+    ):
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(SCHEMA.names)
         for first in range(0, len(done), GROUP):

@@ -25,10 +25,24 @@ _SIGNATURES = (
 )
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 # Texts that name other files or addresses; a player would open those.
-_PLAYLISTS = (b"#EXTM3U", b"ffconcat version", b"[playlist]", b"[InternetShortcut]", b"<?xml", b"<MPD", b"<smil", b"<ASX", b"<asx", b"v=0\r\no=", b"v=0\no=")
-_CLIP_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .flv .ts .mts .m2ts .mpg .mpeg .vob .ogv .ogg .oga .opus .wav .w64 .flac .mp3 .m4a .aac .wma .wmv .asf "
-    ".aiff .aif .amr .caf .mxf .dv .nut .rm .3gp .3g2 .mj2 .au .m3u8 .m3u .mpd .pls .asx .sdp .ffconcat".split()
+_PLAYLISTS = (
+    b"#EXTM3U",
+    b"ffconcat version",
+    b"[playlist]",
+    b"[InternetShortcut]",
+    b"<?xml",
+    b"<MPD",
+    b"<smil",
+    b"<ASX",
+    b"<asx",
+    b"v=0\r\no=",
+    b"v=0\no=",
+)
+# What a name may claim to be: such a file is opened although its first bytes are no recording's, so that it gets a reason.
+_CLIP_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".ogv", ".ogg", ".oga"),
+    *(".opus", ".wav", ".w64", ".flac", ".mp3", ".m4a", ".aac", ".wma", ".wmv", ".asf", ".aiff", ".aif", ".amr", ".caf", ".mxf", ".dv"),
+    *(".nut", ".rm", ".3gp", ".3g2", ".mj2", ".au", ".m3u8", ".m3u", ".mpd", ".pls", ".asx", ".sdp", ".ffconcat"),
 )
 
 
@@ -36,10 +50,12 @@ _CLIP_SUFFIXES = frozenset(
 class Candidate:
     """A file to look at; `reason` and `message` where it is refused before it is opened.
 
+    path   absolute;  named: as the user would write it
     place  its path under the folder that was named, with slashes: the same on every machine that sees the folder
     """
 
     path: str
+    named: str
     place: str
     reason: str | None = None
     message: str | None = None
@@ -47,7 +63,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Discovery:
-    """What was found: clips in order of name, files that are no clips (left in peace), and paths that yield nothing, with the reason."""
+    """What was found: clips in the order of what was named, files that are no clips (left in peace), and paths that yield nothing, with the reason."""
 
     clips: tuple[Candidate, ...]
     passed_over: tuple[str, ...]
@@ -76,10 +92,10 @@ def discover(paths: Sequence[Path], *, out: Path | None = None, follow_links: bo
                 problems.append((str(path), "a folder without clips"))
         elif os.path.lexists(path):
             absolute = os.path.abspath(path)
-            clips.setdefault(absolute, Candidate(absolute, path.name))
+            clips.setdefault(absolute, Candidate(absolute, str(path), path.name))
         else:
             problems.append((str(path), "no such file or folder"))
-    return Discovery(tuple(sorted(clips.values(), key=lambda c: c.path)), tuple(passed_over), tuple(problems))
+    return Discovery(tuple(clips.values()), tuple(passed_over), tuple(problems))
 
 
 def _walk(folder: Path, out: Path | None, follow_links: bool) -> list[Path]:
@@ -103,16 +119,16 @@ def _judge(file: Path, root: Path, follow_links: bool) -> Candidate | None:
     if file.is_symlink() and not follow_links:
         target = os.path.realpath(file)
         if not Path(target).is_relative_to(os.path.realpath(root)):
-            return Candidate(path, place, "outside_folder", f"{file}: a link that leads out of {root} (--follow-links takes it)")
+            return Candidate(path, str(file), place, "outside_folder", f"{file}: a link that leads out of {root} (--follow-links takes it)")
         return None  # what it leads to is found by itself
     if looks_like_media(file):
-        return Candidate(path, place)
+        return Candidate(path, str(file), place)
     head = _head(file)
     if head.lstrip()[:20].startswith(_PLAYLISTS) and (file.suffix.lower() in _CLIP_SUFFIXES or not head.lstrip().startswith(b"<?xml")):
         message = f"{file}: expected a recording, got a text that names other files or addresses; those are not opened"
-        return Candidate(path, place, "not_media", message)
+        return Candidate(path, str(file), place, "not_media", message)
     if file.suffix.lower() in _CLIP_SUFFIXES:
-        return Candidate(path, place)  # opened, so that the reason is the right one
+        return Candidate(path, str(file), place)  # opened, so that the reason is the right one
     return None
 
 

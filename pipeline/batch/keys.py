@@ -19,7 +19,7 @@ def key_of(facts: Any) -> str:
 def stream_keys(
     clip_sha256: str, extractors: Sequence[Extractor], requests: Mapping[str, Any], limits: Any, version: str
 ) -> dict[str, str]:
-    """Stream -> key: the clip's bytes, who makes it with which weights and options, what was asked of it, and the streams it is made from."""
+    """Stream -> key: the clip's bytes, who makes it with which weights and options, what was asked, and the streams it is made from."""
     by_stream = {extractor.stream: extractor for extractor in extractors}
     found: dict[str, str] = {}
 

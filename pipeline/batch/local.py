@@ -1,4 +1,4 @@
-"""The engine of this machine: N worker processes. A crash, a time-out or too much memory costs one clip and one worker, which is replaced."""
+"""The engine of this machine: N worker processes. A crash, a time-out or too much memory costs one clip; its worker is replaced."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
@@ -75,8 +76,10 @@ class LocalEngine:
         self._selector = selectors.DefaultSelector()
         self._deaths = 0
 
-    def run(self, tasks: Iterable[Task], notice: Notice, stopping: Callable[[], bool] = lambda: False) -> Iterator[Outcome]:
+    def run(self, tasks: Iterable[Task | None], notice: Notice, stopping: Callable[[], bool] = lambda: False) -> Iterator[Outcome]:
         """Outcomes as they come, in no order. Once `stopping()` is true nothing new begins, and what is in hand is finished.
+
+        A task that is None means: none for now, ask again later.
 
         Raises `EmofuseError` where no worker can be started or where what went wrong would go wrong for every clip.
         """
@@ -85,12 +88,15 @@ class LocalEngine:
         exhausted = False
         try:
             while True:
-                while not exhausted and not stopping() and (free := self._free()) is not None:
-                    task = next(waiting, None)
-                    if task is None:
+                while not exhausted and not stopping() and self._has_room():
+                    try:
+                        task = next(waiting)
+                    except StopIteration:
                         exhausted = True
                         break
-                    self._give(free, task)
+                    if task is None:
+                        break
+                    self._give(self._free(), task)
                 busy = [w for w in self._workers if w.task is not None]
                 if not busy and (exhausted or stopping()):
                     break
@@ -101,17 +107,17 @@ class LocalEngine:
         finally:
             self._farewell()
 
-    def _free(self) -> _Worker | None:
-        """A worker without a task. It need not have loaded its models yet: its first task waits for it in the pipe."""
-        for worker in self._workers:
-            if worker.task is None and not worker.ending:
-                return worker
-        return self._start() if len(self._workers) < self._count else None
+    def _has_room(self) -> bool:
+        return len(self._workers) < self._count or any(w.task is None and not w.ending for w in self._workers)
+
+    def _free(self) -> _Worker:
+        """A worker without a task, or a new one. It need not have loaded its models: its first task waits for it in the pipe."""
+        return next((w for w in self._workers if w.task is None and not w.ending), None) or self._start()
 
     def _start(self) -> _Worker:
         threads = str(self._threads)
         settings = {name: threads for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")}
-        said: IO[bytes] = tempfile.TemporaryFile()
+        said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the worker)
         process = subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,
@@ -228,10 +234,8 @@ class LocalEngine:
             if pipe is not None:
                 if pipe is worker.process.stdout:
                     self._selector.unregister(pipe)
-                try:
+                with suppress(BrokenPipeError):
                     pipe.close()
-                except BrokenPipeError:
-                    pass
         _kill_group(worker.process)  # a decoding process that outlived its worker
         worker.errors.close()
         self._workers.remove(worker)
@@ -269,10 +273,8 @@ def _last_line(file: IO[bytes]) -> str:
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    try:
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def resident(pid: int) -> int:

@@ -20,7 +20,7 @@ from ..clip import Clip, DecodeEnd, Limits, MediumEnd
 from ..errors import ClipError, EmofuseError, NotMedia, WeightsError
 from ..exports.document import content_hash
 from ..extraction import Extraction, extract
-from ..ports import Analysis, ClipInfo, Extractor, Media, Medium
+from ..ports import Analysis, Extractor, Media, Medium
 from ..shared_pass import Progress
 from ..timed import Provenance, TimedSequence
 from .cache import Cache
@@ -155,14 +155,22 @@ class Stages:
         forget_peak()
         sha256, size, modified = self._content(work, before)
         same = before is not None and before.sha256 == sha256
-        known = replace(work.record, path=task.path, sha256=sha256, bytes=size, modified_ns=modified, attempts=before.attempts if same and before else 0)
+        known = replace(
+            work.record, path=task.path, sha256=sha256, bytes=size, modified_ns=modified, attempts=before.attempts if same and before else 0
+        )
         work.record = replace(known, key=key_of(["unread", sha256, self._setup.configuration, self._version]))
         if (kept := self._failed_before(work, before)) is not None:
             return kept  # it failed before its extractors could say what they are
         extractors = self._setup.extractors(path)
         keys = stream_keys(sha256, extractors, self._setup.requests, asdict(self._setup.limits), self._version)
         fusion_key = key_of(
-            {"stage": "fusion", "clip": sha256, "streams": keys, "model": self._setup.model.to_json(), "configuration": self._setup.configuration}
+            {
+                "stage": "fusion",
+                "clip": sha256,
+                "streams": keys,
+                "model": self._setup.model.to_json(),
+                "configuration": self._setup.configuration,
+            }
         )
         work.record = replace(known, key=key_of([fusion_key, self._setup.configuration, self._version]))
         if (kept := self._failed_before(work, before)) is not None:
@@ -171,7 +179,9 @@ class Stages:
             return Outcome(before, "kept")
         if task.look:
             return Outcome(work.record, self._look(keys, fusion_key, before, same))
-        work.record = replace(work.record, state="running", attempts=work.record.attempts + 1, reason=None, message=None, output=task.output)
+        work.record = replace(
+            work.record, state="running", attempts=work.record.attempts + 1, reason=None, message=None, output=task.output
+        )
         write_record(self._store, work.record)
         tell("started", {"attempt": work.record.attempts, "record": work.record})
         analysis = self._analysis(work, extractors, keys, fusion_key, tell)
@@ -202,9 +212,9 @@ class Stages:
         path = work.clip.path
         try:
             status = os.stat(path)
-            if before is not None and before.sha256 is not None and not work.task.force:
-                if (before.bytes, before.modified_ns) == (status.st_size, status.st_mtime_ns):
-                    return before.sha256, status.st_size, status.st_mtime_ns
+            unchanged = before is not None and (before.bytes, before.modified_ns) == (status.st_size, status.st_mtime_ns)
+            if unchanged and before is not None and before.sha256 is not None and not work.task.force:
+                return before.sha256, status.st_size, status.st_mtime_ns
             if not os.path.isfile(path):
                 raise NotMedia(f"{path}: expected a local media file, got no regular file")
             with work.stage("hash"):
@@ -251,7 +261,9 @@ class Stages:
         working = [e for e in extractors if not e.media - present]
         media: set[Medium] = set().union(*(e.media for e in working))
         ends_at = {medium: key_of({"stage": "end", "medium": medium, **facts}) for medium in sorted(media)}
-        ends: dict[Medium, MediumEnd] = {} if force else {medium: end for medium, key in ends_at.items() if (end := self._cache.end(key)) is not None}
+        ends: dict[Medium, MediumEnd] = (
+            {} if force else {medium: end for medium, key in ends_at.items() if (end := self._cache.end(key)) is not None}
+        )
         ready: dict[str, TimedSequence] = {}
         for extractor in [] if force else working:
             if (stream := self._cache.stream(keys[extractor.stream])) is not None:

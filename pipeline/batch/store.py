@@ -18,7 +18,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Protocol
@@ -46,8 +46,8 @@ class Store(Protocol):
         """The same with a local file in `scratch()`, which is gone afterwards."""
         ...
 
-    def fetched(self, name: str) -> Iterator[Path | None]:
-        """Context: a local path to read the file at, or None where there is none."""
+    def fetched(self, name: str) -> AbstractContextManager[Path | None]:
+        """A local path to read the file at, or None where there is none."""
         ...
 
     def put_folder(self, name: str, fill: Callable[[Path], None]) -> None:

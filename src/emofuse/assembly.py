@@ -82,7 +82,7 @@ class Assembly:
     def __init__(self, options: Options | None = None, say: Say | None = None) -> None:
         self.options = options or Options()
         self._say: Say = say or (lambda line: None)
-        self._made: dict[tuple[str, str, str], Extractor] = {}
+        self._made: dict[str, tuple[str, Extractor]] = {}  # of transcripts only the last, however many clips there are
 
     @cached_property
     def device(self) -> str:
@@ -123,10 +123,10 @@ class Assembly:
             argument = choice.argument
             if choice.provider == "transcript" and Path(argument).is_dir():
                 argument = str(transcript_for(clip, Path(argument)))
-            key = (stream, choice.provider, argument)
-            if key not in self._made:
-                self._made[key] = EXTRACTORS[stream][choice.provider].make(self._request(argument))
-            made.append(self._made[key])
+            kept = self._made.get(stream)
+            if kept is None or kept[0] != argument:
+                kept = self._made[stream] = (argument, EXTRACTORS[stream][choice.provider].make(self._request(argument)))
+            made.append(kept[1])
         return made
 
     def extract(self, path: str | os.PathLike[str], progress: Progress | None = None) -> tuple[ClipInfo, Extraction]:
@@ -141,11 +141,15 @@ class Assembly:
         _ = clip.info
         return self.read(clip, extract(clip, self.extractors(clip.path), progress), progress, keep_maps=keep_maps)
 
-    def read(self, clip: Clip, extraction: Extraction, progress: Progress | None = None, *, keep_maps: bool = False) -> Analysis:
+    def read(self, clip: Clip, extraction: Extraction, progress: Progress | None = None, *, keep_maps: KeepMaps = "small") -> Analysis:
         """Streams that are there already, to emotions and attention. What the options say of this half is put in here."""
         from emofuse.pipeline.analyse import read
 
         return read(clip, extraction, self.model, keep_maps=keep_maps, progress=progress, chooser=who_speaks, face_id=self.options.face_id)
+
+    def request(self, choice: Choice) -> Request:
+        """What is asked of the provider of a stream."""
+        return self._request(choice.argument)
 
     def _request(self, argument: str) -> Request:
         return Request(

@@ -1,0 +1,179 @@
+"""What `emofuse analyze` does with folders: options of a batch, a line a clip, events for machines, a clean end on Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from emofuse.pipeline.errors import UsageError
+
+from .messages import complain
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+# name -> what it is when the user says nothing
+DEFAULTS: Mapping[str, Any] = {
+    "workers": None,
+    "retry_failed": False,
+    "force": False,
+    "dry_run": False,
+    "limit": None,
+    "shard": None,
+    "json_lines": False,
+    "timeout": None,
+    "memory": None,
+    "follow_links": False,
+}
+
+
+def batch_options(function: Function) -> Function:
+    """--workers --retry-failed --force --dry-run --limit --shard --timeout --memory --follow-links --json-lines."""
+    for option in reversed(
+        (
+            click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes side by side (default: what cores and memory allow)."),
+            click.option("--retry-failed", is_flag=True, help="Try again what failed in an earlier run."),
+            click.option("--force", is_flag=True, help="Do everything again, whatever is there."),
+            click.option("--dry-run", is_flag=True, help="Only say what would be done with each clip."),
+            click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Begin at most N clips."),
+            click.option("--shard", metavar="I/N", help="Only the I-th of N parts of the clips, for N machines on one folder."),
+            click.option("--timeout", type=click.FloatRange(min=1), metavar="SECONDS", help="What a clip may take (default: 600 s + 120 times its length)."),
+            click.option("--memory", type=click.IntRange(min=256), metavar="MIB", help="What a worker may use (default: its part of what is free)."),
+            click.option("--follow-links", is_flag=True, help="Take files that links in a folder lead to outside of it."),
+            click.option("--json-lines", is_flag=True, help="Print events as lines of JSON on stdout, for machines."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def is_batch(paths: Sequence[Path], values: Mapping[str, Any]) -> bool:
+    """A folder is a batch, and so is whatever an option of batches is given for; single files are analysed one after the other."""
+    return any(path.is_dir() for path in paths) or any(values[name] != default for name, default in DEFAULTS.items())
+
+
+def batch(paths: Sequence[Path], out: Path, writing: Mapping[str, Any], values: dict[str, Any], *, as_json: bool) -> int:
+    """Runs it and returns the exit code: 0 all done, 1 some failed, 130 stopped by Ctrl-C."""
+    from emofuse.assembly import Assembly
+    from emofuse.batch import Job, run
+    from emofuse.pipeline.batch.run import Order
+
+    from .batch_progress import batch_progress
+    from .options import options_from
+
+    options = options_from(values)
+    _ = Assembly(options, say=lambda line: click.echo(line, err=True)).choices  # what cannot be meant ends the command here
+    order = Order(values["force"], values["retry_failed"], values["limit"], shard_of(values["shard"]), values["dry_run"])
+    quiet = values["json_lines"]
+    problems = 0
+    with stop_on_interrupt() as stopping, batch_progress() as progress:
+
+        def notice(event: str, facts: Mapping[str, Any]) -> None:
+            nonlocal problems
+            progress(event, facts)
+            if event == "problem":
+                problems += 1
+                complain(f"{facts['path']}: {facts['reason']}")
+            if values["json_lines"]:
+                click.echo(json.dumps({"event": event, **plain(facts)}, ensure_ascii=True))
+            if event == "outcome":
+                show(facts, out, order.look, as_json=as_json, quiet=quiet)
+
+        memory = None if values["memory"] is None else values["memory"] << 20
+        totals = run(
+            paths,
+            out,
+            Job(options, writing),
+            order=order,
+            workers=values["workers"],
+            seconds=values["timeout"],
+            memory=memory,
+            follow_links=values["follow_links"],
+            notice=notice,
+            stopping=stopping,
+        )
+    click.echo(summary(totals, out, order.look), err=True)
+    if totals.stopped:
+        return 130
+    return 1 if totals.failed or problems else 0
+
+
+def show(facts: Mapping[str, Any], out: Path, look: bool, *, as_json: bool, quiet: bool) -> None:
+    """A line of a clip: on stdout what came of it, on stderr why nothing did."""
+    record = facts["record"]
+    name = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in record.path)
+    if record.state == "failed" and not look:
+        complain(f"{record.message} [{record.reason}]")
+    elif quiet:
+        return
+    elif as_json and not look:
+        text = (out / record.output / "analysis.json").read_text(encoding="utf-8")
+        click.echo(json.dumps(json.loads(text), ensure_ascii=False))
+    elif look:
+        click.echo(f"{facts['how']}\t{name}")
+    else:
+        answer = "no answer" if record.emotion is None else f"{record.emotion} {record.probability:.2f}"
+        kept = " (as it was)" if facts["how"] == "kept" else ""
+        click.echo(f"{name}: {record.length:.1f} s, {answer}, {out / record.output}{kept}")
+
+
+def summary(totals: Any, out: Path, look: bool) -> str:
+    if look:
+        return f"{totals.clips} clips looked at, nothing changed"
+    parts = [f"{totals.done} done", f"{totals.kept} as they were" if totals.kept else "", f"{totals.failed} failed" if totals.failed else ""]
+    if totals.reasons:
+        parts[2] += " (" + ", ".join(f"{reason} {n}" for reason, n in sorted(totals.reasons.items())) + ")"
+    line = f"{', '.join(p for p in parts if p)} of {totals.clips} clips in {totals.seconds:.0f} s; see {out / 'manifest.csv'}"
+    if totals.waiting:
+        line += f"\n{totals.waiting} clips are waiting: the same command goes on with them"
+    elif totals.failed:
+        line += "\n--retry-failed tries the failed ones again"
+    return line
+
+
+def plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts as JSON values."""
+    from emofuse.pipeline.batch.codec import encode
+
+    found: dict[str, Any] = {}
+    for name, value in facts.items():
+        found[name] = asdict(value) if name == "totals" else encode(value)
+    return found
+
+
+def shard_of(text: str | None) -> tuple[int, int]:
+    """"2/8" as (2, 8); raises `UsageError`."""
+    if text is None:
+        return (1, 1)
+    first, slash, second = text.partition("/")
+    if not (slash and first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second)):
+        raise UsageError(f"--shard {text}: expected I/N with 1 <= I <= N, as 2/8")
+    return int(first), int(second)
+
+
+@contextmanager
+def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """A callable that is true once Ctrl-C (or SIGTERM) came. The first lets the clips in hand be finished, a second one does not."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        click.echo("emofuse: stopping after the clips in hand; once more to stop at once", err=True)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    except KeyboardInterrupt:
+        click.echo("emofuse: stopped at once; the same command goes on from what is finished", err=True)
+        sys.exit(130)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
