@@ -37,14 +37,23 @@ def batch_options(function: Function) -> Function:
     """--workers --retry-failed --force --dry-run --limit --shard --timeout --memory --follow-links --json-lines."""
     for option in reversed(
         (
-            click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes side by side (default: what cores and memory allow)."),
+            click.option(
+                "--workers", type=click.IntRange(min=1), metavar="N", help="Processes side by side (default: what cores and memory allow)."
+            ),
             click.option("--retry-failed", is_flag=True, help="Try again what failed in an earlier run."),
             click.option("--force", is_flag=True, help="Do everything again, whatever is there."),
             click.option("--dry-run", is_flag=True, help="Only say what would be done with each clip."),
             click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Begin at most N clips."),
             click.option("--shard", metavar="I/N", help="Only the I-th of N parts of the clips, for N machines on one folder."),
-            click.option("--timeout", type=click.FloatRange(min=1), metavar="SECONDS", help="What a clip may take (default: 600 s + 120 times its length)."),
-            click.option("--memory", type=click.IntRange(min=256), metavar="MIB", help="What a worker may use (default: its part of what is free)."),
+            click.option(
+                "--timeout",
+                type=click.FloatRange(min=1),
+                metavar="SECONDS",
+                help="What a clip may take (default: 600 s + 120 times its length).",
+            ),
+            click.option(
+                "--memory", type=click.IntRange(min=256), metavar="MIB", help="What a worker may use (default: its part of what is free)."
+            ),
             click.option("--follow-links", is_flag=True, help="Take files that links in a folder lead to outside of it."),
             click.option("--json-lines", is_flag=True, help="Print events as lines of JSON on stdout, for machines."),
         )
@@ -126,7 +135,11 @@ def show(facts: Mapping[str, Any], out: Path, look: bool, *, as_json: bool, quie
 def summary(totals: Any, out: Path, look: bool) -> str:
     if look:
         return f"{totals.clips} clips looked at, nothing changed"
-    parts = [f"{totals.done} done", f"{totals.kept} as they were" if totals.kept else "", f"{totals.failed} failed" if totals.failed else ""]
+    parts = [
+        f"{totals.done} done",
+        f"{totals.kept} as they were" if totals.kept else "",
+        f"{totals.failed} failed" if totals.failed else "",
+    ]
     if totals.reasons:
         parts[2] += " (" + ", ".join(f"{reason} {n}" for reason, n in sorted(totals.reasons.items())) + ")"
     line = f"{', '.join(p for p in parts if p)} of {totals.clips} clips in {totals.seconds:.0f} s; see {out / 'manifest.csv'}"
@@ -148,7 +161,7 @@ def plain(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shard_of(text: str | None) -> tuple[int, int]:
-    """"2/8" as (2, 8); raises `UsageError`."""
+    """ "2/8" as (2, 8); raises `UsageError`."""
     if text is None:
         return (1, 1)
     first, slash, second = text.partition("/")

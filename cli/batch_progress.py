@@ -50,7 +50,12 @@ def batch_progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (BarColumn(), TextColumn("{task.fields[pace]}", markup=False), TimeElapsedColumn(), TextColumn("{task.fields[now]}", markup=False))
+    columns = (
+        BarColumn(),
+        TextColumn("{task.fields[pace]}", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[now]}", markup=False),
+    )
     in_hand: dict[str, str] = {}
     with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as live:
         task = live.add_task("", total=None, pace="", now="")

@@ -32,8 +32,9 @@ def truth(samples: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def results(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All sample clips through `emofuse analyze`, with every socket to elsewhere forbidden."""
+    """All sample clips through `emofuse analyze`, every socket to elsewhere forbidden. Named one by one: a folder goes to workers."""
     out = tmp_path_factory.mktemp("results")
+    clips = [samples / name for name in ("smile.mp4", "late.mkv", "no_audio.mp4", "voice_only.flac")]
 
     def refuse(self: socket.socket, address: Any, *_: Any) -> None:
         raise AssertionError(f"a socket was opened to {address} although --offline was given")
@@ -42,7 +43,7 @@ def results(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(socket.socket, "connect", refuse)
         patch.setattr(socket.socket, "connect_ex", refuse)
         patch.setattr(socket, "getaddrinfo", refuse)
-        result = CliRunner().invoke(main, ["analyze", str(samples), "--offline", "--out", str(out)])
+        result = CliRunner().invoke(main, ["analyze", *map(str, clips), "--offline", "--out", str(out)])
     assert result.exit_code == 0, result.output
     for name in ("smile.mp4", "late.mkv", "no_audio.mp4", "voice_only.flac"):
         assert name in result.stdout

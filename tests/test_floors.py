@@ -17,7 +17,7 @@ BELOW = {
     "pipeline": set[str](),
     "extractors": {"pipeline"},
     "fusion": {"pipeline"},
-    "cli": {"pipeline", "extractors", "fusion", "assembly"},
+    "cli": {"pipeline", "extractors", "fusion", "assembly", "batch"},
 }
 
 

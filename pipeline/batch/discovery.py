@@ -63,7 +63,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Discovery:
-    """What was found: clips in the order of what was named, files that are no clips (left in peace), and paths that yield nothing, with the reason."""
+    """Clips in the order of what was named, files that are no clips (left in peace), and paths that yield nothing, with the reason."""
 
     clips: tuple[Candidate, ...]
     passed_over: tuple[str, ...]

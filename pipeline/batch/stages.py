@@ -20,7 +20,7 @@ from ..clip import Clip, DecodeEnd, Limits, MediumEnd
 from ..errors import ClipError, EmofuseError, NotMedia, WeightsError
 from ..exports.document import content_hash
 from ..extraction import Extraction, extract
-from ..ports import Analysis, Extractor, Media, Medium
+from ..ports import Analysis, ClipInfo, Extractor, Media, Medium
 from ..shared_pass import Progress
 from ..timed import Provenance, TimedSequence
 from .cache import Cache
@@ -52,6 +52,9 @@ class Setup(Protocol):
         """All files of the result into a folder that is there and empty."""
         ...
 
+
+OpenClip = Callable[[str | os.PathLike[str], Limits | None, ClipInfo | None], Clip]
+"""How a clip is opened: `Clip` itself, or something that stands in for it."""
 
 Tell = Callable[[str, Mapping[str, Any]], None]
 """Called with an event and its facts: started (attempt, key, length), progress (stage, seconds of the clip)."""
@@ -114,8 +117,9 @@ class _Work:
 class Stages:
     """Does tasks, one after the other. `version` is emofuse's."""
 
-    def __init__(self, setup: Setup, store: Store, *, version: str) -> None:
+    def __init__(self, setup: Setup, store: Store, *, version: str, open_clip: OpenClip = Clip) -> None:
         self._setup = setup
+        self._open = open_clip
         self._store = store
         self._cache = Cache(store)
         self._version = version
@@ -123,7 +127,7 @@ class Stages:
     def run(self, task: Task, tell: Tell = lambda event, facts: None) -> Outcome:
         """Never raises for what is wrong with the clip: that is in the record. Raises `WeightsError` and what the output folder gives."""
         before = read_record(self._store, task.id)
-        work = _Work(task, Clip(task.path, self._setup.limits), before or Record(task.id, task.path, task.output, "waiting"))
+        work = _Work(task, self._open(task.path, self._setup.limits, None), before or Record(task.id, task.path, task.output, "waiting"))
         try:
             return self._run(work, before, tell)
         except WeightsError:
@@ -255,7 +259,7 @@ class Stages:
             info = clip.info
             self._cache.keep_info(info_key, info)
         info = replace(info, path=str(clip.path))
-        work.clip = clip = Clip(clip.path, clip.limits, info)
+        work.clip = clip = self._open(clip.path, clip.limits, info)
         tell("probed", {"length": info.duration})
         present: set[Medium] = {m for m, found in (("audio", info.audio), ("video", info.video)) if found is not None}  # type: ignore[misc]
         working = [e for e in extractors if not e.media - present]

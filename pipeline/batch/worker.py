@@ -21,16 +21,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..clip import Clip
 from ..errors import EmofuseError
 from .codec import decode, encode
-from .stages import Setup, Stages
+from .stages import OpenClip, Setup, Stages
 from .store import LocalStore
 from .task import Task
 
 PROGRESS_SECONDS = 0.5
 
 
-def serve(make: Callable[[], Setup], out: Path, *, version: str) -> None:
+def serve(make: Callable[[], Setup], out: Path, *, version: str, open_clip: OpenClip = Clip) -> None:
     """The whole life of a worker on standard input and output. `make` may take long: it loads what is to be loaded."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not land between messages
@@ -48,7 +49,7 @@ def serve(make: Callable[[], Setup], out: Path, *, version: str) -> None:
     threading.Thread(target=_listen, args=(sys.stdin.buffer, tasks), daemon=True).start()
     store = LocalStore(out)
     try:
-        stages = Stages(make(), store, version=version)
+        stages = Stages(make(), store, version=version, open_clip=open_clip)
         say("ready", {"pid": os.getpid()})
         while (task := tasks.get()) is not None:
             outcome = stages.run(task, _throttled(say))

@@ -1,0 +1,208 @@
+"""A whole batch without media, models or torch: clips are text files, extractors count letters. Run as a program it is a worker or a batch.
+
+    python light.py worker OUT JOB          what `LocalEngine` starts
+    python light.py batch FOLDER OUT JOB    a batch in a process of its own, to be killed
+
+A clip's text tells what happens to it: "fine ...", "crash", "hang", "eat", "bug", "broken". JOB is JSON: log (a file that every stage that
+begins is appended to), pause (seconds a stage takes), and what changes keys: model, gain.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emofuse.pipeline.analyse import read
+from emofuse.pipeline.batch.discovery import discover
+from emofuse.pipeline.batch.local import Allowance, LocalEngine
+from emofuse.pipeline.batch.run import Engine, Order, Totals, run_batch
+from emofuse.pipeline.batch.stages import Outcome, Stages
+from emofuse.pipeline.batch.store import LocalStore
+from emofuse.pipeline.batch.task import Task
+from emofuse.pipeline.batch.worker import serve
+from emofuse.pipeline.clip import Clip, Limits
+from emofuse.pipeline.errors import NotMedia
+from emofuse.pipeline.extraction import Extraction
+from emofuse.pipeline.ports import EMOTIONS, Analysis, Attention, ClipInfo, Extractor, Media, Medium, Prediction, Utterance
+from emofuse.pipeline.results import fill_analysis
+from emofuse.pipeline.shared_pass import Progress
+from emofuse.pipeline.timed import Provenance, TimedSequence
+
+
+class TextClip(Clip):
+    """A text file in a clip's place: a second a word."""
+
+    def _probe(self) -> ClipInfo:
+        text = self.path.read_text()
+        if text.startswith("broken"):
+            raise NotMedia(f"{self.path}: expected a local media file, got a broken one")
+        return ClipInfo(str(self.path), "text", float(len(text.split())), None, None)
+
+
+@dataclass(frozen=True)
+class Letters:
+    """Makes one row a word, of its letters. Reads the file itself; needs no medium."""
+
+    stream: str
+    log: str
+    pause: float
+    gain: float = 1.0
+    needs: tuple[str, ...] = ()
+    media: frozenset[Medium] = frozenset()
+    name: str = "letters"
+    columns: tuple[str, ...] = ("letters",)
+
+    @property
+    def provenance(self) -> Provenance:
+        return Provenance(self.name, "1", options={"gain": self.gain} if self.stream == "voice" else {})
+
+    def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
+        path = Path(clip.info.path)
+        note(self.log, self.stream, path)
+        time.sleep(self.pause)
+        text = path.read_text()
+        if self.stream == "voice":
+            misbehave(text)
+        words = text.split()
+        values = np.array([[self.gain * len(word)] for word in words], np.float32).reshape(-1, 1)
+        start = np.arange(len(words), dtype=np.float64)
+        labels = {"word": tuple(words)} if self.stream in ("words", "text") else {}
+        reason = "" if words else "no words"
+        return TimedSequence(self.stream, self.columns, values, start, start + 0.9, self.provenance, labels, reason)
+
+
+def misbehave(text: str) -> None:
+    if text.startswith("crash"):
+        os.kill(os.getpid(), 11)
+    if text.startswith("killed"):
+        os.kill(os.getpid(), 9)
+    if text.startswith("hang"):
+        time.sleep(3600)
+    if text.startswith("eat"):
+        hoard = [np.ones(1 << 22) for _ in range(100)]  # 3.2 GB
+        time.sleep(3600 * len(hoard))
+    if text.startswith("bug"):
+        raise KeyError("a bug")
+
+
+@dataclass(frozen=True)
+class CountingModel:
+    """Happy about long words; looks at the voice from the text."""
+
+    log: str
+    pause: float
+    version: str
+    name: str = "counting"
+    wants: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"text": ("letters",), "voice": ("letters",)})
+
+    @property
+    def provenance(self) -> Provenance:
+        return Provenance(self.name, self.version, weights={"counting": self.version})
+
+    def predict(self, utterances: Sequence[Utterance], *, attention: bool = True) -> list[Prediction]:
+        time.sleep(self.pause)
+        return [self._one(utterance) for utterance in utterances]
+
+    def _one(self, utterance: Utterance) -> Prediction:
+        text, voice = utterance.streams["text"], utterance.streams["voice"]
+        happy = float(1 / (1 + np.exp(-voice.values.mean() + len(self.version))))
+        rest = (1 - happy) / (len(EMOTIONS) - 1)
+        weights = np.abs(text.values[:, 0][:, None] - voice.values[:, 0][None]) + 1
+        weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)[None, None]
+        maps = (Attention("cross", "text", "voice", weights, text.start, text.end, voice.start, voice.end),)
+        return Prediction({e: happy if e == "happiness" else rest for e in EMOTIONS}, None, max(happy, rest), maps)
+
+
+class LightSetup:
+    limits = Limits()
+
+    def __init__(self, job: Mapping[str, Any]) -> None:
+        self.job = job
+        self._model = CountingModel(job["log"], job["pause"], job.get("model", "1"))
+
+    @property
+    def configuration(self) -> Mapping[str, Any]:
+        return {"gain": self.job.get("gain", 1.0)}
+
+    @property
+    def requests(self) -> Mapping[str, Any]:
+        return {}
+
+    @property
+    def model(self) -> Provenance:
+        return self._model.provenance
+
+    def extractors(self, clip: Path) -> list[Extractor]:
+        log, pause = self.job["log"], self.job["pause"]
+        voice = Letters("voice", log, pause, self.job.get("gain", 1.0))
+        return [Letters("words", log, pause), Letters("text", log, pause, needs=("words",)), voice]
+
+    def read(self, clip: Clip, extraction: Extraction, progress: Progress | None) -> Analysis:
+        note(self.job["log"], "fusion", clip.path)
+        return read(clip, extraction, self._model, keep_maps="small", progress=progress)
+
+    def write(self, analysis: Analysis, folder: Path) -> None:
+        note(self.job["log"], "write", Path(analysis.info.path))
+        time.sleep(self.job["pause"])
+        fill_analysis(analysis, folder, version="light")
+
+
+def note(log: str, stage: str, path: Path) -> None:
+    """One line, whole, whoever else writes at the same time."""
+    with open(log, "ab", buffering=0) as file:
+        file.write(f"{stage}\t{path.name}\n".encode())
+
+
+@dataclass(frozen=True)
+class InThisProcess:
+    """An engine for tests in which nothing dies: no worker to start."""
+
+    stages: Stages
+
+    def run(
+        self, tasks: Iterable[Task | None], notice: Callable[[str, Mapping[str, Any]], None], stopping: Callable[[], bool]
+    ) -> Iterator[Outcome]:
+        for task in tasks:
+            assert task is not None, "nothing is out while the next task is asked for"
+            yield self.stages.run(task, notice)
+            if stopping():
+                return
+
+
+def batch(
+    folder: Path,
+    out: Path,
+    job: Mapping[str, Any],
+    order: Order | None = None,
+    *,
+    workers: int = 0,
+    allowance: Allowance | None = None,
+    **more: Any,
+) -> tuple[Totals, list[tuple[str, Mapping[str, Any]]]]:
+    """Runs a batch here, with so many worker processes or, with 0, without any. Returns totals and all events."""
+    events: list[tuple[str, Mapping[str, Any]]] = []
+    command = [sys.executable, "-P", __file__, "worker", str(out), json.dumps(job)]
+    store = LocalStore(out)
+    engine: Engine = LocalEngine(command, workers=workers, threads=1, allowance=allowance)
+    if not workers:
+        engine = InThisProcess(Stages(LightSetup(job), store, version="light", open_clip=TextClip))
+    try:
+        totals = run_batch(discover([folder], out=out), store, engine, order or Order(), lambda e, f: events.append((e, f)), **more)
+    finally:
+        store.close()
+    return totals, events
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "worker":
+        serve(lambda: LightSetup(json.loads(sys.argv[3])), Path(sys.argv[2]), version="light", open_clip=TextClip)
+    else:
+        batch(Path(sys.argv[2]), Path(sys.argv[3]), json.loads(sys.argv[4]), workers=2)

@@ -1,0 +1,161 @@
+"""The pieces of a batch one by one: discovery, codec, cached answers, the promises in its docs, pace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from emofuse.cli.batch import DEFAULTS, shard_of
+from emofuse.cli.batch_progress import Pace, clock
+from emofuse.pipeline.batch.cache import Cache
+from emofuse.pipeline.batch.codec import decode, encode
+from emofuse.pipeline.batch.discovery import Candidate, discover
+from emofuse.pipeline.batch.manifest import SCHEMA, TIMINGS
+from emofuse.pipeline.batch.run import part_of
+from emofuse.pipeline.batch.store import LocalStore
+from emofuse.pipeline.batch.task import REASONS, reason_of
+from emofuse.pipeline.errors import EmofuseError, StreamError, UsageError
+from emofuse.pipeline.ports import Attention, AttentionRow
+
+DOCS = Path(__file__).parents[2] / "docs/batch.md"
+RIFF = b"RIFF\x00\x00\x00\x00WAVEfmt " + b"\x00" * 100
+
+
+@dataclass(frozen=True)
+class Inner:
+    numbers: tuple[float, ...]
+    name: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Outer:
+    inner: Inner
+    by_name: dict[str, Inner]
+    array: np.ndarray = field(default_factory=lambda: np.zeros(2))  # type: ignore[type-arg]
+
+
+def test_dataclasses_come_back_bit_for_bit() -> None:
+    inner = Inner((0.1 + 0.2, 1e-310, -0.0), "ä\udcff")
+    assert decode(Inner, encode(inner)) == inner
+    assert str(decode(Inner, encode(inner)).numbers) == str(inner.numbers), "the sign of zero too"
+    with pytest.raises(StreamError, match="got extra too"):
+        decode(Inner, {"numbers": [], "extra": 1})
+    with pytest.raises(StreamError, match="got object"):
+        encode(object())
+
+
+def test_an_answer_comes_back_whole(light: ModuleType, tmp_path: Path) -> None:
+    """Whatever fields `Analysis` and what is in it will have: what is kept is what was made."""
+    clip = tmp_path / "clip.mp4"
+    clip.write_text("fine words of several lengths")
+    setup = light.LightSetup({"log": str(tmp_path / "log"), "pause": 0.0})
+    from emofuse.pipeline.extraction import extract
+
+    opened = light.TextClip(clip)
+    extraction = extract(opened, setup.extractors(clip))
+    analysis = setup.read(opened, extraction, None)
+    # A row of a model that looks in hops, one that nothing attended to, and a map.
+    hop = replace(analysis.attention[0], shares={**analysis.attention[0].shares, "hop_1": 0.1 + 0.2, "hop_2": None}, utterance=None)
+    analysis = replace(analysis, attention=(*analysis.attention, hop))
+    assert any(u.prediction is not None and u.prediction.attention for u in analysis.utterances), "maps are among it"
+    store = LocalStore(tmp_path / "out")
+    cache = Cache(store)
+    cache.keep_answer("ab" * 32, analysis)
+    found = cache.answer("ab" * 32, dict(extraction.streams), opened.info)
+    assert found is not None
+    assert encode(found) == encode(analysis)
+    assert isinstance(found.attention[0], AttentionRow)
+    maps = [m for u in found.utterances if u.prediction is not None for m in u.prediction.attention]
+    assert maps and all(isinstance(m, Attention) and m.weights.dtype == np.float32 for m in maps)
+    (kept,) = (tmp_path / "out/.emofuse/answers").rglob("*.parquet")
+    kept.write_bytes(kept.read_bytes()[:-20])
+    assert cache.answer("ab" * 32, {}, opened.info) is None, "what is damaged is not there"
+    store.close()
+
+
+def test_content_decides_and_not_the_name(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
+    (folder / "deep/er").mkdir(parents=True)
+    elsewhere.mkdir()
+    (folder / "deep/er/no suffix").write_bytes(RIFF)
+    (folder / "photo.mp4").write_bytes(b"\x89PNG....")
+    (folder / "notes.txt").write_text("hello")
+    (folder / "rows.xml").write_text("<?xml version='1.0'?><rows/>")
+    (folder / ".hidden.wav").write_bytes(RIFF)
+    (folder / "new\nline.wav").write_bytes(RIFF)
+    (folder / "-dash.wav").write_bytes(RIFF)
+    (elsewhere / "private.wav").write_bytes(RIFF)
+    (folder / "link.wav").symlink_to(elsewhere / "private.wav")
+    (folder / "inside.wav").symlink_to(folder / "-dash.wav")
+    (folder / "dangling.wav").symlink_to(folder / "gone.wav")
+    (folder / "up").symlink_to(tmp_path, target_is_directory=True)
+    for name, text in {
+        "songs.m3u8": "#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1/a.ts\n",
+        "script.bin": "ffconcat version 1.0\nfile '/etc/passwd'\n",
+        "net.mp4": "[InternetShortcut]\nURL=http://127.0.0.1/x\n",
+        "dash.mpd": "<?xml version='1.0'?><MPD></MPD>",
+        "session": "v=0\no=- 0 0 IN IP4 127.0.0.1\n",
+    }.items():
+        (folder / name).write_text(text)
+    found = discover([folder], out=folder / "out")
+    told = {c.place: c.reason for c in found.clips}
+    assert told == {
+        "deep/er/no suffix": None,
+        "photo.mp4": None,
+        "new\nline.wav": None,
+        "-dash.wav": None,
+        "link.wav": "outside_folder",
+        **dict.fromkeys(("songs.m3u8", "script.bin", "net.mp4", "dash.mpd", "session"), "not_media"),
+    }
+    assert {Path(p).name for p in found.passed_over} == {"notes.txt", "rows.xml", "inside.wav", "dangling.wav"}
+    assert all(c.message and "\n" not in c.reason for c in found.clips if c.reason)
+    followed = {c.place: c.reason for c in discover([folder], follow_links=True).clips}
+    assert followed["link.wav"] is None and "up/elsewhere/private.wav" in followed
+    assert not any(place.startswith("up/folder") for place in followed), "no circles"
+
+
+def test_a_shard_follows_from_the_place_alone() -> None:
+    here, there = (Candidate(f"{root}/day/a.wav", "a.wav", "day/a.wav") for root in ("/mnt/one", "/data/two"))
+    assert part_of(here, 5) == part_of(there, 5)
+    parts = [part_of(Candidate("", "", f"clip{i}.wav"), 4) for i in range(400)]
+    assert set(parts) == {1, 2, 3, 4} and min(parts.count(p) for p in (1, 2, 3, 4)) > 60
+
+
+def test_shard_option() -> None:
+    assert shard_of("2/8") == (2, 8) and shard_of(None) == (1, 1)
+    for wrong in ("0/3", "4/3", "1", "a/b", "1/", "/2", "-1/2", "1/2/3"):
+        with pytest.raises(UsageError, match="expected I/N"):
+            shard_of(wrong)
+
+
+def test_the_docs_list_every_reason_column_and_option() -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    for reason, meaning in REASONS.items():
+        assert f"| {reason} | {meaning} |" in text
+    heads = {name.strip() for line in text.splitlines() if line.startswith("| ") for name in line.split("|")[1].split(",")}
+    assert set(SCHEMA.names) <= heads
+    for name in DEFAULTS:
+        assert f"`--{name.replace('_', '-')}" in text
+    assert set(TIMINGS) <= set(SCHEMA.names)
+
+
+def test_every_error_has_a_reason() -> None:
+    def leaves(kind: type[EmofuseError]) -> list[type[EmofuseError]]:
+        return [kind, *(leaf for sub in kind.__subclasses__() for leaf in leaves(sub))]
+
+    assert len(leaves(EmofuseError)) > 10
+    assert {reason_of(kind("x")) for kind in leaves(EmofuseError)} <= set(REASONS) - {"internal_error"}
+    assert reason_of(ZeroDivisionError()) == "internal_error" and reason_of(MemoryError()) == "out_of_memory"
+
+
+def test_pace_is_by_bytes_and_leaves_out_what_was_there() -> None:
+    pace = Pace(clips=10, size=1000, now=0.0)
+    pace.settle("kept", 500)
+    assert pace.text(1.0) == "1/10 clips"
+    pace.settle("done", 100)
+    assert pace.text(60.0) == "2/10 clips, 60 an hour, 0:04:00 left", "400 bytes of 100 a minute"
+    assert clock(3725.4) == "1:02:05"
