@@ -13,8 +13,8 @@ import click
 from emofuse import __version__
 from emofuse.assembly import Assembly
 from emofuse.pipeline.exports.document import analysis_document
+from emofuse.pipeline.exports.formats import WRITABLE, named
 from emofuse.pipeline.ports import EMOTIONS, Analysis
-from emofuse.pipeline.profile import Profile
 from emofuse.pipeline.results import ResultFolders, write_analysis
 from emofuse.pipeline.shared_pass import Progress
 
@@ -28,11 +28,11 @@ from .options import provider_options
 @click.option("--out", type=click.Path(path_type=Path), default=Path("emofuse-results"), show_default=True, help="Folder for the results.")
 @click.option("--model", metavar="NAME", help="Fusion model by name, or the path of a checkpoint's .json (default: the shipped one).")
 @click.option("--face-id", type=click.IntRange(min=0), metavar="N", help="Read this face only (default: of several, the one that speaks).")
+@click.option("--formats", metavar="LIST", default="", help=f"Write these too, separated by commas: {', '.join(WRITABLE)}.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document a clip on stdout, for machines.")
-@click.option("--profile", is_flag=True, help="Say on stderr when each stage began and ended (single clips).")
 @batch_options
 @provider_options
-def command(paths: tuple[Path, ...], out: Path, as_json: bool, profile: bool, **values: Any) -> None:
+def command(paths: tuple[Path, ...], out: Path, formats: str, as_json: bool, **values: Any) -> None:
     """Emotions over time, and the attention they rest on, for each clip at PATHS (files, or folders with clips in them).
 
     Writes OUT/NAME/ with analysis.json, emotions.csv, attention.csv, streams/*.parquet and transcript.srt. One line on stderr for a
@@ -42,16 +42,14 @@ def command(paths: tuple[Path, ...], out: Path, as_json: bool, profile: bool, **
     does only what is missing, changed or was interrupted (docs/batch.md).
     """
 
+    wanted = named(formats)
     if is_batch(paths, values):
-        sys.exit(batch(paths, out, {}, values, as_json=as_json))
+        sys.exit(batch(paths, out, {"formats": wanted}, values, as_json=as_json))
 
     def work(assembly: Assembly, path: Path, folders: ResultFolders, progress: Progress | None) -> Callable[[], None]:
-        stages = Profile()
-        analysis = assembly.analyse(path, progress=progress, profile=stages)
-        if profile:
-            click.echo("\n".join(stages.lines()), err=True)
+        analysis = assembly.analyse(path, progress=progress)
         folder = folders.folder_for(path)
-        files = write_analysis(analysis, folder, version=__version__)
+        files = write_analysis(analysis, folder, version=__version__, formats=wanted)
         if as_json:
             return lambda: click.echo(json.dumps(analysis_document(analysis, version=__version__), ensure_ascii=False))
         return lambda: show(analysis, folder, [f.relative_to(folder) for f in files], assembly.model.name)

@@ -17,6 +17,7 @@ from .messages import complain
 COMMANDS: dict[str, tuple[str, str]] = {
     "analyze": ("analyze", "Emotions over time and what they rest on, for clips and folders of clips."),
     "extract": ("extract", "The streams only: words, text, face, voice."),
+    "convert": ("convert", "Results, or another program's file, in another format."),
     "train": ("train", "Train a fusion model from a recipe and data."),
     "evaluate": ("evaluate", "Score a trained model, with the answers of no model beside it."),
     "doctor": ("doctor", "What is installed, which device and weights are here, what auto would choose."),

@@ -12,10 +12,13 @@ from emofuse.assembly import Options
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _PROVIDERS = (
-    ("words", "pocketsphinx, whisper[:MODEL], a transcript file (srt, vtt, json, TextGrid, csv, txt) or a folder of them by clip name."),
+    (
+        "words",
+        "pocketsphinx, whisper[:MODEL], a transcript file (srt, vtt, json, TextGrid, eaf, csv, txt) or a folder of them by clip name.",
+    ),
     ("text", "minilm, glove:FILE, or any BERT-family encoder by name or folder."),
-    ("face", "compact, pyfeat, mediapipe[:face_landmarker.task]."),
-    ("voice", "covarep, covarep-compat, librosa, torchaudio."),
+    ("face", "compact, pyfeat, mediapipe[:face_landmarker.task], or a file: OpenFace or Fex CSV, .parquet, .csd (or a folder of them)."),
+    ("voice", "covarep, covarep-compat, librosa, torchaudio, or a file: .csd, .parquet, .csv."),
 )
 
 

@@ -19,6 +19,7 @@ from .librosa_voice import LibrosaVoice
 from .mediapipe_face import MediapipeFace
 from .pyfeat_face import PyfeatFace
 from .sphinx_words import SphinxWords
+from .stream_file import StreamFile
 from .torchaudio_voice import TorchaudioVoice
 from .transcript_words import TranscriptWords
 from .weights import Status
@@ -28,13 +29,15 @@ from .whisper_words import WhisperWords
 @dataclass(frozen=True)
 class Request:
     """What a user wants of a provider: the part after the colon (`whisper:small`), where to compute, whether the network may be used,
-    the language of the speech, and the folder of a CTC acoustic model to align transcripts with."""
+    the language of the speech, the folder of a CTC acoustic model to align transcripts with, and the columns that the model reads of this
+    stream (() where no model reads)."""
 
     argument: str = ""
     device: str = "cpu"
     offline: bool = True
     language: str | None = None
     acoustic_model: str | None = None
+    wanted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,10 @@ class Provider:
     auto: bool = True
 
 
+def _file(stream: str) -> Provider:
+    return Provider(_reads_a_file, lambda r: StreamFile(stream, r.argument, r.wanted), auto=False)
+
+
 def _reads_a_file(request: Request) -> Status:
     return Status(usable=True, fetchable=False, reason="reads the file that you name")
 
@@ -63,6 +70,7 @@ EXTRACTORS: Mapping[str, Mapping[str, Provider]] = {
         ),
         "pocketsphinx": Provider(lambda r: SphinxWords.status(offline=r.offline), lambda r: SphinxWords()),
         "transcript": Provider(_reads_a_file, lambda r: TranscriptWords(r.argument, r.acoustic_model), auto=False),
+        "file": _file("words"),
     },
     "text": {
         "minilm": Provider(
@@ -74,6 +82,7 @@ EXTRACTORS: Mapping[str, Mapping[str, Provider]] = {
             auto=False,
         ),
         "glove": Provider(_reads_a_file, lambda r: GloveText(r.argument), auto=False),
+        "file": _file("text"),
     },
     "face": {
         # py-feat measures four more action units, but takes about a second a frame on a CPU, and its weights are for research use only.
@@ -87,6 +96,7 @@ EXTRACTORS: Mapping[str, Mapping[str, Provider]] = {
             MediapipeFace.columns,
             auto=False,
         ),
+        "file": _file("face"),
     },
     "voice": {
         "covarep": Provider(
@@ -99,5 +109,6 @@ EXTRACTORS: Mapping[str, Mapping[str, Provider]] = {
         "covarep-compat": Provider(
             lambda r: CovarepCompatVoice.status(offline=r.offline), lambda r: CovarepCompatVoice(), CovarepCompatVoice.columns
         ),
+        "file": _file("voice"),
     },
 }

@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from emofuse.pipeline.errors import UsageError, WeightsError
+from emofuse.pipeline.head_pose import from_pyfeat as pose_angles
 from emofuse.pipeline.ports import EMOTIONS, Frame, Media, Medium
-from emofuse.pipeline.timed import Floats32, Floats64, Provenance, TimedSequence
+from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
 from .face_ids import FaceIds
 from .hub import hub_file
@@ -164,20 +165,6 @@ def as_columns(table: Any) -> Floats32:
     at = len(BOX)
     rows[:, at : at + 3] = pose_angles(table[list(POSE)].to_numpy(np.float64))
     return rows
-
-
-def pose_angles(theirs: Floats64) -> Floats64:
-    """(n 3) py-feat's Pitch, Roll, Yaw -> ours. Theirs are a rotation vector's components in a camera frame with x right, y down and z
-    away: Pitch = -x, Roll = -z, Yaw = y. Seen with y up and z to the viewer the vector is (x, -y, -z)."""
-    from scipy.spatial.transform import Rotation
-
-    angles = np.full(theirs.shape, np.nan)
-    there = np.isfinite(theirs).all(axis=1)
-    if there.any():
-        pitch, roll, yaw = theirs[there].T
-        turned: Floats64 = Rotation.from_rotvec(np.stack([-pitch, -yaw, roll], axis=1)).as_euler("ZYX")  # (n 3) roll, yaw, pitch
-        angles[there] = turned[:, [2, 0, 1]]
-    return angles
 
 
 def assemble(detector: Path, multitask: Path, device: str) -> Any:

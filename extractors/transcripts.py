@@ -1,4 +1,5 @@
-"""Transcript files that a user hands in, read into cues: SubRip, WebVTT, Whisper JSON, Praat TextGrid, CSV, plain text.
+"""Transcript files that a user hands in, read into cues: SubRip, WebVTT, Whisper JSON, Praat TextGrid, ELAN, CSV,
+plain text.
 
 What the file says about its words' times is kept as it is (cues.py); finding a time for each word is somebody else's work
 (transcript_words.py). Times are taken as seconds of the clip's own clock, which is what a player shows while one writes subtitles.
@@ -13,6 +14,7 @@ from pathlib import Path
 from emofuse.pipeline.errors import TranscriptError
 
 from .cues import Cue
+from .transcript_eaf import read_eaf
 from .transcript_forms import read_csv, read_srt, read_text, read_vtt
 from .transcript_textgrid import read_textgrid
 from .transcript_whisper import read_whisper
@@ -41,6 +43,7 @@ def read_transcript(path: Path) -> Transcript:
         ".vtt": ("WebVTT", read_vtt),
         ".json": ("Whisper JSON", read_whisper),
         ".textgrid": ("TextGrid", read_textgrid),
+        ".eaf": ("ELAN", read_eaf),
         ".csv": ("CSV", read_csv),
         ".tsv": ("CSV", read_csv),
         ".txt": ("text", read_text),

@@ -10,6 +10,7 @@
     │   └── DecodeTimeout   the decoding process overran its time budget
     ├── StreamError         a stream that breaks the rules of TimedSequence
     ├── TranscriptError     a transcript file that cannot be read or aligned
+    ├── FormatError         a file of another program that cannot be read, or cannot hold what is to be written
     ├── OutOfMemory         one item alone does not fit into memory (of a GPU, or of a worker)
     ├── WeightsError        weights that are missing, wrong, or not allowed to be fetched
     └── CheckpointError     a checkpoint that does not fit the streams or its own description
@@ -60,6 +61,10 @@ class TranscriptError(EmofuseError):
 
 class OutOfMemory(EmofuseError):
     """A piece of work that cannot be halved any more does not fit into memory."""
+
+
+class FormatError(EmofuseError):
+    """A file of another program that cannot be read, or a format that cannot hold what it is given."""
 
 
 class WeightsError(EmofuseError):

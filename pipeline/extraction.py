@@ -19,14 +19,11 @@ TEXT_COLUMNS: Mapping[str, tuple[str, ...]] = {"words": ("word", "speaker"), "te
 
 @dataclass(frozen=True, eq=False)
 class Extraction:
-    """All streams of a clip, how the decoding pass ended (None: nothing was decoded), and when each extractor began and ended.
-
-    spans  stream -> seconds of `time.perf_counter`
-    """
+    """All streams of a clip, how the decoding pass ended (None: nothing was decoded), and seconds spent by each extractor."""
 
     streams: Mapping[str, TimedSequence]
     end: DecodeEnd | None
-    spans: Mapping[str, tuple[float, float]]
+    seconds: Mapping[str, float]
 
 
 def extract(
@@ -49,7 +46,7 @@ def extract(
     absent = {e.stream: _nothing(e, e.media - present) for e in extractors if e.media - present}
     working = [e for e in _in_order(by_stream) if e.stream not in absent]
     shared = SharedPass(clip, {e.stream: e.media for e in working if e.media}, progress)
-    spans: dict[str, tuple[float, float]] = {}
+    seconds: dict[str, float] = {}
     started: dict[str, Future[TimedSequence]] = {}
 
     def run(extractor: Extractor) -> TimedSequence:
@@ -59,7 +56,7 @@ def extract(
             media: Media = share if share is not None else clip
             begin = time.perf_counter()
             stream = extractor(media, upstream)
-            spans[extractor.stream] = begin, time.perf_counter()
+            seconds[extractor.stream] = time.perf_counter() - begin
             if stream.name != extractor.stream:
                 raise StreamError(f"{extractor.name} was to make the stream {extractor.stream} but made {stream.name}")
             if keep is not None:
@@ -76,7 +73,7 @@ def extract(
         ready.set()
         shared.run()
         streams = {name: absent[name] if name in absent else started[name].result() for name in by_stream}
-    return Extraction(streams, shared.end, spans)
+    return Extraction(streams, shared.end, seconds)
 
 
 def _nothing(extractor: Extractor, missing: frozenset[str]) -> TimedSequence:

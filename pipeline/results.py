@@ -9,13 +9,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .attention_maps import write_maps
-from .errors import EmofuseError
-from .exports.document import analysis_json, content_hash, dump, stream_document
+from .errors import EmofuseError, FormatError
+from .exports.document import analysis_document, content_hash, dump, stream_document
 from .exports.parquet import write_stream
+from .exports.session import session_of
 from .exports.subtitles import srt
 from .exports.tables import attention_csv, emotions_csv
 from .ports import Analysis, ClipInfo
@@ -64,20 +66,47 @@ def _owner(folder: Path) -> Path | None:
         return None
 
 
-def write_analysis(analysis: Analysis, folder: Path, *, version: str) -> tuple[Path, ...]:
-    """analysis.json, emotions.csv, attention.csv, attention_maps.npz, streams/*.parquet and transcript.srt; returns their paths."""
-    return whole_folder(folder, lambda target: fill_analysis(analysis, target, version=version))
+def write_analysis(analysis: Analysis, folder: Path, *, version: str, formats: Sequence[str] = ()) -> tuple[Path, ...]:
+    """analysis.json, emotions.csv, attention.csv, attention_maps.npz, streams/*.parquet and transcript.srt; returns their paths.
+
+    formats   names in `exports.formats.FORMATS`, written beside. One that cannot hold this clip raises `FormatError` at the end, when
+              everything else is in its place.
+    """
+    refused: list[FormatError] = []
+
+    def fill(target: Path) -> None:
+        refused.extend(fill_analysis(analysis, target, version=version, formats=formats, home=folder))
+
+    files = whole_folder(folder, fill)
+    if refused:
+        raise FormatError("; ".join(str(error) for error in refused))
+    return files
 
 
-def fill_analysis(analysis: Analysis, target: Path, *, version: str) -> None:
-    """The same files into a folder that is there and empty; whoever calls it sees to it that the folder appears whole."""
-    _write(target / DOCUMENT, analysis_json(analysis, version=version))
+def fill_analysis(
+    analysis: Analysis, target: Path, *, version: str, formats: Sequence[str] = (), home: Path | None = None
+) -> tuple[FormatError, ...]:
+    """The same files into a folder that is there and empty; whoever calls it sees to it that the folder appears whole.
+
+    home   the folder's name in the end, for links in what is written; None: not known, and then links say the whole path alone
+    Returns why formats cannot hold the clip, which analysis.json says too (`formats`: name -> null, or the reason).
+    """
+    refused: Mapping[str, FormatError] = {}
+    if formats:
+        from .exports.formats import write_formats
+
+        refused = write_formats(formats, replace(session_of(analysis), home="" if home is None else str(home.resolve())), target)
+    document = analysis_document(analysis, version=version)
+    if formats:
+        document["formats"] = {name: str(refused[name]) if name in refused else None for name in formats}
+    _write(target / DOCUMENT, dump(document))
     _write(target / "emotions.csv", emotions_csv(analysis))
     _write(target / "attention.csv", attention_csv(analysis))
     maps = {u.index: u.prediction.attention for u in analysis.utterances if u.prediction is not None and u.prediction.attention}
     if maps:
         write_maps(maps, target / MAPS)
     _write_streams(analysis.streams, target)
+    return tuple(refused.values())
 
 
 def write_streams(info: ClipInfo, streams: Mapping[str, TimedSequence], folder: Path, *, version: str) -> tuple[Path, ...]:
@@ -94,7 +123,7 @@ def write_streams(info: ClipInfo, streams: Mapping[str, TimedSequence], folder: 
 
 
 def _write_streams(streams: Mapping[str, TimedSequence], target: Path) -> None:
-    (target / "streams").mkdir()
+    (target / "streams").mkdir(exist_ok=True)
     for name, stream in streams.items():
         write_stream(stream, target / "streams" / f"{name}.parquet")
     if "words" in streams:

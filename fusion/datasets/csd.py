@@ -11,10 +11,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from emofuse.pipeline.errors import FormatError
+from emofuse.pipeline.exports.csd import read_sequence
 from emofuse.pipeline.timed import Floats64, Provenance, Span, TimedSequence
 
 from .examples import Dataset, DatasetError, Example, Source, sequence
@@ -73,28 +74,12 @@ def _entries(folder: Path, name: str) -> Mapping[str, tuple[Floats64, Floats64]]
         there = ", ".join(sorted(p.stem for p in folder.glob("*.csd"))) or "no .csd file"
         raise DatasetError(f"{folder}: expected {name}.csd; there is {there}")
     try:
-        import h5py  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise DatasetError(f"{path}: expected the package h5py to read it ({error})") from error
-    try:
-        with h5py.File(path, "r") as opened:
-            file: Any = opened
-            roots = [root for root in file if "data" in file[root]]
-            if len(roots) != 1:
-                raise DatasetError(f"{path}: expected one root with the key data, got {list(file)}")
-            found = {}
-            for key, entry in file[roots[0]]["data"].items():
-                for wanted in ("features", "intervals"):
-                    if wanted not in entry:
-                        raise DatasetError(f"{path}: expected the key {roots[0]}/data/{key}/{wanted}; there are {list(entry)}")
-                features, intervals = np.asarray(entry["features"], np.float64), np.asarray(entry["intervals"], np.float64)
-                if features.ndim != 2 or intervals.shape != (len(features), 2):
-                    got = f"{features.shape} and {intervals.shape}"
-                    raise DatasetError(f"{path}: {key}: expected features (t, f) and intervals (t, 2), got {got}")
-                found[key] = (features, intervals)
-            return found
-    except (OSError, ValueError, TypeError) as error:
-        raise DatasetError(f"{path}: cannot be read as a .csd: {error}") from error
+        found = read_sequence(path).entries
+        return {key: (np.asarray(features, np.float64), intervals) for key, (features, intervals) in found.items()}
+    except FormatError as error:
+        raise DatasetError(str(error)) from error
+    except ValueError as error:
+        raise DatasetError(f"{path}: expected numbers as features: {error}") from error
 
 
 def _splits(path: Path) -> dict[str, str]:

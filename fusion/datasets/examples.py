@@ -26,6 +26,7 @@ class Example:
     labels   name -> a number ("sentiment" -> -1.8, "happiness" -> 0.67) or a class ("emotion" -> "anger")
     split    train, valid or test; "" where the data do not say
     speaker  "" where the data do not say
+    text     what is said, where the data have it as text
     """
 
     name: str
@@ -33,6 +34,7 @@ class Example:
     labels: Mapping[str, float | str]
     split: str = ""
     speaker: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,10 +78,12 @@ def read_mmsa(source: Source) -> Dataset:
                 real[stream] = np.arange(t) < lengths[:, None]
             else:
                 real[stream] = _after_first(values[stream][:, ::-1])[:, ::-1]
+        texts = arrays.get(f"{split}/raw_text")
         for i in range(len(labels)):
             streams = _streams(values, real, i, aligned, source.path, notes)
             label = {"sentiment": float(labels[i])}
-            examples.append(Example(str(ids[i]).replace("$_$", "_"), streams, label, split, str(ids[i]).partition("$_$")[0]))
+            said = "" if texts is None else str(texts[i])
+            examples.append(Example(str(ids[i]).replace("$_$", "_"), streams, label, split, str(ids[i]).partition("$_$")[0], said))
     return Dataset(source.path.name, tuple(examples), notes | {"times": "made up: the file has none"})
 
 

@@ -14,13 +14,8 @@ from ..timed import TimedSequence
 SCHEMA_VERSION = 1
 
 
-def analysis_json(analysis: Analysis, *, version: str) -> str:
-    """The document as text. `version` is emofuse's. Numbers are not rounded; what is absent is null with a reason beside."""
-    return dump(analysis_document(analysis, version=version))
-
-
 def analysis_document(analysis: Analysis, *, version: str) -> dict[str, Any]:
-    """The same as plain JSON values."""
+    """The document as plain JSON values. `version` is emofuse's. Numbers are not rounded; what is absent is null with a reason beside."""
     return {
         "schema_version": SCHEMA_VERSION,
         "emofuse": version,

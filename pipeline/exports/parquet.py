@@ -1,18 +1,43 @@
-"""Streams as Parquet: start, end, text columns, numeric columns; the stream's name, reason and provenance in the file's metadata."""
+"""Streams as Parquet: start, end, text columns, numeric columns; the stream's name, reason and provenance in the file's metadata.
+
+Nothing of a stream is lost. `write_stream` and `read_stream` are for one stream; the format `parquet` is a folder of them.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import StreamError
+from ..errors import FormatError, StreamError
 from ..timed import Provenance, TimedSequence
+from .session import Session
 
 METADATA_KEY = b"emofuse.stream"
+
+
+def write_parquet(sessions: Sequence[Session], folder: Path) -> None:
+    """One session: STREAM.parquet in the folder."""
+    (session,) = sessions
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, stream in session.streams.items():
+        if "/" in name or "\0" in name:
+            raise FormatError(f"{folder}: expected a tier whose name can be a file's, got {name!r}")
+        write_stream(stream, folder / f"{name}.parquet")
+
+
+def read_parquet(path: Path) -> tuple[Session, ...]:
+    """A folder of streams, or one of them."""
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if not files:
+        raise FormatError(f"{path}: expected files named STREAM.parquet, found none")
+    streams = {stream.name: stream for stream in map(read_stream, files)}
+    return (Session(path.stem, streams),)
 
 
 def write_stream(stream: TimedSequence, path: Path) -> None:
@@ -37,7 +62,13 @@ def read_stream(path: Path) -> TimedSequence:
     metadata = (table.schema.metadata or {}).get(METADATA_KEY)
     if metadata is None:
         raise StreamError(f"{path}: expected a stream written by emofuse, but its metadata lack {METADATA_KEY.decode()}")
-    facts = json.loads(metadata)
+    try:
+        return _stream(table, json.loads(metadata))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise StreamError(f"{path}: expected a stream written by emofuse, but its metadata do not fit its columns ({error!r})") from None
+
+
+def _stream(table: pa.Table, facts: dict[str, Any]) -> TimedSequence:
     labels = {label: tuple(table.column(label).to_pylist()) for label in facts["labels"]}
     columns = tuple(c for c in table.column_names if c not in ("start", "end", *labels))
     values = np.zeros((table.num_rows, len(columns)), np.float32)

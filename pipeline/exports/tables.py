@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 
 from ..ports import EMOTIONS, MODALITIES, Analysis, Prediction
@@ -11,13 +12,19 @@ from ..ports import EMOTIONS, MODALITIES, Analysis, Prediction
 EMOTION_COLUMNS = ("utterance", "start", "end", "text", *EMOTIONS, "sentiment", "confidence", "flags")
 ATTENTION_COLUMNS = ("utterance", "stream", "index", "start", "end", "label", *(f"from_{m}" for m in MODALITIES), "overall")
 
-# A spreadsheet takes a cell that opens with one of these for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet takes a cell that opens with one of these for a formula. One that has apostrophes before it already gets one more, so
+# that `unsafe_text` always gives the same text back.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 def safe_text(text: str) -> str:
     """Text that no spreadsheet runs: an apostrophe is put before what would open a formula."""
-    return "'" + text if text.startswith(_FORMULA) else text
+    return "'" + text if _FORMULA.match(text) else text
+
+
+def unsafe_text(text: str) -> str:
+    """What `safe_text` was given."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def emotions_csv(analysis: Analysis) -> str:

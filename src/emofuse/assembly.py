@@ -20,7 +20,6 @@ from emofuse.pipeline.clip import Clip, Limits
 from emofuse.pipeline.errors import TranscriptError, UsageError
 from emofuse.pipeline.extraction import Extraction, extract
 from emofuse.pipeline.ports import STREAMS, Analysis, ClipInfo, Extractor
-from emofuse.pipeline.profile import Profile
 from emofuse.pipeline.shared_pass import Progress
 
 if TYPE_CHECKING:  # torch is imported only when a model is loaded
@@ -29,7 +28,8 @@ if TYPE_CHECKING:  # torch is imported only when a model is loaded
 
 Say = Callable[[str], None]
 
-TRANSCRIPT_SUFFIXES = (".srt", ".vtt", ".json", ".textgrid", ".csv", ".tsv", ".txt")
+TRANSCRIPT_SUFFIXES = (".srt", ".vtt", ".json", ".textgrid", ".eaf", ".csv", ".tsv", ".txt")
+STREAM_SUFFIXES = (".csv", ".parquet", ".csd")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Options:
     """What a user may choose.
 
     words, text, face, voice  "auto", "none", a provider ("whisper"), a provider with its argument ("whisper:small", "glove:FILE"),
-                              or a path: a transcript or a folder of transcripts for words, an encoder's folder or a GloVe file for text
+                              or a path: a transcript or a folder of transcripts for words, an encoder's folder or a GloVe file for text,
+                              a stream's file or a folder of them for any (docs/formats.md: OpenFace, Fex, .csd, Parquet, CSV)
     model     a shipped checkpoint's name or the path of a checkpoint's .json; None is the default one
     device    auto, cpu, cuda, cuda:N, mps
     offline   never open a network connection
@@ -83,7 +84,7 @@ class Assembly:
     def __init__(self, options: Options | None = None, say: Say | None = None) -> None:
         self.options = options or Options()
         self._say: Say = say or (lambda line: None)
-        self._made: dict[str, tuple[str, Extractor]] = {}  # of transcripts only the last, however many clips there are
+        self._made: dict[tuple[str, bool], tuple[str, Extractor]] = {}  # of files only the last, however many clips there are
 
     @cached_property
     def device(self) -> str:
@@ -115,8 +116,9 @@ class Assembly:
 
         return Predictor.load(locate(self.options.model), device=self.device)
 
-    def extractors(self, clip: Path) -> list[Extractor]:
-        """The extractors for one clip: the same ones each time, but for transcripts, which belong to a clip."""
+    def extractors(self, clip: Path, *, for_model: bool = True) -> list[Extractor]:
+        """The extractors for one clip: the same ones each time, but for files, which belong to a clip. Without `for_model`, a file's
+        stream is taken as it is, whatever the model reads."""
         made: list[Extractor] = []
         for stream, choice in self.choices.items():
             if choice.provider is None:
@@ -124,9 +126,13 @@ class Assembly:
             argument = choice.argument
             if choice.provider == "transcript" and Path(argument).is_dir():
                 argument = str(transcript_for(clip, Path(argument)))
-            kept = self._made.get(stream)
+            if choice.provider == "file" and Path(argument).is_dir():
+                argument = str(stream_for(clip, Path(argument)))
+            kept = self._made.get((stream, for_model))
             if kept is None or kept[0] != argument:
-                kept = self._made[stream] = (argument, EXTRACTORS[stream][choice.provider].make(self._request(argument)))
+                asked = replace(self.request(choice), argument=argument)
+                asked = asked if for_model else replace(asked, wanted=())
+                kept = self._made[stream, for_model] = (argument, EXTRACTORS[stream][choice.provider].make(asked))
             made.append(kept[1])
         return made
 
@@ -134,30 +140,13 @@ class Assembly:
         """All chosen streams of a clip."""
         clip = Clip(path, self.options.limits)
         info = clip.info  # a file that is no clip is refused before anything is loaded for it
-        return info, extract(clip, self.extractors(clip.path), progress)
+        return info, extract(clip, self.extractors(clip.path, for_model=False), progress)
 
-    def analyse(
-        self,
-        path: str | os.PathLike[str],
-        progress: Progress | None = None,
-        *,
-        keep_maps: KeepMaps = "small",
-        profile: Profile | None = None,
-    ) -> Analysis:
-        """A clip's emotions over time and the attention that they rest on. A `profile` is told when each stage began and ended."""
-        profile = profile or Profile()
+    def analyse(self, path: str | os.PathLike[str], progress: Progress | None = None, *, keep_maps: KeepMaps = "small") -> Analysis:
+        """A clip's emotions over time and the attention that they rest on."""
         clip = Clip(path, self.options.limits)
-        with profile.stage("open"):
-            _ = clip.info
-        with profile.stage("load extractors"):
-            extractors = self.extractors(clip.path)
-        extraction = extract(clip, extractors, progress)
-        profile.add(extraction.spans)
-        profile.passes = clip.passes
-        with profile.stage("load model"):
-            _ = self.model
-        with profile.stage("fusion"):
-            return self.read(clip, extraction, progress, keep_maps=keep_maps)
+        _ = clip.info
+        return self.read(clip, extract(clip, self.extractors(clip.path), progress), progress, keep_maps=keep_maps)
 
     def read(self, clip: Clip, extraction: Extraction, progress: Progress | None = None, *, keep_maps: KeepMaps = "small") -> Analysis:
         """Streams that are there already, to emotions and attention. What the options say of this half is put in here."""
@@ -166,8 +155,9 @@ class Assembly:
         return read(clip, extraction, self.model, keep_maps=keep_maps, progress=progress, chooser=who_speaks, face_id=self.options.face_id)
 
     def request(self, choice: Choice) -> Request:
-        """What is asked of the provider of a stream."""
-        return self._request(choice.argument)
+        """What is asked of the provider of a stream. Only a file is told what the model reads: the others make what they make."""
+        wanted = self._read.get(choice.stream, ()) if choice.provider == "file" else ()
+        return replace(self._request(choice.argument), wanted=wanted)
 
     def _request(self, argument: str) -> Request:
         return Request(
@@ -189,13 +179,23 @@ def choose(stream: str, wish: str, request: Request, read: tuple[str, ...] = ())
     name, _, argument = wish.partition(":")
     if name in providers:
         return Choice(stream, name, argument, "by request")
+    if _names_a_stream(stream, Path(wish)):
+        return Choice(stream, "file", wish, "by request")
     if stream == "words" and (Path(wish).exists() or Path(wish).suffix.lower() in TRANSCRIPT_SUFFIXES):
         return Choice(stream, "transcript", wish, "by request")
     if stream == "text" and Path(wish).is_file():
         return Choice(stream, "glove", wish, "by request")
     if stream == "text":
         return Choice(stream, "bert", wish, "by request")
-    raise UsageError(f"--{stream} {wish}: expected auto, none, {', '.join(providers)}")
+    raise UsageError(f"--{stream} {wish}: expected auto, none, {', '.join(providers)}, or a file named {', '.join(STREAM_SUFFIXES)}")
+
+
+def _names_a_stream(stream: str, path: Path) -> bool:
+    """Whether a path is a stream's file, or a folder of them: for words a .csv is a transcript, for words and text a folder is theirs."""
+    suffix = path.suffix.lower()
+    if stream in ("words", "text"):
+        return suffix in STREAM_SUFFIXES and suffix != ".csv"
+    return suffix in STREAM_SUFFIXES or path.is_dir()
 
 
 def _best(stream: str, request: Request, read: tuple[str, ...]) -> Choice:
@@ -225,6 +225,15 @@ def transcript_for(clip: Path, folder: Path) -> Path:
     found = sorted(p for p in folder.iterdir() if p.stem == clip.stem and p.suffix.lower() in TRANSCRIPT_SUFFIXES)
     if len(found) != 1:
         raise TranscriptError(f"{folder}: expected one transcript named {clip.stem} ({', '.join(TRANSCRIPT_SUFFIXES)}), found {len(found)}")
+    return found[0]
+
+
+def stream_for(clip: Path, folder: Path) -> Path:
+    """The stream's file in a folder that has the clip's name, else the folder's only .csd; raises `UsageError` for none or several."""
+    names = {f"{clip.stem}{kind}{suffix}" for kind in ("", ".openface", ".fex") for suffix in STREAM_SUFFIXES}
+    found = sorted(p for p in folder.iterdir() if p.name in names) or sorted(folder.glob("*.csd"))
+    if len(found) != 1:
+        raise UsageError(f"{folder}: expected one file named {clip.stem} ({', '.join(STREAM_SUFFIXES)}), found {len(found)}")
     return found[0]
 
 

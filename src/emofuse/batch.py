@@ -70,12 +70,12 @@ class AssemblySetup:
 
     @cached_property
     def requests(self) -> Mapping[str, Any]:
-        """Stream -> provider and `Request`. A transcript's place is left out: its name and content are in the provenance."""
+        """Stream -> provider and `Request`. A file's place is left out: its name and content are in the provenance."""
         found: dict[str, Any] = {}
         for stream, choice in self._assembly.choices.items():
             if choice.provider is not None:
                 request: Request = self._assembly.request(choice)
-                asked = {**_known(asdict(request)), **({"argument": None} if choice.provider == "transcript" else {})}
+                asked = {**_known(asdict(request)), **({"argument": None} if choice.provider in ("transcript", "file") else {})}
                 found[stream] = {"provider": choice.provider, **asked}
         return found
 

@@ -1,0 +1,139 @@
+"""BIDS derivatives (https://bids-specification.readthedocs.io, 1.10): a data set folder with a subject a clip.
+
+    dataset_description.json
+    sub-CLIP/beh/sub-CLIP_task-speech_recording-voice_desc-emofuse_physio.tsv.gz    no header; tab separated; n/a where not measured
+    sub-CLIP/beh/sub-CLIP_task-speech_recording-voice_desc-emofuse_physio.json      SamplingFrequency, StartTime, Columns
+    sub-CLIP/beh/sub-CLIP_task-speech_desc-words_events.tsv (and .json)             onset, duration, word, ..
+
+Voice and face are physio recordings, a recording a face where there are several. BIDS asks for one sampling frequency: rows lie on a grid
+of the stream's usual step, rows of n/a fill its gaps, and the first column, `time`, is each row's own start on the clip's clock, so that a
+recording with a varying frame rate is not bent. StartTime is the first row's. Words and utterances are events. Text embeddings have no
+place.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import FormatError
+from ..ports import EMOTIONS
+from ..timed import Floats64, TimedSequence
+from .session import UTTERANCES, Session
+from .tiers import one_line
+
+VERSION = "1.10.0"
+MOST_FILLED = 20
+"""A grid of more than this many rows for one measured is refused: the stream is not sampled, it is scattered."""
+UNITS = {"time": "s", "Pitch": "rad", "Roll": "rad", "Yaw": "rad", "F0": "Hz", "f0": "Hz", "FaceRectX": "px", "FaceRectY": "px"}
+UNITS |= {"FaceRectWidth": "px", "FaceRectHeight": "px"}
+
+DESCRIPTIONS = {
+    "word": "as spoken",
+    "speaker": "who says it; n/a where not known",
+    "probability": "0..1, the recogniser's own",
+    "text": "the words of the utterance",
+    "emotion": "the most probable",
+    "flags": "what to be careful about",
+    "sentiment": "-3..3",
+    "confidence": "0..1: the calibrated probability that the most probable emotion is right",
+    **{emotion: "probability 0..1; the seven sum to 1" for emotion in EMOTIONS},
+}
+
+
+def write_bids(sessions: Sequence[Session], folder: Path) -> None:
+    """Every session; raises `FormatError` where two clips would be one subject, or a stream cannot be sampled."""
+    subjects = [re.sub(r"[^0-9A-Za-z]", "", session.name) or "clip" for session in sessions]
+    if twice := sorted({s for s in subjects if subjects.count(s) > 1}):
+        raise FormatError(f"{folder}: subjects are named by letters and digits alone, and two clips would be sub-{twice[0]}")
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {"Name": "emofuse", "Description": "emotions over time and what they rest on"}
+    facts = {"Name": "emofuse derivatives", "BIDSVersion": VERSION, "DatasetType": "derivative", "GeneratedBy": [made]}
+    _json(folder / "dataset_description.json", facts)
+    for subject, session in zip(subjects, sessions, strict=True):
+        place = folder / f"sub-{subject}" / "beh"
+        place.mkdir(parents=True, exist_ok=True)
+        stem = place / f"sub-{subject}_task-speech"
+        for name in ("voice", "face"):
+            if (stream := session.filled(name)) is not None:
+                for label, part in _recordings(stream):
+                    _physio(part, Path(f"{stem}_recording-{name}{label}_desc-emofuse_physio"), session)
+        for name in ("words", UTTERANCES):
+            if (stream := session.filled(name)) is not None:
+                _events(stream, Path(f"{stem}_desc-{name}_events"))
+
+
+def _recordings(stream: TimedSequence) -> list[tuple[str, TimedSequence]]:
+    if "face_id" not in stream.columns:
+        return [("", stream)]
+    identity = stream.column("face_id")
+    numbers = np.unique(identity)
+    if len(numbers) == 1:
+        return [("", stream)]
+    return [(f"{number:g}", stream.rows(np.flatnonzero(identity == number))) for number in numbers]
+
+
+def grid(stream: TimedSequence) -> tuple[float, Floats64]:
+    """The usual step in seconds, and (n) each row's place on the grid; raises `FormatError` where the rows are scattered."""
+    steps = np.diff(stream.start)
+    step = float(np.median(steps[steps > 0])) if (steps > 0).any() else float(stream.end[0] - stream.start[0]) or 1.0
+    # Place by place, so that a frame rate that differs a little from its median does not add up to gaps that are none.
+    hops = np.maximum(1, np.round(steps / step))
+    places = np.concatenate([[0.0], np.cumsum(hops)])
+    if places[-1] > MOST_FILLED * len(stream) + 1:
+        raise FormatError(
+            f"{stream.name}: expected a sampled stream for BIDS, got {len(stream)} rows scattered over {stream.span.duration:g} s"
+        )
+    return step, places
+
+
+def _physio(stream: TimedSequence, path: Path, session: Session) -> None:
+    step, places = grid(stream)
+    at = {int(place): i for i, place in enumerate(places)}
+    absent = "\t".join(["n/a"] * (len(stream.columns) + 1))
+    text = io.StringIO()
+    for place in range(int(places[-1]) + 1):
+        i = at.get(place)
+        if i is None:
+            text.write(absent + "\n")
+        else:
+            text.write("\t".join([repr(float(stream.start[i])), *("n/a" if v != v else str(v) for v in stream.values[i])]) + "\n")
+    with Path(f"{path}.tsv.gz").open("wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+        packed.write(text.getvalue().encode())
+    columns: dict[str, Any] = {column: {"Units": UNITS[column]} for column in ("time", *stream.columns) if column in UNITS}
+    columns["time"]["Description"] = "start of this row on the clip's clock; 0 is the container's start"
+    _json(
+        Path(f"{path}.json"),
+        {
+            "SamplingFrequency": 1 / step,
+            "StartTime": float(stream.start[0]),
+            "Columns": ["time", *stream.columns],
+            **columns,
+            "Provenance": stream.provenance.to_json(),
+            "Source": Path(session.media).name,
+        },
+    )
+
+
+def _events(stream: TimedSequence, path: Path) -> None:
+    columns = [*stream.labels, *stream.columns]
+    lines = ["\t".join(["onset", "duration", *columns])]
+    for i in range(len(stream)):
+        times = [repr(float(stream.start[i])), repr(float(stream.end[i] - stream.start[i]))]
+        texts = [one_line(stream.labels[label][i]) or "n/a" for label in stream.labels]
+        lines.append("\t".join([*times, *texts, *("n/a" if v != v else str(v) for v in stream.values[i])]))
+    Path(f"{path}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    known = {column: {"Description": DESCRIPTIONS[column]} for column in columns if column in DESCRIPTIONS}
+    known["onset"] = {"Description": "seconds on the clip's clock; 0 is the container's start"}
+    _json(Path(f"{path}.json"), {**known, "Provenance": stream.provenance.to_json()})
+
+
+def _json(path: Path, facts: dict[str, Any]) -> None:
+    path.write_text(json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,0 +1,105 @@
+"""CSV: a folder with one plain UTF-8 table a stream, for pandas, R and spreadsheets.
+
+`start` and `end` in seconds, text columns, numeric columns, under the stream's own names; an empty cell is "not measured". Numbers are
+written as short as they can be without being other numbers. A text that a spreadsheet would take for a formula gets an apostrophe, which
+reading takes off. What a stream is empty for, and who made it, has no place in CSV: it is in analysis.json and in the Parquet files.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from ..errors import FormatError
+from ..timed import Provenance, TimedSequence
+from .session import UTTERANCES, Session
+from .tables import safe_text, unsafe_text
+
+TEXT_COLUMNS = frozenset({"word", "speaker", "text", "emotion", "flags", "label", "split"})
+
+
+def write_csv(sessions: Sequence[Session], folder: Path) -> None:
+    """One session: STREAM.csv in the folder."""
+    (session,) = sessions
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, stream in session.streams.items():
+        if "/" in name or "\0" in name:
+            raise FormatError(f"{folder}: expected a tier whose name can be a file's, got {name!r}")
+        write_table(stream, folder / f"{name}.csv")
+
+
+def write_table(stream: TimedSequence, path: Path) -> None:
+    arrays: dict[str, pa.Array] = {"start": pa.array(stream.start), "end": pa.array(stream.end)}
+    for label, texts in stream.labels.items():
+        arrays[safe_text(label)] = pa.array([safe_text(text) for text in texts], pa.string())
+    for j, column in enumerate(stream.columns):
+        values = stream.values[:, j]
+        arrays[safe_text(column)] = pa.array(values, pa.float32(), mask=np.isnan(values))
+    with path.open("wb") as file:
+        pacsv.write_csv(pa.table(arrays), file, pacsv.WriteOptions(quoting_style="needed"))
+
+
+def read_csv(path: Path) -> tuple[Session, ...]:
+    """A folder of tables that `write_csv` wrote, or one of them (its stream is named like the file)."""
+    files = sorted(path.glob("*.csv")) if path.is_dir() else [path]
+    if not files:
+        raise FormatError(f"{path}: expected tables named STREAM.csv, found none")
+    return (Session(path.stem, {file.stem: read_table(file) for file in files}),)
+
+
+def read_table(path: Path, name: str = "") -> TimedSequence:
+    """One stream; columns whose cells are numbers are numeric. Raises `FormatError` naming the line."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = [unsafe_text(cell) for cell in next(reader, [])]
+            rows = [(reader.line_num, row) for row in reader if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise FormatError(f"{path}: expected a table in UTF-8, but it cannot be read: {error}") from None
+    if header[:2] != ["start", "end"]:
+        raise FormatError(f"{path}: line 1: expected the columns start,end,..., got {','.join(header)[:80]!r}")
+    for line, row in rows:
+        if len(row) != len(header):
+            raise FormatError(f"{path}: line {line}: expected {len(header)} cells, got {len(row)}")
+    lines = [line for line, _ in rows]
+    cells = {column: [row[j] for _, row in rows] for j, column in enumerate(header)}
+    labels = {c: tuple(unsafe_text(text) for text in cells[c]) for c in header[2:] if _is_text(c, cells[c], path.stem)}
+    numeric = tuple(c for c in header[2:] if c not in labels)
+    values = np.full((len(rows), len(numeric)), np.nan, np.float32)
+    for j, column in enumerate(numeric):
+        values[:, j] = _floats(cells[column], column, lines, path)
+    start, end = (_floats(cells[c], c, lines, path) for c in ("start", "end"))
+    if np.isnan(start).any() or np.isnan(end).any():
+        raise FormatError(f"{path}: expected a start and an end in every row")
+    by = Provenance("CSV", "1", options={"file": path.name})
+    reason = "" if rows else f"{path.name} has no rows"
+    return TimedSequence(name or path.stem, numeric, values, start, end, by, labels=labels, reason=reason)
+
+
+def _is_text(column: str, cells: list[str], stem: str) -> bool:
+    if column in TEXT_COLUMNS:
+        # In the utterances `label` is a number: the labelled sentiment.
+        return not (column == "label" and stem == UTTERANCES)
+    return any(cell and not _is_number(cell) for cell in cells)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _floats(cells: list[str], column: str, lines: list[int], path: Path) -> np.ndarray:
+    values = np.array([float(cell) if cell and _is_number(cell) else np.nan for cell in cells], np.float64)
+    with np.errstate(over="ignore"):
+        wrong = [k for k, cell in enumerate(cells) if cell and (not _is_number(cell) or np.isinf(np.float32(values[k])))]
+    if wrong:
+        raise FormatError(f"{path}: line {lines[wrong[0]]}: expected a finite number as {column}, got {cells[wrong[0]][:40]!r}")
+    return values

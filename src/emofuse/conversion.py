@@ -1,0 +1,114 @@
+"""From one format to another: `convert`. Reading and writing are the formats' own (pipeline/exports); here they meet the unpickler, which
+lives with the data sets."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from emofuse.pipeline.errors import EmofuseError, FormatError, UsageError
+from emofuse.pipeline.exports.formats import FORMATS, WRITABLE, Format, form_of_input, form_of_output
+from emofuse.pipeline.exports.session import UTTERANCES, Session
+from emofuse.pipeline.timed import Provenance, TimedSequence
+
+
+def load(path: str | os.PathLike[str], form: str | None = None, *, fps: float | None = None) -> tuple[Session, ...]:
+    """What a file or folder of any readable format holds, clip by clip.
+
+    form   the format's name; None: by the file's name, and what is in it
+    fps    frames a second, for tables of faces that only count frames
+    Raises `FormatError` naming the file and the line; `UsageError` for a format that is not read.
+    """
+    path = Path(path)
+    form = form or form_of_input(path)
+    if form == "mmsa":
+        return _mmsa(path)
+    reader = FORMATS[form].read if form in FORMATS else None
+    if reader is None:
+        readable = [name for name, entry in FORMATS.items() if entry.read is not None or name == "mmsa"]
+        raise UsageError(f"{form}: expected a format that can be read: {', '.join(readable)}")
+    return reader(path, fps)
+
+
+def convert(
+    source: str | os.PathLike[str], target: str | os.PathLike[str], to: str | None = None, *, fps: float | None = None
+) -> tuple[Path, ...]:
+    """Reads `source`, writes `target` in the format `to` (None: by the target's name), and returns what was written.
+
+    A format of one clip makes a file, or a folder with a file for each clip where there are several; what a target held is replaced.
+    Raises `FormatError` and `UsageError`; a target is written whole or not at all.
+    """
+    target = Path(target)
+    if to is not None and to not in WRITABLE:
+        raise UsageError(f"--to {to}: expected one of {', '.join(WRITABLE)}")
+    name = to or form_of_output(target)
+    if Path(source).resolve() == target.resolve():
+        raise UsageError(f"{target}: expected another file than the one that is read")
+    sessions = load(source, fps=fps)
+    form = FORMATS[name]
+    assert form.write is not None
+    alone = form.many or (len(sessions) == 1 and (form.folder or bool(target.suffix) or not target.is_dir()))
+    if alone and (form.folder or target.suffix or not target.is_dir()):
+        places = {target: sessions}
+    else:
+        places = {target / _file_name(session, form): (session,) for session in sessions}
+        if len(places) < len(sessions):
+            raise FormatError(f"{target}: expected clips of different names, got two of one")
+    for place, own in places.items():
+        _write(form, own, place)
+    return tuple(places)
+
+
+def _file_name(session: Session, form: Format) -> str:
+    return (re.sub(r"[/\0]", "_", session.name) or "clip") + form.suffix
+
+
+def _write(form: Format, sessions: tuple[Session, ...], place: Path) -> None:
+    """To a hidden name beside the target first, then renamed: nothing half-written is left."""
+    assert form.write is not None
+    if form.folder and place.exists() and not place.is_dir():
+        raise FormatError(f"{place}: expected a folder to write into, got a file")
+    if not form.folder and place.is_dir():
+        raise FormatError(f"{place}: expected the name of a file, got a folder")
+    hidden: Path | None = None
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        hidden = Path(tempfile.mkdtemp(prefix=".emofuse-", dir=place.parent))
+        made = hidden / place.name
+        form.write(tuple(replace(session, home=str(place.parent.resolve())) for session in sessions), made)
+        for path in sorted(p for p in made.rglob("*") if p.is_file()) if form.folder else (made,):
+            own = place / path.relative_to(made)
+            own.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, own)
+    except OSError as error:
+        raise EmofuseError(f"{place}: expected a place that can be written, got {error.strerror or error}") from None
+    finally:
+        if hidden is not None:
+            shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _mmsa(path: Path) -> tuple[Session, ...]:
+    """An MMSA pickle's utterances, each a session of its own, by the unpickler that runs nothing."""
+    import numpy as np
+
+    from emofuse.fusion.datasets.examples import Source
+    from emofuse.fusion.datasets.pickles import read_mmsa
+
+    sessions = []
+    for example in read_mmsa(Source(path, {"text": "", "voice": "", "face": ""})).examples:
+        length = max((s.span.end for s in example.streams.values() if len(s)), default=0.0)
+        utterance = TimedSequence(
+            name=UTTERANCES,
+            columns=("label",),
+            values=np.array([[example.labels["sentiment"]]], np.float32),
+            start=np.zeros(1),
+            end=np.array([length]),
+            provenance=Provenance("MMSA", "1", options={"file": path.name}),
+            labels={"text": (example.text,), "split": (example.split,)},
+        )
+        sessions.append(Session(example.name, {**example.streams, UTTERANCES: utterance}, length))
+    return tuple(sessions)
