@@ -15,6 +15,7 @@ from emofuse.assembly import Assembly
 from emofuse.pipeline.exports.document import analysis_document
 from emofuse.pipeline.exports.formats import WRITABLE, named
 from emofuse.pipeline.ports import EMOTIONS, Analysis
+from emofuse.pipeline.profile import Profile
 from emofuse.pipeline.results import ResultFolders, write_analysis
 from emofuse.pipeline.shared_pass import Progress
 
@@ -30,9 +31,10 @@ from .options import provider_options
 @click.option("--face-id", type=click.IntRange(min=0), metavar="N", help="Read this face only (default: of several, the one that speaks).")
 @click.option("--formats", metavar="LIST", default="", help=f"Write these too, separated by commas: {', '.join(WRITABLE)}.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document a clip on stdout, for machines.")
+@click.option("--profile", is_flag=True, help="Say on stderr when each stage began and ended (single clips).")
 @batch_options
 @provider_options
-def command(paths: tuple[Path, ...], out: Path, formats: str, as_json: bool, **values: Any) -> None:
+def command(paths: tuple[Path, ...], out: Path, formats: str, as_json: bool, profile: bool, **values: Any) -> None:
     """Emotions over time, and the attention they rest on, for each clip at PATHS (files, or folders with clips in them).
 
     Writes OUT/NAME/ with analysis.json, emotions.csv, attention.csv, streams/*.parquet and transcript.srt. One line on stderr for a
@@ -47,7 +49,10 @@ def command(paths: tuple[Path, ...], out: Path, formats: str, as_json: bool, **v
         sys.exit(batch(paths, out, {"formats": wanted}, values, as_json=as_json))
 
     def work(assembly: Assembly, path: Path, folders: ResultFolders, progress: Progress | None) -> Callable[[], None]:
-        analysis = assembly.analyse(path, progress=progress)
+        stages = Profile()
+        analysis = assembly.analyse(path, progress=progress, profile=stages)
+        if profile:
+            click.echo("\n".join(stages.lines()), err=True)
         folder = folders.folder_for(path)
         files = write_analysis(analysis, folder, version=__version__, formats=wanted)
         if as_json:

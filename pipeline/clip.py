@@ -90,6 +90,7 @@ class Clip:
         self.path = Path(path)
         self.limits = limits or Limits()
         self._info = info
+        self.passes = 0  # decoding passes begun
 
     def __repr__(self) -> str:
         return f"Clip({str(self.path)!r})"
@@ -127,6 +128,7 @@ class Clip:
 
     def decode(self, *, frames: bool, samples: bool) -> Iterator[Frame | Samples | DecodeEnd]:
         """One decoding pass over the file: frames and sound as they lie in it, each kind in order of time, and last a `DecodeEnd`."""
+        self.passes += 1
         with _Decoding(self.path, self.limits, frames=frames, samples=samples) as decoding:
             for message, payload in decoding.messages():
                 if message["kind"] == "frame":

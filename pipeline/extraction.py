@@ -19,11 +19,14 @@ TEXT_COLUMNS: Mapping[str, tuple[str, ...]] = {"words": ("word", "speaker"), "te
 
 @dataclass(frozen=True, eq=False)
 class Extraction:
-    """All streams of a clip, how the decoding pass ended (None: nothing was decoded), and seconds spent by each extractor."""
+    """All streams of a clip, how the decoding pass ended (None: nothing was decoded), and when each extractor began and ended.
+
+    spans  stream -> seconds of `time.perf_counter`
+    """
 
     streams: Mapping[str, TimedSequence]
     end: DecodeEnd | None
-    seconds: Mapping[str, float]
+    spans: Mapping[str, tuple[float, float]]
 
 
 def extract(
@@ -46,7 +49,7 @@ def extract(
     absent = {e.stream: _nothing(e, e.media - present) for e in extractors if e.media - present}
     working = [e for e in _in_order(by_stream) if e.stream not in absent]
     shared = SharedPass(clip, {e.stream: e.media for e in working if e.media}, progress)
-    seconds: dict[str, float] = {}
+    spans: dict[str, tuple[float, float]] = {}
     started: dict[str, Future[TimedSequence]] = {}
 
     def run(extractor: Extractor) -> TimedSequence:
@@ -56,7 +59,7 @@ def extract(
             media: Media = share if share is not None else clip
             begin = time.perf_counter()
             stream = extractor(media, upstream)
-            seconds[extractor.stream] = time.perf_counter() - begin
+            spans[extractor.stream] = begin, time.perf_counter()
             if stream.name != extractor.stream:
                 raise StreamError(f"{extractor.name} was to make the stream {extractor.stream} but made {stream.name}")
             if keep is not None:
@@ -73,7 +76,7 @@ def extract(
         ready.set()
         shared.run()
         streams = {name: absent[name] if name in absent else started[name].result() for name in by_stream}
-    return Extraction(streams, shared.end, seconds)
+    return Extraction(streams, shared.end, spans)
 
 
 def _nothing(extractor: Extractor, missing: frozenset[str]) -> TimedSequence:

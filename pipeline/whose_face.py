@@ -70,7 +70,7 @@ def largest_face(face: TimedSequence, index: NDArray[np.intp]) -> int:
     area = np.ones(len(index), np.float32)
     if {"FaceRectWidth", "FaceRectHeight"} <= set(face.columns):
         area = np.nan_to_num(face.column("FaceRectWidth")[index] * face.column("FaceRectHeight")[index])
-    return max(np.unique(identity).tolist(), key=lambda one: float(area[identity == one].sum()))
+    return int(max(np.unique(identity).tolist(), key=lambda one: float(area[identity == one].sum())))
 
 
 def active_rows(voice: TimedSequence) -> NDArray[np.intp]:

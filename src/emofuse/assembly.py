@@ -20,6 +20,7 @@ from emofuse.pipeline.clip import Clip, Limits
 from emofuse.pipeline.errors import TranscriptError, UsageError
 from emofuse.pipeline.extraction import Extraction, extract
 from emofuse.pipeline.ports import STREAMS, Analysis, ClipInfo, Extractor
+from emofuse.pipeline.profile import Profile
 from emofuse.pipeline.shared_pass import Progress
 
 if TYPE_CHECKING:  # torch is imported only when a model is loaded
@@ -142,11 +143,28 @@ class Assembly:
         info = clip.info  # a file that is no clip is refused before anything is loaded for it
         return info, extract(clip, self.extractors(clip.path, for_model=False), progress)
 
-    def analyse(self, path: str | os.PathLike[str], progress: Progress | None = None, *, keep_maps: KeepMaps = "small") -> Analysis:
-        """A clip's emotions over time and the attention that they rest on."""
+    def analyse(
+        self,
+        path: str | os.PathLike[str],
+        progress: Progress | None = None,
+        *,
+        keep_maps: KeepMaps = "small",
+        profile: Profile | None = None,
+    ) -> Analysis:
+        """A clip's emotions over time and the attention that they rest on. A `profile` is told when each stage began and ended."""
+        profile = profile or Profile()
         clip = Clip(path, self.options.limits)
-        _ = clip.info
-        return self.read(clip, extract(clip, self.extractors(clip.path), progress), progress, keep_maps=keep_maps)
+        with profile.stage("open"):
+            _ = clip.info
+        with profile.stage("load extractors"):
+            extractors = self.extractors(clip.path)
+        extraction = extract(clip, extractors, progress)
+        profile.add(extraction.spans)
+        profile.passes = clip.passes
+        with profile.stage("load model"):
+            _ = self.model
+        with profile.stage("fusion"):
+            return self.read(clip, extraction, progress, keep_maps=keep_maps)
 
     def read(self, clip: Clip, extraction: Extraction, progress: Progress | None = None, *, keep_maps: KeepMaps = "small") -> Analysis:
         """Streams that are there already, to emotions and attention. What the options say of this half is put in here."""
