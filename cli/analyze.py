@@ -16,7 +16,7 @@ from emofuse.pipeline.exports.document import analysis_document
 from emofuse.pipeline.exports.formats import WRITABLE, named
 from emofuse.pipeline.ports import EMOTIONS, Analysis
 from emofuse.pipeline.profile import Profile
-from emofuse.pipeline.results import ResultFolders, write_analysis
+from emofuse.pipeline.results import REPORT, ResultFolders, write_analysis
 from emofuse.pipeline.shared_pass import Progress
 
 from .batch import batch, batch_options, is_batch
@@ -33,11 +33,14 @@ from .options import provider_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document a clip on stdout, for machines.")
 @click.option("--profile", is_flag=True, help="Say on stderr when each stage began and ended (single clips).")
 @batch_options
+@click.option(
+    "--report/--no-report", default=True, show_default=True, help="Write report.html, a page to look at, beside the other results."
+)
 @provider_options
-def command(paths: tuple[Path, ...], out: Path, formats: str, as_json: bool, profile: bool, **values: Any) -> None:
+def command(paths: tuple[Path, ...], out: Path, formats: str, as_json: bool, profile: bool, report: bool, **values: Any) -> None:
     """Emotions over time, and the attention they rest on, for each clip at PATHS (files, or folders with clips in them).
 
-    Writes OUT/NAME/ with analysis.json, emotions.csv, attention.csv, streams/*.parquet and transcript.srt. One line on stderr for a
+    Writes OUT/NAME/ with report.html, analysis.json, emotions.csv, attention.csv, streams/*.parquet and more. One line on stderr for a
     clip that cannot be analysed; the next one goes on. Exit code 0: all done, 1: some failed, 2: the command cannot be meant.
 
     For a folder OUT/manifest.csv tells what came of each clip, OUT/emotions.csv joins the utterances of all, and the same command again
@@ -46,7 +49,7 @@ def command(paths: tuple[Path, ...], out: Path, formats: str, as_json: bool, pro
 
     wanted = named(formats)
     if is_batch(paths, values):
-        sys.exit(batch(paths, out, {"formats": wanted}, values, as_json=as_json))
+        sys.exit(batch(paths, out, {"formats": wanted, "report": report}, values, as_json=as_json))
 
     def work(assembly: Assembly, path: Path, folders: ResultFolders, progress: Progress | None) -> Callable[[], None]:
         stages = Profile()
@@ -54,7 +57,7 @@ def command(paths: tuple[Path, ...], out: Path, formats: str, as_json: bool, pro
         if profile:
             click.echo("\n".join(stages.lines()), err=True)
         folder = folders.folder_for(path)
-        files = write_analysis(analysis, folder, version=__version__, formats=wanted)
+        files = write_analysis(analysis, folder, version=__version__, formats=wanted, report=report)
         if as_json:
             return lambda: click.echo(json.dumps(analysis_document(analysis, version=__version__), ensure_ascii=False))
         return lambda: show(analysis, folder, [f.relative_to(folder) for f in files], assembly.model.name)
@@ -100,4 +103,6 @@ def show(analysis: Analysis, folder: Path, files: list[Path], model: str) -> Non
     if analysis.facts["ends_early"]:
         console.print("The clip ends before its container says it does: it may be cut off.")
     console.print(escape(f"{folder}/: {', '.join(str(f) for f in files)}"), soft_wrap=True)
+    if Path(REPORT) in files:
+        console.print(escape(f"Look at it in a browser: {folder / REPORT}"), soft_wrap=True)
     console.print()

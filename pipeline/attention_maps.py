@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ FEWEST = 12
 
 def small(attention: Sequence[Attention], rows: Mapping[str, int], cells: int = CELLS) -> tuple[Attention, ...]:
     """The same maps, one a pair of streams, with at most about `cells` weights together; `rows` says how many rows each stream has.
+
+    Weights are rounded to float16, as their file holds them: a map is the same before and after it.
 
     Maps of kind "cross" come first where not all can be had at `FEWEST` rows a side; what then still does not fit is left out.
     """
@@ -75,7 +77,7 @@ def taken_together(attention: Attention, targets: int, sources: int) -> Attentio
         kind=attention.kind,
         target=attention.target,
         source=attention.source,
-        weights=np.asarray(weights / counts[:, None], np.float32),
+        weights=np.asarray(weights / counts[:, None], np.float16).astype(np.float32),
         target_start=attention.target_start[i],
         target_end=_ends(attention.target_end, i),
         source_start=attention.source_start[j],
@@ -102,7 +104,7 @@ def _size(attention: Attention, side: int) -> int:
     return int(layers * heads * min(i, _side(attention.target, side)) * min(j, _side(attention.source, side)))
 
 
-def write_maps(maps: Mapping[int, Sequence[Attention]], path: Path) -> None:
+def write_maps(maps: Mapping[int, Sequence[Attention]], path: Path | IO[bytes]) -> None:
     """`maps` (utterance number -> its maps) as one .npz: weights as float16, times as float64, and `index`, a JSON text that lists them."""
     arrays: dict[str, Any] = {}
     index: list[dict[str, object]] = []
@@ -116,7 +118,7 @@ def write_maps(maps: Mapping[int, Sequence[Attention]], path: Path) -> None:
     np.savez_compressed(path, index=np.array(json.dumps(index)), allow_pickle=False, **arrays)
 
 
-def read_maps(path: Path) -> dict[int, tuple[Attention, ...]]:
+def read_maps(path: Path | IO[bytes]) -> dict[int, tuple[Attention, ...]]:
     """What `write_maps` wrote; raises `StreamError` naming the file where it is something else."""
     try:
         with np.load(path, allow_pickle=False) as data:

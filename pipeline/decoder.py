@@ -182,6 +182,7 @@ def check(container: InputContainer, job: Job) -> dict[str, Any]:
             "width": video.codec_context.width,
             "height": video.codec_context.height,
             "frame_rate": float(rate) if rate else None,
+            "pixel_format": video.codec_context.pix_fmt,
         }
     if audio is not None:
         if audio.codec_context.sample_rate > job.sample_rate:

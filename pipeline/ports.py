@@ -57,6 +57,7 @@ class VideoInfo:
     height: int
     rotation: int
     frame_rate: float | None
+    pixel_format: str | None = None
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from .timed import TimedSequence
 
 DOCUMENT = "analysis.json"
 MAPS = "attention_maps.npz"
+REPORT = "report.html"
 
 
 def result_name(clip: Path, n: int = 1) -> str:
@@ -66,16 +67,19 @@ def _owner(folder: Path) -> Path | None:
         return None
 
 
-def write_analysis(analysis: Analysis, folder: Path, *, version: str, formats: Sequence[str] = ()) -> tuple[Path, ...]:
+def write_analysis(
+    analysis: Analysis, folder: Path, *, version: str, formats: Sequence[str] = (), report: bool = False
+) -> tuple[Path, ...]:
     """analysis.json, emotions.csv, attention.csv, attention_maps.npz, streams/*.parquet and transcript.srt; returns their paths.
 
     formats   names in `exports.formats.FORMATS`, written beside. One that cannot hold this clip raises `FormatError` at the end, when
               everything else is in its place.
+    report    report.html too (`exports.report`), and the film it needs where browsers do not play the clip
     """
     refused: list[FormatError] = []
 
     def fill(target: Path) -> None:
-        refused.extend(fill_analysis(analysis, target, version=version, formats=formats, home=folder))
+        refused.extend(fill_analysis(analysis, target, version=version, formats=formats, report=report, home=folder))
 
     files = whole_folder(folder, fill)
     if refused:
@@ -84,7 +88,7 @@ def write_analysis(analysis: Analysis, folder: Path, *, version: str, formats: S
 
 
 def fill_analysis(
-    analysis: Analysis, target: Path, *, version: str, formats: Sequence[str] = (), home: Path | None = None
+    analysis: Analysis, target: Path, *, version: str, formats: Sequence[str] = (), report: bool = False, home: Path | None = None
 ) -> tuple[FormatError, ...]:
     """The same files into a folder that is there and empty; whoever calls it sees to it that the folder appears whole.
 
@@ -106,6 +110,10 @@ def fill_analysis(
     if maps:
         write_maps(maps, target / MAPS)
     _write_streams(analysis.streams, target)
+    if report:
+        from .exports.report import write_report  # jinja2 and PyAV, for those who want it
+
+        write_report(analysis, target, home=home, version=version)
     return tuple(refused.values())
 
 

@@ -56,8 +56,8 @@ def test_the_wheel_gives_only_emofuse(wheel: Path) -> None:
     assert in_wheel == on_disk
 
 
-def test_the_wheel_carries_its_weights(wheel: Path) -> None:
-    for suffix in ("*.safetensors", "*.toml", "*.json"):
+def test_the_wheel_carries_its_weights_and_pages(wheel: Path) -> None:
+    for suffix in ("*.safetensors", "*.toml", "*.json", "*.j2", "*.css", "*.js"):
         on_disk = {p.relative_to(ROOT).as_posix() for floor in FLOORS for p in (ROOT / floor).rglob(suffix)}
         in_wheel = {p.relative_to(wheel / "emofuse").as_posix() for p in (wheel / "emofuse").rglob(suffix)}
         assert on_disk == in_wheel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tempfile
@@ -12,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..attention_maps import read_maps, write_maps
 from ..clip import MediumEnd
 from ..errors import EmofuseError, StreamError
 from ..exports.parquet import read_stream, write_stream
@@ -21,6 +23,7 @@ from .codec import decode, encode
 from .store import HIDDEN, Store, to_bytes
 
 ANSWER_KEY = b"emofuse.answer"
+MAPS_KEY = b"emofuse.maps"
 
 
 class Cache:
@@ -108,8 +111,11 @@ def _write_answer(analysis: Analysis, path: Path) -> None:
             **{f"share {n}": pa.array([r.shares.get(n) for r in rows], pa.float64()) for n in names},
         }
     )
-    rest = encode(replace(analysis, streams={}, attention=(), info=replace(analysis.info, path="")))
-    metadata = {ANSWER_KEY: json.dumps({"analysis": rest, "shares": names}).encode()}
+    bare = tuple(replace(u, prediction=u.prediction and replace(u.prediction, attention=())) for u in analysis.utterances)
+    rest = encode(replace(analysis, streams={}, attention=(), utterances=bare, info=replace(analysis.info, path="")))
+    maps = io.BytesIO()
+    write_maps({u.index: u.prediction.attention for u in analysis.utterances if u.prediction is not None}, maps)
+    metadata = {ANSWER_KEY: json.dumps({"analysis": rest, "shares": names}).encode(), MAPS_KEY: maps.getvalue()}
     pq.write_table(table.replace_schema_metadata(metadata), path, compression="zstd")
 
 
@@ -132,4 +138,7 @@ def _read_answer(path: Path, streams: dict[str, TimedSequence], info: ClipInfo) 
         )
         for k, (utterance, stream, index, start, end, label, overall, has) in enumerate(zip(*columns, strict=True))
     )
-    return replace(decode(Analysis, document["analysis"]), streams=streams, attention=rows, info=info)
+    found = decode(Analysis, document["analysis"])
+    maps = read_maps(io.BytesIO(table.schema.metadata[MAPS_KEY]))
+    whole = tuple(replace(u, prediction=u.prediction and replace(u.prediction, attention=maps.get(u.index, ()))) for u in found.utterances)
+    return replace(found, streams=streams, attention=rows, utterances=whole, info=info)

@@ -48,8 +48,8 @@ class Setup(Protocol):
 
     def extractors(self, clip: Path) -> Sequence[Extractor]: ...
     def read(self, clip: Clip, extraction: Extraction, progress: Progress | None) -> Analysis: ...
-    def write(self, analysis: Analysis, folder: Path) -> None:
-        """All files of the result into a folder that is there and empty."""
+    def write(self, analysis: Analysis, folder: Path, home: Path | None) -> None:
+        """All files of the result into a folder that is there and empty, and will be `home` in the end (None: not on this machine)."""
         ...
 
 
@@ -190,7 +190,7 @@ class Stages:
         tell("started", {"attempt": work.record.attempts, "record": work.record})
         analysis = self._analysis(work, extractors, keys, fusion_key, tell)
         with work.stage("write"):
-            self._store.put_folder(task.output, lambda folder: self._setup.write(analysis, folder))
+            self._store.put_folder(task.output, lambda folder: self._setup.write(analysis, folder, self._store.place(task.output)))
         record = replace(work.record, state="done", **summary_of(analysis), emofuse=self._version)
         record = replace(record, seconds=_rounded(work.seconds), peak_memory=peak_memory())
         write_record(self._store, record)

@@ -54,6 +54,10 @@ class Store(Protocol):
         """A result folder that `fill` makes; what was there is replaced."""
         ...
 
+    def place(self, name: str) -> Path | None:
+        """Where a result can be found on this machine; None where only the store can reach it."""
+        ...
+
     def names(self, folder: str) -> list[str]:
         """Names in a folder, in order; none where there is no such folder."""
         ...
@@ -107,6 +111,9 @@ class LocalStore:
 
     def put_folder(self, name: str, fill: Callable[[Path], None]) -> None:
         whole_folder(self.out / name, fill, beside=self.scratch())
+
+    def place(self, name: str) -> Path | None:
+        return self.out / name
 
     def names(self, folder: str) -> list[str]:
         try:

@@ -89,8 +89,8 @@ class AssemblySetup:
     def read(self, clip: Clip, extraction: Extraction, progress: Progress | None) -> Analysis:
         return self._assembly.read(clip, extraction, progress)
 
-    def write(self, analysis: Analysis, folder: Path) -> None:
-        fill_analysis(analysis, folder, version=__version__, **self._job.writing)
+    def write(self, analysis: Analysis, folder: Path, home: Path | None) -> None:
+        fill_analysis(analysis, folder, version=__version__, home=home, **self._job.writing)
 
 
 def _known(values: Mapping[str, Any]) -> dict[str, Any]:

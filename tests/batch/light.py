@@ -149,10 +149,10 @@ class LightSetup:
         note(self.job["log"], "fusion", clip.path)
         return read(clip, extraction, self._model, keep_maps="small", progress=progress)
 
-    def write(self, analysis: Analysis, folder: Path) -> None:
+    def write(self, analysis: Analysis, folder: Path, home: Path | None) -> None:
         note(self.job["log"], "write", Path(analysis.info.path))
         time.sleep(self.job["pause"])
-        fill_analysis(analysis, folder, version="light")
+        fill_analysis(analysis, folder, version="light", home=home)
 
 
 def note(log: str, stage: str, path: Path) -> None:

@@ -23,8 +23,8 @@ def test_frames_are_summed_as_sources_and_averaged_as_targets() -> None:
     whole = attention("face", "voice", 4, 6)
     found = taken_together(whole, 2, 3)
     by_hand = whole.weights.reshape(2, 3, 2, 2, 3, 2).mean(axis=3).sum(axis=4)
-    assert found.weights == pytest.approx(by_hand, abs=1e-6)
-    assert found.weights.sum(-1) == pytest.approx(1.0, abs=1e-6)
+    assert found.weights == pytest.approx(by_hand, rel=1e-3), "float16"
+    assert found.weights.sum(-1) == pytest.approx(1.0, abs=1e-3)
     assert found.target_start.tolist() == [0.0, 1.0] and found.target_end.tolist() == [1.0, 2.0]
     assert found.source_start.tolist() == [0.0, 0.5, 1.0] and found.source_end.tolist() == [0.5, 1.0, 1.5]
 
@@ -38,13 +38,13 @@ def test_words_stay_one_by_one_and_the_rest_fits() -> None:
     for a in found:
         for stream, side in ((a.target, a.target_start), (a.source, a.source_start)):
             assert len(side) == 40 if stream == "text" else 12 <= len(side) < rows[stream]
-        assert a.weights.sum(-1) == pytest.approx(1.0, abs=1e-4)
+        assert a.weights.sum(-1) == pytest.approx(1.0, abs=1e-3)
 
 
 def test_what_is_small_already_is_left_as_it_is() -> None:
     whole = attention("text", "voice", 5, 80)
     (found,) = small([whole], {"text": 5, "voice": 80})
-    assert np.array_equal(found.weights, whole.weights) and np.array_equal(found.source_end, whole.source_end)
+    assert np.array_equal(found.weights, whole.weights.astype(np.float16)) and np.array_equal(found.source_end, whole.source_end)
 
 
 def test_streams_joined_in_time_come_apart_and_keep_their_parts_of_one() -> None:

@@ -1,0 +1,101 @@
+"""What the page is given: shares over an even part, gaps where nothing was measured, pictures of units, bounded size."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emofuse.pipeline.exports.report import address, data, report_html
+from emofuse.pipeline.exports.report.page import harmless
+from emofuse.pipeline.ports import Analysis
+
+
+def floats(packed: dict[str, str]) -> np.ndarray[Any, Any]:
+    return np.frombuffer(base64.b64decode(packed["f4"]), "<f4")
+
+
+def picture(packed: dict[str, Any]) -> np.ndarray[Any, Any]:
+    return np.frombuffer(base64.b64decode(packed["u1"]), np.uint8).reshape(packed["shape"])
+
+
+def test_attention_is_relative_to_an_even_part(analysed: Callable[..., Analysis], tmp_path: Path) -> None:
+    found = data.report_data(analysed(tmp_path / "x.mp4"), version="9")
+    by = found["words"]["by"]
+    assert list(by) == ["overall", "face", "voice"]
+    for name in by:
+        for utterance in {0, 1}:
+            part = [x for x, u in zip(by[name], found["words"]["utterance"], strict=True) if u == utterance]
+            assert np.mean(part) == pytest.approx(1.0, abs=1e-5), "the mean of n shares times n is 1"
+
+
+def test_a_curve_breaks_where_rows_do_not_follow_each_other() -> None:
+    start = np.array([0.0, 0.1, 0.2, 1.0, 1.1])
+    time, values = data.with_gaps(start, start + 0.1, np.arange(5.0)[:, None])
+    assert np.isnan(values[:, 0]).tolist() == [False, False, False, True, False, False]
+    assert time[3] == pytest.approx((0.25 + 1.05) / 2)
+
+
+def test_a_long_curve_is_averaged_and_a_gap_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "LONGEST", 3)
+    _, values = data.thinned(np.arange(6.0), np.array([1.0, 3.0, np.nan, np.nan, 5.0, np.nan])[:, None])
+    assert values[:, 0] == pytest.approx([2.0, np.nan, 5.0], nan_ok=True)
+
+
+def test_pitch_has_gaps_where_there_is_no_voice(analysed: Callable[..., Analysis], tmp_path: Path) -> None:
+    analysis = analysed(tmp_path / "x.mp4")
+    voice = data.voice_curves(analysis.streams["voice"])
+    assert voice is not None
+    measured = analysis.streams["voice"].column("f0")
+    assert np.array_equal(np.isnan(floats(voice["pitch"]["values"])), measured <= 0)
+    assert floats(voice["energy"]["values"]) == pytest.approx(analysis.streams["voice"].column("rms"))
+    assert floats(voice["time"])[0] == pytest.approx(0.005)
+
+
+def test_units_are_a_picture_with_nothing_where_no_face_was(analysed: Callable[..., Analysis], tmp_path: Path) -> None:
+    analysis = analysed(tmp_path / "x.mp4")
+    face = analysis.streams["face"]
+    without = face.rows(np.flatnonzero((face.start < 1) | (face.start >= 2)))
+    from dataclasses import replace
+
+    found = data.action_units(replace(analysis, streams={**analysis.streams, "face": without}))
+    assert found is not None and found["columns"] == ["AU01", "AU02", "AU04", "AU06", "AU12", "AU25"]
+    image = picture(found["image"])
+    assert (image[:, 25:50] == 255).all() and (image[:, :25] < 255).all() and (image[:, 50:] < 255).all()
+    assert image[4, 10] / 254 * found["most"] == pytest.approx(face.column("AU12")[10], abs=1 / 254)
+
+
+def test_no_byte_of_the_data_is_markup() -> None:
+    text = harmless({"a": "</script><!--&\u2028é", "b": [1.5, None]})
+    assert not set("<>&") & set(text) and text.isascii()
+    assert json.loads(text) == {"a": "</script><!--&\u2028é", "b": [1.5, None]}
+
+
+def test_an_address_keeps_what_a_url_would_take_for_its_own() -> None:
+    assert address("../a b/50% #1?.mp4") == "../a%20b/50%25%20%231%3F.mp4"
+    assert address("caf\udce9.mp4") == "caf%E9.mp4", "a name that is no valid text is kept byte by byte"
+
+
+def test_the_maps_of_a_long_clip_stay_within_their_bytes(
+    analysed: Callable[..., Analysis], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "MAP_BYTES", 60_000)
+    analysis = analysed(tmp_path / "x.mp4", words=[f"w{i}" for i in range(100)], seconds=60.0)
+    assert len(analysis.utterances) > 15
+    maps = data.report_data(analysis, version="9")["maps"].values()
+    assert 30_000 < sum(len(base64.b64decode(m["root"]["u1"])) for some in maps for m in some) <= 60_000
+
+
+def test_nothing_at_all_is_a_page_too(analysed: Callable[..., Analysis], tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    analysis = analysed(tmp_path / "x.mp4")
+    bare = replace(analysis, streams={}, utterances=(), attention=(), summary=None, reasons={"voice": "the clip has no audio stream"})
+    found = data.report_data(bare, version="9")
+    assert found["words"] is None and found["units"] is None and found["voice"] is None and found["maps"] == {}
+    assert "the clip has no audio stream" in report_html(bare, version="9")
