@@ -126,7 +126,7 @@ def opened(browser: Any) -> Callable[[Path], Any]:
     return open_page
 
 
-def until(browser: Any, condition: str, seconds: float = 20.0) -> None:
+def until(browser: Any, condition: str, seconds: float = 60.0) -> None:
     """Waits until a condition in the page holds."""
     end = time.monotonic() + seconds
     while not browser.execute_script(f"return !!({condition})"):
