@@ -139,7 +139,8 @@ def _write_streams(streams: Mapping[str, TimedSequence], target: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    # A name that is no valid text (lone surrogates) becomes an escape, which JSON reads back as it was.
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def whole_folder(folder: Path, fill: Callable[[Path], None], beside: Path | None = None) -> tuple[Path, ...]:

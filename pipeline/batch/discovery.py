@@ -22,6 +22,15 @@ _SIGNATURES = (
     b"FORM",
     b"0&\xb2u",
     b"caff",
+    b"YUV4MPEG2",
+    b"DKIF",
+    b".RMF",
+    b".snd",
+    b"#!AMR",
+    b"wvpk",
+    b"nut/multimedia",
+    b"riff\x2e\x91\xcf\x11",
+    b"\x06\x0e\x2b\x34\x02\x05\x01\x01",
 )
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 # Texts that name other files or addresses; a player would open those.

@@ -22,6 +22,7 @@ from .stages import Outcome
 from .task import Record, Task
 
 TICK = 0.2
+LEAST_BYTES = 250.0  # of a second of any recording; speech codecs at their lowest have more
 STARTS = 3  # workers that may die in a row before one of them is ready
 
 
@@ -29,7 +30,7 @@ STARTS = 3  # workers that may die in a row before one of them is ready
 class Allowance:
     """What one clip may cost.
 
-    seconds_base, seconds_factor  wall seconds: base + factor times the clip's length
+    seconds_base, seconds_factor  wall seconds: base + factor times the clip's length (`plausible_length`)
     stall_base, stall_factor      the same without any sign of progress (a recogniser may think long over what it has heard)
     memory                        bytes of resident memory of a worker and its decoding processes; None: not watched
     """
@@ -209,8 +210,9 @@ class LocalEngine:
             if worker.task is None or worker.killed is not None:
                 continue
             a = self._allowance
-            may = a.seconds_base + a.seconds_factor * (worker.length or 0.0)
-            silent = a.stall_base + a.stall_factor * (worker.length or 0.0)
+            length = plausible_length(worker.length, worker.record)
+            may = a.seconds_base + a.seconds_factor * length
+            silent = a.stall_base + a.stall_factor * length
             if now - worker.begun > may:
                 self._kill(worker, "timed_out", f"took longer than the {may:.0f} s that it may take")
             elif now - worker.heard > silent:
@@ -254,6 +256,12 @@ class LocalEngine:
                 _kill_group(worker.process)
                 worker.process.wait()
             self._forget(worker)
+
+
+def plausible_length(claimed: float | None, record: Record | None) -> float:
+    """Seconds that a clip may be long: what its container says, but no more than its bytes can hold. A header may claim ten hours."""
+    held = (record.bytes or 0) / LEAST_BYTES if record is not None else 0.0
+    return min(claimed if claimed is not None else held, held)
 
 
 def _reason(code: int, said: str) -> tuple[str, str]:

@@ -158,7 +158,7 @@ class LightSetup:
 def note(log: str, stage: str, path: Path) -> None:
     """One line, whole, whoever else writes at the same time."""
     with open(log, "ab", buffering=0) as file:
-        file.write(f"{stage}\t{path.name}\n".encode())
+        file.write(f"{stage}\t{path.name}\n".encode("utf-8", "surrogateescape"))
 
 
 @dataclass(frozen=True)

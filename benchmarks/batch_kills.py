@@ -1,0 +1,167 @@
+"""The whole promise of a batch, with the real extractors and the real model: at least 160 good clips and 50 hostile ones.
+
+    python benchmarks/batch_kills.py SCRATCH [--kills 10] [--good 160]
+
+1. an unbroken run;  2. a run that is killed with -9 at random moments and resumed: the same bytes, timings apart, and no finished stage
+again;  3. every good clip alone, in one process without workers: the same bytes as in the batch.
+Prints what was compared and how it came out; exits with 1 if anything differs. Clips are pieces of our samples and, where ../shared lies
+beside the checkout, of its clips.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import imageio_ffmpeg
+import pyarrow.parquet as pq
+
+from emofuse import __version__
+from emofuse.assembly import Assembly, Options
+from emofuse.pipeline.batch.manifest import TIMINGS
+from emofuse.pipeline.results import write_analysis
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests/batch"))
+import hostile  # noqa: E402
+
+RECORD_TIMINGS = ("attempts", "seconds", "peak_memory")
+
+
+def make_good(folder: Path, count: int) -> None:
+    """Pieces of 1.2 s at different places, each with bytes of its own."""
+    folder.mkdir(parents=True)
+    shared = ROOT.parent / "shared/clips"
+    sources = [(ROOT / "samples" / name, length) for name, length in (("smile.mp4", 8.6), ("late.mkv", 7.9), ("voice_only.flac", 7.8))]
+    sources += [(path, 3.0) for path in sorted((shared / "grid").glob("*.*"))] + [
+        (path, 2.0) for path in sorted((shared / "cremad").glob("*"))
+    ]
+    places = [(source, at / 100) for source, length in sources for at in range(0, int((length - 1.2) * 100), 15)]
+    random.Random(0).shuffle(places)
+    assert len(places) >= count, f"{len(places)} pieces"
+    for i, (source, at) in enumerate(places[:count]):
+        target = folder / f"part {i % 7}" / f"{source.stem} {i:03}{'.wav' if source.suffix == '.flac' else '.mp4'}"
+        target.parent.mkdir(exist_ok=True)
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-ss", str(at), "-i", str(source), "-t", "1.2", "-dn", str(target)]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+
+
+def contents(out: Path) -> dict[str, Any]:
+    """Every file's hash; of what holds timings, the content without them."""
+    found: dict[str, Any] = {}
+    for path in sorted(p for p in out.rglob("*") if p.is_file()):
+        name = os.fsencode(path.relative_to(out)).decode(errors="backslashreplace")
+        if name == "manifest.parquet":
+            found[name] = [{k: v for k, v in row.items() if k not in TIMINGS} for row in pq.read_table(path).to_pylist()]
+        elif name == "manifest.csv":
+            with path.open(newline="") as file:
+                found[name] = [{k: v for k, v in row.items() if k not in TIMINGS} for row in csv.DictReader(file)]
+        elif "/records/" in name:
+            found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k not in RECORD_TIMINGS}
+        else:
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def kept(out: Path) -> set[str]:
+    return {str(p.relative_to(out)) for kind in ("streams", "answers") for p in (out / ".emofuse" / kind).rglob("*.parquet")}
+
+
+def settled(out: Path) -> set[str]:
+    """Clips whose record says that they are done with."""
+    records = [json.loads(p.read_text()) for p in (out / ".emofuse/records").glob("*.json")]
+    return {r["path"] for r in records if r["state"] in ("done", "failed")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("scratch", type=Path)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--good", type=int, default=160)
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    scratch = arguments.scratch
+    clips, unbroken, broken, alone = (scratch / name for name in ("clips", "unbroken", "broken", "alone"))
+    if not clips.exists():
+        making = scratch / "making"
+        shutil.rmtree(making, ignore_errors=True)
+        make_good(making / "good", arguments.good)
+        expected = hostile.make(making / "hostile", mutations=18)
+        (scratch / "expected.json").write_text(json.dumps(expected))
+        making.rename(clips)
+    expected = json.loads((scratch / "expected.json").read_text())
+    command = [sys.executable, "-W", "ignore", "-m", "emofuse", "analyze", str(clips), "--offline", "--json-lines", "--timeout", "600"]
+    # Pocketsphinx would take most of the time and is no part of the question.
+    command += ["--words", "none", "--text", "none", "--workers", str(arguments.workers), "--out"]
+    begin = time.monotonic()
+    subprocess.run([*command, str(unbroken)], stdout=(scratch / "unbroken.jsonl").open("w"), check=False)
+    took = time.monotonic() - begin
+    rows = {os.path.relpath(r["path"], clips): r for r in pq.read_table(unbroken / "manifest.parquet").to_pylist()}
+    states = Counter(r["reason"] or r["state"] for r in rows.values())
+    print(f"{len(rows)} clips, {len(expected)} of them hostile, {arguments.workers} workers, {took:.0f} s: {dict(states)}", flush=True)
+    wrong = []
+    for name, reason in expected.items():
+        shown = f"hostile/{name}".encode("utf-8", "backslashreplace").decode()
+        row = rows.get(shown)
+        got = "no row" if row is None else row["reason"] or row["state"]
+        if row is None or reason not in ("any", got) or (row["state"] == "failed" and not row["message"]):
+            wrong.append((name, reason, got))
+    print(f"hostile clips whose reason is not the expected one: {wrong}", flush=True)
+
+    chance = random.Random(7)
+    shutil.rmtree(broken, ignore_errors=True)
+    twice: list[str] = []
+    lost = 0
+    log = (scratch / "broken.jsonl").open("w")
+    for kill in range(arguments.kills + 1):
+        before_clips, before_stages = settled(broken), kept(broken)
+        process = subprocess.Popen([*command, str(broken)], stdout=log, stderr=subprocess.DEVNULL)
+        if kill < arguments.kills:
+            # The models are loaded in about 10 s; the kills shall fall into the work and leave some of it for the end.
+            time.sleep(chance.uniform(8, 8 + 1.6 * took / (arguments.kills + 1)))
+            process.kill()
+        process.wait()
+        log.flush()
+        lost += len(before_stages - kept(broken))
+        events = [
+            json.loads(line) for line in (scratch / "broken.jsonl").read_text().splitlines() if line.startswith("{") and line.endswith("}")
+        ]
+        start = max(i for i, e in enumerate(events) if e["event"] == "plan") if any(e["event"] == "plan" for e in events) else 0
+        twice += [e["path"] for e in events[start:] if e["event"] == "started" and e["path"] in before_clips]
+        print(f"life {kill + 1}: {len(before_clips)} clips settled and {len(before_stages)} stages kept before it", flush=True)
+    one, other = contents(unbroken), contents(broken)
+    differ = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+    print(
+        f"killed and resumed: {len(one)} files, {len(differ)} differ {differ[:5]}; begun again: {len(twice)}; lost: {lost}",
+        flush=True,
+    )
+
+    assembly = Assembly(Options(offline=True, words="none", text="none"))
+    shutil.rmtree(alone, ignore_errors=True)
+    compared, unequal = 0, []
+    for row in rows.values():
+        if row["state"] != "done" or "/good/" not in row["path"]:
+            continue
+        write_analysis(assembly.analyse(row["path"]), alone / row["output"], version=__version__)
+        for file in sorted(p for p in (alone / row["output"]).rglob("*") if p.is_file()):
+            compared += 1
+            if file.read_bytes() != (unbroken / file.relative_to(alone)).read_bytes():
+                unequal.append(str(file.relative_to(alone)))
+    good = sum("/good/" in row["path"] and row["state"] == "done" for row in rows.values())
+    print(f"alone against in the batch: {good} clips, {compared} files, {len(unequal)} differ {unequal[:5]}", flush=True)
+    sys.exit(1 if wrong or differ or twice or lost or unequal or good < arguments.good else 0)
+
+
+if __name__ == "__main__":
+    main()
