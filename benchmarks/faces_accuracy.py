@@ -51,7 +51,7 @@ def photographs(data: Path, labels: Path, clips: Path, weights: Path) -> dict[st
         kept += [] if path.stem in NEGATIVE_CLIPS else scenes_of_clip(path, 3)
     kept += [scene for scene in scenes_of_clip(clips / "edge" / "no_face.mp4", 8)]
     random = np.random.default_rng(7)
-    reader = Reader(network, mean, spread)
+    reader = Reader(network, mean, spread, both=True)
     off = reader(np.stack([off_face(kept, 64, random) for _ in range(PATCHES)])).face
     seen = test.where(test.seen)
     said = reader(centred(seen))

@@ -12,25 +12,13 @@ from numpy.typing import NDArray
 
 from emofuse.pipeline.timed import Floats32
 
-from .layout import CROP, NOMINAL, SHAPES
+from .layout import CROP, MIRRORED, NOMINAL, SHAPES
 from .photographs import Grey, Photographs, Scene
 
 SHIFT = 0.07
 LOG_SIDE = 0.09
 TURN = np.deg2rad(11)
 LARGEST_TURN = np.deg2rad(32)
-
-
-def mirrored_order() -> NDArray[np.intp]:
-    """For each of SHAPES the index of its mirror image (Left <-> Right)."""
-
-    def other(name: str) -> str:
-        return name.replace("Left", "Right") if "Left" in name else name.replace("Right", "Left")
-
-    return np.array([SHAPES.index(other(name)) for name in SHAPES])
-
-
-MIRRORED = mirrored_order()
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,7 +54,7 @@ class Compact:
     needs: tuple[str, ...] = ()
 
     def __init__(self, *, device: str = "cpu") -> None:
-        from .network import Reader, load_network
+        from .network import Reader, fast_half, load_network
 
         digest = check_sha256(WEIGHTS, WEIGHTS_SHA256)
         network, facts = load_network(WEIGHTS)
@@ -63,9 +63,11 @@ class Compact:
         assert isinstance(ends, dict)
         self._rest, self._high = (np.asarray(ends[key], np.float32) for key in ("rest", "high"))
         sharpness = float(str(facts.get("temperature", 1.0)))
-        self._read = Reader(network, mean, spread, temperature=sharpness, device=device)
+        half = fast_half(device)
+        self._read = Reader(network, mean, spread, temperature=sharpness, device=device, both=True, half=half)
         self._detect = Detector()
-        self._provenance = Provenance("compact", VERSION, weights={WEIGHTS.name: digest}, options={"device": device})
+        options = {"device": device, "arithmetic": "bfloat16" if half else "float32"}
+        self._provenance = Provenance("compact", VERSION, weights={WEIGHTS.name: digest}, options=options)
 
     @classmethod
     def status(cls, *, offline: bool) -> Status:

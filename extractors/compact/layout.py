@@ -32,6 +32,18 @@ BLENDSHAPES: tuple[str, ...] = tuple(
 SHAPES: tuple[str, ...] = (*BLENDSHAPES, "lipGap")
 """What the shape head answers: the teacher's 52 blendshapes and the gap between the inner lips over the face's height."""
 
+
+def mirrored_order() -> NDArray[np.intp]:
+    """For each of SHAPES the index of its mirror image (Left <-> Right)."""
+
+    def other(name: str) -> str:
+        return name.replace("Left", "Right") if "Left" in name else name.replace("Right", "Left")
+
+    return np.array([SHAPES.index(other(name)) for name in SHAPES])
+
+
+MIRRORED = mirrored_order()
+
 AU_SOURCES: dict[str, tuple[str, ...]] = {
     "AU01": ("browInnerUp",),
     "AU02": ("browOuterUpLeft", "browOuterUpRight"),

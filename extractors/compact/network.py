@@ -27,7 +27,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.timed import Floats32
 
-from .layout import HEADS, Read
+from .layout import HEADS, MIRRORED, Read
 
 CONTRAST_FLOOR = 8.0
 
@@ -114,7 +114,7 @@ class CompactNetwork(nn.Module):
 
     def forward(self, crops: Tensor) -> Answer:
         x = F.relu(self.stem_norm(self.stem(crops)))  # (b c 32 32)
-        x = self.body(x)  # (b c 4 4)
+        x = self.body(x).to(self.heads.weight.dtype)  # (b c 4 4); the body may compute in less precision than the heads
         x = torch.cat([x.mean((2, 3)), places(self.points(x))], 1)
         out: Tensor = self.heads(self.dropout(x))  # (b o)
         shapes, pose, box, expression, face = torch.split(out.float(), list(HEADS.values()), dim=1)
@@ -148,10 +148,17 @@ def fused(network: CompactNetwork) -> CompactNetwork:
     return whole
 
 
+def fast_half(device: str) -> bool:
+    """Whether convolutions in bfloat16 are a third or more faster than in float32 here: processors that have instructions for it."""
+    return device == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
 class Reader:
     """crops (n 64 64) uint8 -> `Read`: numpy in, numpy out, in batches of at most `batch`.
 
     mean, spread (53) take the network's z-scores back to the teacher's units; expression logits are divided by `temperature`.
+    both   look at each crop and at its mirror image, and answer with the mean: twice the work, a point more of expressions right
+    half   convolve in bfloat16 (see `fast_half`); answers differ by less than the network's own error
     """
 
     def __init__(
@@ -163,10 +170,15 @@ class Reader:
         temperature: float = 1.0,
         device: str = "cpu",
         batch: int = 128,
+        both: bool = False,
+        half: bool = False,
     ) -> None:
         self._network = fused(network).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._precision = torch.bfloat16 if half else torch.float32
+        for part in (self._network.stem, self._network.body):
+            part.to(self._precision)
         self._mean, self._spread = torch.from_numpy(mean), torch.from_numpy(spread)
-        self._temperature, self._device, self._batch = temperature, device, batch
+        self._temperature, self._device, self._batch, self._both = temperature, device, batch, both
 
     def __call__(self, crops: NDArray[np.uint8]) -> Read:
         # a few small crops: two threads spend their time waiting for each other, and on a busy machine ten times that
@@ -181,12 +193,32 @@ class Reader:
     def _values(self, crops: NDArray[np.uint8]) -> Floats32:
         parts = [np.zeros((0, sum(HEADS.values())), np.float32)]
         for i in range(0, len(crops), self._batch):
-            some = standardised(crops[i : i + self._batch]).to(self._device).contiguous(memory_format=torch.channels_last)
-            said: Answer = self._network(some)
+            some = standardised(crops[i : i + self._batch]).to(self._device, self._precision)
+            if self._both:
+                some = torch.cat([some, some.flip(3)])
+            said: Answer = self._network(some.contiguous(memory_format=torch.channels_last))
             shapes = said.shapes.cpu() * self._spread + self._mean
-            rest = [said.pose, said.box, (said.expression / self._temperature).softmax(1), said.face.sigmoid()[:, None]]
-            parts.append(torch.cat([shapes, *(head.cpu() for head in rest)], 1).numpy())
+            heads = Answer(shapes, said.pose.cpu(), said.box.cpu(), said.expression.cpu(), said.face.cpu())
+            if self._both:
+                heads = one_view(heads)
+            chances = (heads.expression / self._temperature).softmax(1)
+            parts.append(torch.cat([heads.shapes, heads.pose, heads.box, chances, heads.face.sigmoid()[:, None]], 1).numpy())
         return np.concatenate(parts)
+
+
+def one_view(said: Answer) -> Answer:
+    """2b answers (shapes in the teacher's units), the second half of them to mirrored crops -> the mean of both views (b), told of the
+    crops as they are."""
+    b = len(said.face) // 2
+    turned = Answer(
+        shapes=said.shapes[b:, MIRRORED],
+        pose=said.pose[b:] * said.pose.new_tensor([1.0, -1.0, -1.0]),
+        box=said.box[b:] * said.box.new_tensor([-1.0, 1.0, 1.0]),
+        expression=said.expression[b:],
+        face=said.face[b:],
+    )
+    names = ("shapes", "pose", "box", "expression", "face")
+    return Answer(*((getattr(said, name)[:b] + getattr(turned, name)) / 2 for name in names))
 
 
 def save_network(path: Path, network: CompactNetwork, facts: dict[str, object]) -> None:

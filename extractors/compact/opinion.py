@@ -21,7 +21,6 @@ from .photographs import Photographs
 def opinions(network: CompactNetwork, facts: Mapping[str, object], photographs: Photographs, share: float) -> Floats32:
     """(n 7) labels of which `share` (0..1) is the network's; photographs without a label (NaN) stay without."""
     mean, spread = (np.asarray(facts[key], np.float32) for key in ("shape_mean", "shape_spread"))
-    read = Reader(network, mean, spread, temperature=float(str(facts.get("temperature", 1.0))))
-    crops = centred(photographs)
-    said = (read(crops).expression + read(np.ascontiguousarray(crops[:, :, ::-1])).expression) / 2
+    read = Reader(network, mean, spread, temperature=float(str(facts.get("temperature", 1.0))), both=True)
+    said = read(centred(photographs)).expression
     return np.asarray((1 - share) * photographs.expression + share * said, np.float32)

@@ -44,8 +44,8 @@ def correlation(a: Floats32, b: Floats32) -> Floats32:
 
 
 def scores(network: CompactNetwork, photographs: Photographs, mean: Floats32, spread: Floats32) -> Scores:
-    """The network on these photographs, cut as the teacher boxed them."""
-    said = Reader(network, mean, spread)(centred(photographs))
+    """The network on these photographs and their mirror images, as the provider reads faces, cut as the teacher boxed them."""
+    said = Reader(network, mean, spread, both=True)(centred(photographs))
     labelled = np.isfinite(photographs.expression).all(1)
     truth = photographs.expression.argmax(1)
     guess = said.expression.argmax(1)
@@ -77,7 +77,7 @@ def scores(network: CompactNetwork, photographs: Photographs, mean: Floats32, sp
 def temperature(network: CompactNetwork, photographs: Photographs, mean: Floats32, spread: Floats32) -> float:
     """What to divide the expression logits by so that these labels are most likely (Guo et al. 2017): smoothed labels make it timid."""
     labelled = np.isfinite(photographs.expression).all(1)
-    said = Reader(network, mean, spread)(centred(photographs)).expression[labelled]
+    said = Reader(network, mean, spread, both=True)(centred(photographs)).expression[labelled]
     truth = photographs.expression[labelled]
     logits = np.log(np.clip(said, 1e-9, 1))
 

@@ -30,6 +30,8 @@ GAP = 1.0
 EVERY = 1.0
 EVERY_IF_LOST = 0.2
 """Seconds: how long a lost face keeps its identity; how often the cascade looks for new faces, and for lost ones."""
+THOROUGH = 4
+"""While nobody is lost, one look of the cascade in so many is a thorough one, the others are quick."""
 REACH = 1.0
 GROWTH = 1.7
 """A lost face may come back within so many of its sides, and so many times larger or smaller."""
@@ -74,9 +76,8 @@ def thumbnail(image: Image) -> Floats32:
     """A picture as about 32 x 32 grey levels, to tell shots apart."""
     import cv2
 
-    height, width = image.shape[:2]
-    thin = image[:: max(1, height // 128), :: max(1, width // 128)]
-    return np.asarray(cv2.resize(grey_of(np.ascontiguousarray(thin)), (32, 32), interpolation=cv2.INTER_AREA), np.float32)
+    thin = np.asarray(cv2.resize(image, (128, 128), interpolation=cv2.INTER_NEAREST), np.uint8)
+    return np.asarray(cv2.resize(grey_of(thin), (32, 32), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def is_cut(before: Floats32, after: Floats32) -> bool:
@@ -108,14 +109,15 @@ class Tracker:
     """Chunks of frames in, sightings out; the state is who is where. `scene_ended` forgets everyone.
 
     read    crops (n 64 64) uint8 -> `Read`
-    detect  picture -> boxes
+    detect  picture, whether a quick look will do -> boxes
     """
 
     read: Callable[[Image], Read]
-    detect: Callable[[Image], Sequence[Box]]
+    detect: Callable[[Image, bool], Sequence[Box]]
     tracks: list[Track] = field(default_factory=list)
     next_id: int = 0
     detected: float = -np.inf
+    quick_looks: int = 0
 
     def scene_ended(self) -> None:
         """After a cut nobody is known."""
@@ -136,8 +138,10 @@ class Tracker:
         if now - self.detected >= (EVERY_IF_LOST if lost else EVERY) or self.detected == -np.inf:
             fresh = self.detected == -np.inf
             self.detected = now
+            quick = not lost and self.quick_looks < THOROUGH - 1
+            self.quick_looks = self.quick_looks + 1 if quick else 0
             for at in (0, len(images) - 1) if fresh and len(images) > 1 else (len(images) - 1,):
-                self._search(images, at, found, now)
+                self._search(images, at, found, now, quick)
             self._part_doubles(found)
         for track in self.tracks:
             for i, look in enumerate(found[track.face_id]):
@@ -185,9 +189,9 @@ class Tracker:
                 box = look.box
         return looks
 
-    def _search(self, images: Sequence[Image], at: int, found: dict[int, list[Look | None]], now: float) -> None:
+    def _search(self, images: Sequence[Image], at: int, found: dict[int, list[Look | None]], now: float, quick: bool) -> None:
         """Runs the cascade on frame `at`; what is new, or lost and back, is followed through the chunk from there."""
-        for box in self.detect(images[at]):
+        for box in self.detect(images[at], quick):
             known = [row[at] for row in found.values()]
             if any(look is not None and look.box.overlap(box) > SAME / 2 for look in known):
                 continue

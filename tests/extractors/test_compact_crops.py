@@ -7,8 +7,8 @@ import pytest
 
 from emofuse.extractors.compact import distort
 from emofuse.extractors.compact.detect import Box, crops
-from emofuse.extractors.compact.distort import MIRRORED, distorted, warp
-from emofuse.extractors.compact.layout import CROP, NOMINAL, SHAPES
+from emofuse.extractors.compact.distort import distorted, warp
+from emofuse.extractors.compact.layout import CROP, MIRRORED, NOMINAL, SHAPES
 from emofuse.extractors.compact.photographs import Photographs, Scene, part_of
 
 SLOPE = 0.83

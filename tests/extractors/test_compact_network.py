@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from emofuse.extractors.compact.layout import AU_SOURCES, AUS, HEADS, SHAPES, Read, activations, au_matrix
-from emofuse.extractors.compact.network import CompactNetwork, Reader, fused, load_network, places, save_network, standardised
+from emofuse.extractors.compact.layout import AU_SOURCES, AUS, HEADS, MIRRORED, SHAPES, Read, activations, au_matrix
+from emofuse.extractors.compact.network import CompactNetwork, Reader, fast_half, fused, load_network, places, save_network, standardised
 from emofuse.pipeline.errors import WeightsError
 
 
@@ -54,6 +54,33 @@ def test_batches_and_neighbours_change_nothing(network: CompactNetwork) -> None:
     few = Reader(network, mean, spread, batch=2)(crops).values
     assert np.allclose(whole, few, atol=1e-4)
     assert Reader(network, mean, spread)(crops[:0]).values.shape == (0, 67)
+
+
+def test_both_views_agree_with_a_mirror(network: CompactNetwork) -> None:
+    """Read in both views, a mirrored crop has the mirrored answer: left and right change places, yaw, roll and dx their signs."""
+    crops = np.random.default_rng(0).integers(0, 256, (5, 64, 64), dtype=np.uint8)
+    random = np.random.default_rng(1)
+    mean, spread = random.normal(0, 1, 53).astype(np.float32), random.uniform(0.5, 2, 53).astype(np.float32)
+    read = Reader(network, mean, spread, both=True, temperature=0.7)
+    one, other = read(crops), read(np.ascontiguousarray(crops[:, :, ::-1]))
+    assert np.allclose(other.shapes, one.shapes[:, MIRRORED], atol=1e-4)
+    assert np.allclose(other.pose, one.pose * (1, -1, -1), atol=1e-5)
+    assert np.allclose(other.box, one.box * (-1, 1, 1), atol=1e-5)
+    assert np.allclose(other.expression, one.expression, atol=1e-5)
+    assert np.allclose(other.face, one.face, atol=1e-5)
+    single = Reader(network, mean, spread, temperature=0.7)
+    views = single(crops), single(np.ascontiguousarray(crops[:, :, ::-1]))
+    assert np.allclose(one.shapes, (views[0].shapes + views[1].shapes[:, MIRRORED]) / 2, atol=1e-4)
+    assert not np.allclose(one.shapes, views[0].shapes, atol=1e-2), "the views differ"
+    assert np.allclose(one.expression.sum(1), 1, atol=1e-5)
+
+
+def test_half_precision_is_near_and_only_for_the_convolutions(network: CompactNetwork) -> None:
+    crops = np.random.default_rng(0).integers(0, 256, (6, 64, 64), dtype=np.uint8)
+    mean, spread = np.zeros(53, np.float32), np.ones(53, np.float32)
+    whole, half = (Reader(network, mean, spread, half=half)(crops).values for half in (False, True))
+    assert 0 < np.abs(whole - half).max() < 0.05 * np.abs(whole).max()
+    assert not fast_half("cuda")
 
 
 def test_reading_leaves_the_number_of_threads_alone(network: CompactNetwork) -> None:

@@ -42,7 +42,7 @@ def read(crops: np.ndarray) -> Read:
     return Read(values)
 
 
-def detect(image: np.ndarray) -> list[Box]:
+def detect(image: np.ndarray, quick: bool = False) -> list[Box]:
     import cv2
 
     count, _, stats, centres = cv2.connectedComponentsWithStats((grey_of(image) > 128).astype(np.uint8))
@@ -85,7 +85,7 @@ def test_a_moving_face_keeps_its_id_and_its_box_is_right() -> None:
 def test_a_face_that_hurries_is_followed_from_frame_to_frame() -> None:
     asked = 0
 
-    def detect_once(image: np.ndarray) -> list[Box]:
+    def detect_once(image: np.ndarray, quick: bool) -> list[Box]:
         nonlocal asked
         asked += 1
         return detect(image) if asked == 1 else []
@@ -175,10 +175,29 @@ def test_two_tracks_never_sit_on_one_face() -> None:
 
 
 def test_what_the_cascade_finds_is_nothing_without_the_network() -> None:
-    def everywhere(image: np.ndarray) -> list[Box]:
+    def everywhere(image: np.ndarray, quick: bool) -> list[Box]:
         return [Box(60, 60, 50), Box(200, 150, 80)]
 
     assert followed([[]] * 20, Tracker(read, everywhere)) == []
+
+
+def test_the_cascade_looks_thoroughly_first_when_somebody_is_lost_and_now_and_then() -> None:
+    def run(scenes: Sequence[Sequence[Disc]]) -> list[bool]:
+        looks: list[bool] = []
+
+        def watched(image: np.ndarray, quick: bool) -> list[Box]:
+            looks.append(quick)
+            return detect(image)
+
+        followed(scenes, Tracker(read, watched), length=5)
+        return looks
+
+    here: Sequence[Disc] = [(100.0, 100.0, 50.0)]
+    kept = run([here] * 120)  # nearly 5 s
+    assert kept[:2] == [False, False], "twice in the first chunk, at its ends"
+    assert kept[2:6] == [True, True, True, False]
+    lost = run([here] * 5 + [[]] * 45)
+    assert not any(lost) and len(lost) >= 6, "while somebody is lost every look is a thorough one"
 
 
 def test_a_doubtful_face_is_kept_when_known_and_not_begun_when_new() -> None:
