@@ -3,13 +3,16 @@
 python benchmarks/faces.py CLIP ... [--teacher face_landmarker.task --teacher-python PYTHON] [--runs 5] [--minutes 10]
 
 Frames a second are whole runs from the file to the finished stream (models loaded beforehand), medians. MediaPipe runs in an
-environment of its own, in its video mode (which tracks), over frames that OpenCV decodes there. Memory is the peak of a fresh process
+environment of its own, in its video mode (which tracks), over frames that OpenCV decodes there. py-feat runs on random weights at its real
+size (its own are not on every machine) and is told of one face in every frame, since noise finds none: what it computes, not what it
+sees; over the first frames only, since it needs about a second for each. Memory is the peak of a fresh process
 over a clip that repeats the first one for so many minutes, against the same over 20 seconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import statistics
@@ -17,7 +20,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import ffmpeg
 import imageio_ffmpeg
@@ -90,6 +97,74 @@ def rival(paths: list[Path], runs: int, teacher: Path, python: Path) -> None:
         print(f"| MediaPipe | {Path(path).name} | {float(rate):.0f} | | {float(cost):.1f} | {100 * float(share):.0f} % |", flush=True)
 
 
+class First:
+    """The first frames of a clip."""
+
+    def __init__(self, clip: Any, count: int) -> None:
+        self.clip, self.count, self.info = clip, count, clip.info
+
+    def frames(self) -> Iterator[Any]:
+        return islice(self.clip.frames(), self.count)
+
+
+def pyfeat(paths: list[Path], count: int, threads: int) -> None:
+    """py-feat's Detectorv2 through our provider, with the layer sizes of its published configuration (ConvNeXt V2 tiny, 20 AUs)."""
+    import huggingface_hub.constants
+    import torch
+    from feat.face_detectors.Retinaface.Retinaface_model import RETINAFACE_R34_CFG, RetinaFace
+    from feat.multitask.model_v2 import MEGraphAUv2, ModelV2Config
+    from safetensors.torch import save_file
+
+    from emofuse.extractors.pyfeat_face import PyfeatFace
+    from emofuse.pipeline.clip import Clip
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    config = ModelV2Config(
+        n_au=20,
+        n_emotion=7,
+        n_blendshape=52,
+        mesh_normalized=True,
+        use_head_v3=True,
+        drop_mefl=True,
+        emotion_use_au_prob=True,
+        pretrained=False,
+    )
+    random = {
+        ("py-feat/retinaface_r34", "model.safetensors"): (RetinaFace(RETINAFACE_R34_CFG), {}),
+        ("py-feat/face_multitask_v2", "face_multitask_v28.safetensors"): (MEGraphAUv2(config), {"config": json.dumps(asdict(config))}),
+    }
+    with tempfile.TemporaryDirectory() as hub:
+        for (repository, name), (network, about) in random.items():
+            folder = Path(hub) / f"models--{repository.replace('/', '--')}"
+            (folder / "snapshots" / "0").mkdir(parents=True)
+            (folder / "refs").mkdir()
+            (folder / "refs" / "main").write_text("0")
+            state = {key: value.contiguous() for key, value in network.state_dict().items()}
+            save_file(state, folder / "snapshots" / "0" / name, metadata=about)
+        huggingface_hub.constants.HF_HUB_CACHE = hub
+        provider = PyfeatFace()
+    detector = provider._detector
+    finds = detector.face_detector
+
+    def one_face(frames: Any) -> list[Any]:
+        finds(frames)
+        height, width = frames.shape[-2:]
+        return [[[width * 0.3, height * 0.2, width * 0.7, height * 0.8, 0.99]] for _ in frames]
+
+    vars(detector)["face_detector"] = one_face
+    for path in paths:
+        start, cpu = time.perf_counter(), processor_seconds()
+        face = provider(First(Clip(path), count), {})  # type: ignore[arg-type]
+        seconds = time.perf_counter() - start
+        assert len(face) == count
+        print(
+            f"| py-feat, random weights | {path.name}, {count} frames | {count / seconds:.1f} | | "
+            f"{1000 * (processor_seconds() - cpu) / count:.0f} | |",
+            flush=True,
+        )
+
+
 def memory(path: Path, minutes: float, threads: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for seconds in (20.0, 60 * minutes):
@@ -108,6 +183,9 @@ def main() -> None:
     parser.add_argument("--teacher-python", type=Path)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--pyfeat-frames", type=int, default=0, help="frames of the first clip for py-feat on random weights"
+    )
     parser.add_argument("--minutes", type=float, default=0.0, help="also measure memory over a clip this long")
     arguments = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the run")
@@ -115,6 +193,8 @@ def main() -> None:
     ours(arguments.clips, arguments.runs, arguments.threads)
     if arguments.teacher and arguments.teacher_python:
         rival(arguments.clips, arguments.runs, arguments.teacher, arguments.teacher_python)
+    if arguments.pyfeat_frames:
+        pyfeat(arguments.clips[:1], arguments.pyfeat_frames, arguments.threads)
     if arguments.minutes:
         memory(arguments.clips[0], arguments.minutes, arguments.threads)
 

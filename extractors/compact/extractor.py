@@ -25,10 +25,10 @@ from .layout import AUS, Read, activations
 from .tracks import Sighting, Tracker, chunks
 
 WEIGHTS = Path(__file__).with_name("compact.safetensors")
-WEIGHTS_SHA256 = "bf2cc2dcce22c50d9a07ac4c896b9cefa3898f7122e7eb50f1b20f46e4590a00"
+WEIGHTS_SHA256 = "ce45ee2d58f8fb844b7fbb9a5a888e2e792d8517da0574743099c02c4eff867c"
 CHUNK = 8
 """Frames looked at together: enough to fill a batch, few enough that a face stays near where it was."""
-VERSION = "1"
+VERSION = "2"
 
 BOX = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore")
 POSE = ("Pitch", "Roll", "Yaw")
