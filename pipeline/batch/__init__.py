@@ -9,5 +9,6 @@ stages.py      one clip: hash, extract, fuse, write; each stage kept apart, so t
 worker.py      a process that does tasks, and how it is talked to
 local.py       the engine of this machine: worker processes
 manifest.py    manifest.parquet and manifest.csv;  combined.py: one table of emotions over all clips
+index.py       index.html, the manifest to look at
 run.py         the whole batch
 """

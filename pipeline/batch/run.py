@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from ..results import result_name
 from .combined import write_combined
 from .discovery import Candidate, Discovery
+from .index import write_index
 from .manifest import write_manifest
 from .stages import Outcome
 from .store import Store, read_records, record_name, write_record
@@ -163,7 +164,9 @@ def _finish(found: Discovery, names: Mapping[str, str], store: Store) -> None:
         store.remove(record_name(record.id))
         del records[record.id]
     write_combined(store, list(records.values()))
-    write_manifest(store, _with_waiting(records, found, names))
+    everything = _with_waiting(records, found, names)
+    write_manifest(store, everything)
+    write_index(store, everything)
 
 
 def _with_waiting(records: Mapping[str, Record], found: Discovery, names: Mapping[str, str]) -> list[Record]:

@@ -138,3 +138,18 @@ def until(browser: Any, condition: str, seconds: float = 60.0) -> None:
 @pytest.fixture
 def wait() -> Callable[..., None]:
     return until
+
+
+@pytest.fixture
+def serious_faults(browser: Any) -> Callable[[], list[Any]]:
+    """What axe finds in the page that is open, of serious or critical impact."""
+    axe = pytest.importorskip("axe_core_python", reason="needs axe-core-python: pip install 'emofuse[dev]'")
+
+    def look() -> list[Any]:
+        browser.execute_script((Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
+        result = browser.execute_async_script("const done = arguments[0]; axe.run().then(done)")
+        assert len(result["passes"]) > 10, "it looked"
+        faults = [v for v in result["violations"] if v["impact"] in ("serious", "critical")]
+        return [(v["id"], v["nodes"][0]["html"][:200], v["nodes"][0]["failureSummary"]) for v in faults]
+
+    return look

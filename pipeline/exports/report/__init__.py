@@ -32,12 +32,13 @@ class Video:
 
 
 def write_report(analysis: Analysis, target: Path, *, home: Path | None, version: str, new_film: bool = True) -> None:
-    """report.html into `target`, and beside it clip.mp4 or clip.m4a where no browser plays the clip itself.
+    """report.html and thumbnail.jpg into `target`, and beside them clip.mp4 or clip.m4a where no browser plays the clip itself.
 
     home      the folder that `target` will be in the end: the page names the clip relative to it; None: by its whole path
     new_film  whether such a film may be made (it takes about a tenth of the clip's length)
     """
     video = video_for(analysis, target, home, new_film=new_film)
+    thumbnail(analysis, target / "thumbnail.jpg")
     (target / "report.html").write_text(report_html(analysis, version=version, video=video), encoding="utf-8")
 
 
@@ -78,3 +79,23 @@ def video_for(analysis: Analysis, target: Path, home: Path | None, *, new_film: 
 def address(path: str) -> str:
     """A relative path as a URL, whatever bytes are in it."""
     return quote(os.fsencode(path.replace(os.sep, "/")))
+
+
+def thumbnail(analysis: Analysis, path: Path) -> None:
+    """A small JPEG of the clip a second into it, or of its last frame before that; none where there is no picture."""
+    from PIL import Image
+
+    from ..moving import fitted, resized
+
+    clip = Path(analysis.info.path)
+    size = fitted(analysis.info, most=96)
+    if size is None or not clip.is_file():
+        return
+    picture = None
+    with suppress(EmofuseError):
+        for frame in Clip(clip).frames():
+            picture = resized(frame.image, size)
+            if frame.start >= min(1.0, analysis.facts["length"] / 3):
+                break
+    if picture is not None:
+        Image.fromarray(picture).save(path, quality=80)
