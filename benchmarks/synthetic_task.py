@@ -129,6 +129,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description="Train fusion models on the asynchronous synthetic task.")
     arguments.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     arguments.add_argument("--seeds", type=int, default=5)
+    arguments.add_argument("--first-seed", type=int, default=0)
     arguments.add_argument("--steps", type=int, default=2000)
     arguments.add_argument("--alone", action="store_true", help="train with one stream visible at a time (must stay at chance)")
     arguments.add_argument("--out", type=Path)
@@ -137,7 +138,7 @@ def main() -> None:
     runs = []
     for model in options.models:
         for seen in [(name,) for name in ROWS] if options.alone else [tuple(ROWS)]:
-            for seed in range(options.seeds):
+            for seed in range(options.first_seed, options.first_seed + options.seeds):
                 run, _ = train(model, seed, options.steps, seen)
                 runs.append(run)
                 print(run, flush=True)
