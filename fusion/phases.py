@@ -99,4 +99,8 @@ class Learner(nn.Module):
 
     def _task_loss(self, logits: Tensor, targets: Mapping[str, Tensor], weights: Mapping[str, Tensor | None]) -> Tensor:
         by_task = split_logits(self.tasks, logits)
-        return torch.stack([task.loss(by_task[name], targets[name], weights[name]) for name, task in self.tasks.items()]).sum()
+        losses = []
+        for name, task in self.tasks.items():
+            smoothing = task.part.smoothing if self.training else 0.0
+            losses.append(task.loss(by_task[name], targets[name], weights[name], smoothing))
+        return torch.stack(losses).sum()

@@ -8,6 +8,7 @@
     [tasks.sentiment] kind = "regress", column, labels, loss, weight, rename     see tasks.py
     [model]           name = "mult" and that model's config, without streams and outputs
     [training]        epochs, batch, rate, ...
+    [augment.voice]   offset, noise, mask_columns, mask_rows             training rows made different each time, see augmentation.py
     [[stages]]        delta-attention alone: name, epochs, batch, rate, weight_decay
     [card]            training_data, licence, intended_use, limits
 
@@ -61,7 +62,8 @@ class StreamPart:
 @dataclass(frozen=True)
 class TaskPart:
     """kind: regress, classes, multilabel, questions or intensities; column: the label's name in the data (the task's, where empty);
-    labels: classes or emotions; loss: l1, l2, cross-entropy or bce (empty = the kind's own); rename: class in the data -> ours."""
+    labels: classes or emotions; loss: l1, l2, cross-entropy or bce (empty = the kind's own); rename: class in the data -> ours.
+    smoothing: share of a class's probability that cross-entropy spreads over all classes while training."""
 
     kind: str
     column: str = ""
@@ -69,12 +71,18 @@ class TaskPart:
     loss: str = ""
     weight: float = 1.0
     rename: Mapping[str, str] = field(default_factory=dict)
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.smoothing < 1:
+            raise ValueError(f"smoothing: expected 0 to less than 1, got {self.smoothing}")
 
 
 @dataclass(frozen=True)
 class TrainingPart:
     """epochs, batch (utterances), rate (Adam's), weight_decay; clip: largest gradient norm, 0 = none.
 
+    schedule         "plateau", or "one-cycle": the rate rises from rate / 25 over the first 15 % of the steps and falls to 0 along a cosine
     plateau, factor  the rate is multiplied by factor after so many epochs without a lower validation loss; 0 = never
     stop             training ends after so many epochs without a lower validation loss; 0 = never
     scaling          "standard" (training mean and deviation, cut at 5) or "none"
@@ -86,6 +94,7 @@ class TrainingPart:
     batch: int
     rate: float
     optimiser: str = "adam"
+    schedule: str = "plateau"
     weight_decay: float = 0.0
     clip: float = 0.8
     plateau: int = 20
@@ -100,8 +109,31 @@ class TrainingPart:
         if self.epochs < 1 or self.batch < 1 or not self.rate > 0:
             raise ValueError(f"expected epochs, batch and rate above 0, got {self.epochs}, {self.batch}, {self.rate}")
         _choice("optimiser", self.optimiser, ("adam", "adamw"))
+        _choice("schedule", self.schedule, ("plateau", "one-cycle"))
         _choice("scaling", self.scaling, ("standard", "none"))
         _choice("precision", self.precision, ("float32", "bfloat16", "float16"))
+
+
+@dataclass(frozen=True)
+class AugmentPart:
+    """How training rows of a stream are made different each time (augmentation.py).
+
+    offset        deviation of a shift that all rows of an utterance share, column by column (a voice, a microphone)
+    noise         deviation of a shift of every value
+    mask_columns  share of an utterance's columns that are masked
+    mask_rows     the longest share of an utterance's rows that is masked in one run; its length and place are drawn
+
+    All 0: nothing happens. Deviations are in those of the training rows.
+    """
+
+    offset: float = 0.0
+    noise: float = 0.0
+    mask_columns: float = 0.0
+    mask_rows: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.offset < 0 or self.noise < 0 or not (0 <= self.mask_columns < 1 and 0 <= self.mask_rows < 1):
+            raise ValueError(f"expected offset and noise of 0 or more and masks of 0 to less than 1, got {self}")
 
 
 @dataclass(frozen=True)
@@ -146,6 +178,7 @@ class Recipe:
     about: str = ""
     splits: SplitsPart = field(default_factory=SplitsPart)
     stages: tuple[StagePart, ...] = ()
+    augment: Mapping[str, AugmentPart] = field(default_factory=dict)
     card: CardPart = field(default_factory=CardPart)
 
     @classmethod
@@ -160,7 +193,7 @@ class Recipe:
     @classmethod
     def of(cls, table: Mapping[str, Any], where: str) -> Recipe:
         """From nested tables, as TOML and JSON have them; raises `UsageError` naming the key."""
-        known = ("name", "about", "data", "splits", "streams", "tasks", "model", "training", "stages", "card")
+        known = ("name", "about", "data", "splits", "streams", "tasks", "model", "training", "stages", "augment", "card")
         _keys(table, known, ("name", "data", "streams", "tasks", "model", "training"), where)
         model = dict(_table(table["model"], f"{where}: model"))
         if "name" not in model:
@@ -179,12 +212,15 @@ class Recipe:
             options=model,
             training=_part(TrainingPart, table["training"], f"{where}: training"),
             stages=tuple(_part(StagePart, stage, f"{where}: stages") for stage in stages),
+            augment=_parts(AugmentPart, table.get("augment", {}), f"{where}: augment"),
             card=_part(CardPart, table.get("card", {}), f"{where}: card"),
         )
         if not recipe.streams or not recipe.tasks:
             raise UsageError(f"{where}: expected a stream and a task or more, got {len(recipe.streams)} and {len(recipe.tasks)}")
         if unknown := set(recipe.data.hide) - set(recipe.streams):
             raise UsageError(f"{where}: data.hide: no stream {', '.join(sorted(unknown))}; there are {', '.join(recipe.streams)}")
+        if unknown := set(recipe.augment) - set(recipe.streams):
+            raise UsageError(f"{where}: augment: no stream {', '.join(sorted(unknown))}; there are {', '.join(recipe.streams)}")
         if recipe.stages and recipe.model != "delta":
             raise UsageError(f"{where}: stages: only the model delta trains in stages, this is {recipe.model}")
         return recipe

@@ -44,6 +44,8 @@ class Task:
             raise UsageError(f"tasks.{name}: no kind {part.kind!r}; there are {', '.join(LOSSES)}")
         if part.loss not in ("", *LOSSES[part.kind]):
             raise UsageError(f"tasks.{name}: {part.kind} has the losses {', '.join(LOSSES[part.kind])}, not {part.loss!r}")
+        if part.smoothing and (part.kind, part.loss) not in (("classes", ""), ("classes", "cross-entropy")):
+            raise UsageError(f"tasks.{name}: smoothing belongs to classes with cross-entropy, not to {part.kind} {part.loss}".rstrip())
         if (part.kind == "regress") == bool(part.labels):
             raise UsageError(f"tasks.{name}: labels belong to every kind but regress; got {len(part.labels)} for {part.kind}")
         self.name, self.part = name, part
@@ -85,14 +87,14 @@ class Task:
             raise DatasetError(f"{example.name}: expected the label {column} as a number; {got}")
         return label
 
-    def loss(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
-        """(b o) and (b) or (b e) -> a scalar, the mean over utterances, times the task's weight."""
+    def loss(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+        """(b o) and (b) or (b e) -> a scalar, the mean over utterances, times the task's weight. `smoothing` is cross-entropy's alone."""
         if self.kind == "regress":
             found = _distance(self.loss_name, logits[:, 0], targets)
         elif self.kind == "classes" and self.loss_name == "l2":
             found = functional.mse_loss(logits, functional.one_hot(targets, logits.shape[1]).to(logits.dtype))
         elif self.kind == "classes":
-            found = functional.cross_entropy(logits, targets, class_weights)
+            found = functional.cross_entropy(logits, targets, class_weights, label_smoothing=smoothing)
         elif self.kind == "multilabel":
             found = functional.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype))
         elif self.kind == "questions":

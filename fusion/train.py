@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from emofuse.pipeline.errors import UsageError
 
 from . import MODELS
+from .augmentation import augmented
 from .checkpoints import Checkpoint, StreamInput, build, save
 from .datasets.examples import Dataset, DatasetError
 from .first_checkpoint import fit_temperature
@@ -48,6 +49,7 @@ from .training_data import Part, in_order, inputs_of, parts_of, shuffled
 Row = dict[str, Any]
 SENTIMENT_CLASSES = tuple(str(k) for k in range(-3, 4))
 MILLION = 1_000_003
+WARM = 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +129,13 @@ def train(
     return _finished(loop, checkpoint, dataset, tasks)
 
 
+def one_cycle(share: float) -> float:
+    """The rate, of its highest, when `share` (0..1) of a phase is done: up from 1/25 over WARM of it, then down to 0 along a cosine."""
+    if share < WARM:
+        return 1 / 25 + (1 - 1 / 25) * share / WARM
+    return (1 + math.cos(math.pi * (share - WARM) / (1 - WARM))) / 2
+
+
 class Loop:
     """Phases and epochs, from a saved state or from the start."""
 
@@ -181,11 +190,12 @@ class Loop:
             if training.stop and waited >= training.stop:
                 break
             began = time.perf_counter()
-            rate = optimiser.param_groups[0]["lr"]
             seed = (training.seed * MILLION + number * 10_007 + epoch) % 2**63
-            train_loss = self.epoch(phase, moved, optimiser, scaler, seed)
+            train_loss = self.epoch(phase, moved, optimiser, scaler, seed, epoch)
+            rate = optimiser.param_groups[0]["lr"]
             valid_loss, scores = self.validate(phase)
-            plateau.step(valid_loss)
+            if training.schedule == "plateau":
+                plateau.step(valid_loss)
             if valid_loss < lowest:
                 lowest, waited = valid_loss, 0
                 self.best = {key: tensor.detach().cpu().clone() for key, tensor in self.learner.state_dict().items()}
@@ -200,15 +210,23 @@ class Loop:
         if number + 1 < len(self.phases):
             self.best = {}
 
-    def epoch(self, phase: Phase, moved: list[nn.Parameter], optimiser: torch.optim.Optimizer, scaler: Any, seed: int) -> float:
-        """One pass over the training utterances; the mean loss."""
+    def epoch(
+        self, phase: Phase, moved: list[nn.Parameter], optimiser: torch.optim.Optimizer, scaler: Any, seed: int, number: int
+    ) -> float:
+        """Pass `number` over the training utterances; the mean loss."""
         torch.manual_seed(seed)
         order = torch.Generator().manual_seed(seed)
         part, total, count = self.parts["train"], 0.0, 0
         self.learner.train()
         for index in shuffled(len(part), phase.batch, order):
+            if self.recipe.training.schedule == "one-cycle":
+                share = (number - 1 + count / len(part)) / phase.epochs
+                for group in optimiser.param_groups:
+                    group["lr"] = phase.rate * one_cycle(share)
+            streams = part.batch(index, self.inputs, self.place)
+            streams |= {name: augmented(streams[name], how) for name, how in self.recipe.augment.items()}
             with self.precision():
-                loss, _ = self.learner.loss(phase, part.batch(index, self.inputs, self.place), part.target(index, self.place), self.weights)
+                loss, _ = self.learner.loss(phase, streams, part.target(index, self.place), self.weights)
             if loss is None:
                 continue
             optimiser.zero_grad(set_to_none=True)

@@ -49,7 +49,7 @@ def parts_of(recipe: Recipe, dataset: Dataset, tasks: Mapping[str, Task]) -> dic
     columns = columns_of(recipe, dataset)
     found: dict[str, Part] = {}
     for split in SPLITS:
-        chosen = [example for example, own in zip(dataset.examples, split_of, strict=True) if own == split]
+        chosen = [e for e, own in zip(dataset.examples, split_of, strict=True) if own == split and (split == "train" or not e.copy_of)]
         streams = tuple(_streams(recipe, example, columns) for example in chosen)
         targets = {name: task.targets(chosen) for name, task in tasks.items()} if chosen else {}
         found[split] = Part(streams, targets, tuple(e.speaker for e in chosen), tuple(e.name for e in chosen))

@@ -27,6 +27,7 @@ class Example:
     split    train, valid or test; "" where the data do not say
     speaker  "" where the data do not say
     text     what is said, where the data have it as text
+    copy_of  the utterance that this is a changed copy of (played faster, say); such a copy is trained on, never validated or tested on
     """
 
     name: str
@@ -35,6 +36,7 @@ class Example:
     split: str = ""
     speaker: str = ""
     text: str = ""
+    copy_of: str = ""
 
 
 @dataclass(frozen=True, eq=False)

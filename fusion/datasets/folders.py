@@ -1,7 +1,8 @@
 """Streams that `emofuse extract` wrote, and a labels CSV: FOLDER/labels.csv and FOLDER/CLIP/streams/STREAM.parquet.
 
-The CSV's columns: clip, start, end (seconds; both empty = the whole clip), split (train, valid, test or empty), speaker, and any
-others are labels, numbers where they read as numbers. An utterance's rows are those whose middle lies in [start, end).
+The CSV's columns: clip, start, end (seconds; both empty = the whole clip), split (train, valid, test or empty), speaker, perhaps copy_of
+(the name of the utterance that this is a changed copy of: only ever trained on), and any others are labels, numbers where they read as
+numbers. An utterance's rows are those whose middle lies in [start, end).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from emofuse.pipeline.timed import Span, TimedSequence
 from .examples import SPLITS, Dataset, DatasetError, Example, Source
 
 FACTS = ("clip", "start", "end", "split", "speaker")
+COPY = "copy_of"
 LABELS_FILE = "labels.csv"
 
 
@@ -49,8 +51,8 @@ def read_streams(source: Source) -> Dataset:
                 name = f"{clip}@{span.start:g}-{span.end:g}"
             if row["split"] not in ("", *SPLITS):
                 raise DatasetError(f"{where}: expected the split {', '.join(SPLITS)} or nothing, got {row['split']!r}")
-            labels = {key: _label(text) for key, text in row.items() if key not in FACTS and text != ""}
-            examples.append(Example(name, streams, labels, row["split"], row["speaker"]))
+            labels = {key: _label(text) for key, text in row.items() if key not in (*FACTS, COPY) and text != ""}
+            examples.append(Example(name, streams, labels, row["split"], row["speaker"], copy_of=row.get(COPY, "")))
     return Dataset(source.path.name, tuple(examples), _unmeasured(examples))
 
 

@@ -107,9 +107,18 @@ class Killed(BaseException):
     """As a kill would: not an Exception, so that nothing swallows it."""
 
 
-@pytest.mark.parametrize(("model", "stages", "after"), [("mult", [], 2), ("rrnn", [], 1), ("delta", STAGES, 3), ("delta", STAGES, 4)])
-def test_a_run_resumed_after_a_kill_equals_an_unbroken_one(tmp_path: Path, model: str, stages: list[Any], after: int) -> None:
-    data, chosen = synthetic(), recipe(model, stages=stages)
+VARIED = {  # everything that is drawn or moves with the epoch
+    "augment": {"voice": {"offset": 0.3, "noise": 0.2, "mask_columns": 0.1, "mask_rows": 0.3}},
+    "training": {"epochs": 3, "batch": 8, "rate": 0.01, "seed": 7, "schedule": "one-cycle"},
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "after"),
+    [("mult", {}, 2), ("rrnn", VARIED, 1), ("delta", {"stages": STAGES}, 3), ("delta", {"stages": STAGES}, 4)],
+)
+def test_a_run_resumed_after_a_kill_equals_an_unbroken_one(tmp_path: Path, model: str, changes: dict[str, Any], after: int) -> None:
+    data, chosen = synthetic(), recipe(model, **changes)
     train(chosen, data, tmp_path / "whole", device="cpu")
     seen: list[Any] = []
 
@@ -302,3 +311,22 @@ def test_losses_of_each_kind_solved_by_hand() -> None:
     ]
     for part, given, target, expected in cases:
         assert Task("t", part).loss(given, target).item() == pytest.approx(expected)
+
+
+def test_copies_train_and_nothing_else(tmp_path: Path) -> None:
+    plain = synthetic(20)
+    copies = tuple(dataclasses.replace(e, name=f"{e.name}-fast", copy_of=e.name) for e in plain.examples)
+    data = Dataset("copied", plain.examples + copies)
+    parts = parts_of(recipe(), data, {"sentiment": Task("sentiment", TaskPart("regress"))})
+    assert len(parts["train"]) == 24 and sum(name.endswith("-fast") for name in parts["train"].names) == 12
+    assert (len(parts["valid"]), len(parts["test"])) == (4, 4)
+    assert not any(name.endswith("-fast") for split in ("valid", "test") for name in parts[split].names)
+
+
+def test_augmentation_changes_training_and_not_validation(tmp_path: Path) -> None:
+    """At a rate of nearly nothing the weights stand still: the training loss differs, the validation loss does not."""
+    training = {"epochs": 1, "batch": 8, "rate": 1e-12, "seed": 7}
+    plain = train(recipe(training=training), synthetic(), tmp_path / "plain", device="cpu").history[0]
+    varied = train(recipe(training=training, augment={"text": {"offset": 1.0}}), synthetic(), tmp_path / "varied", device="cpu").history[0]
+    assert abs(plain["train_loss"] - varied["train_loss"]) > 1e-4  # 0 exactly if nothing were drawn
+    assert plain["valid_loss"] == pytest.approx(varied["valid_loss"], abs=1e-6)

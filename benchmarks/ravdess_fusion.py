@@ -1,0 +1,204 @@
+"""RAVDESS, voice only, eight classes, speakers apart: the five fusion models and the baselines on librosa's columns.
+
+    python benchmarks/ravdess_fusion.py --data ../shared/data/speech/ravdess --cache CACHE --out RUNS [--models rrnn] [--folds 0 1]
+    python benchmarks/ravdess_fusion.py --out RUNS --table
+
+The folds are those of ravdess_voice.py (four actors each). Of the sixteen others two, the first of the next fold, say which epoch is kept;
+fourteen train. Rows: librosa's 48 columns (f0 and rms as logarithms) of the part between the first and the last moment that is less
+than 35 dB below the loudest, with 0.1 s of air; mean and deviation over 80 ms, so 96 columns 12.5 times a second, NaN where nothing was
+voiced. Training also reads each actor's clips played slower and faster (SPEEDS: pitch, formants and tempo move together, as if another
+person spoke), and rows are shifted, masked and noisy (recipe below). The settings were chosen on validation actors within fold 0's training
+actors. Every run is `emofuse.fusion.train.train`; the test actors are read once a run, by `evaluate`.
+
+MulT wants two streams: there the same voice comes in two, pitch, energy and spectral shape ("prosody") beside the cepstra ("timbre").
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from numpy.typing import NDArray
+from scipy.signal import resample_poly
+
+from emofuse.extractors.librosa_voice import LibrosaVoice
+from emofuse.fusion.checkpoints import load
+from emofuse.fusion.datasets.actors import RAVDESS
+from emofuse.fusion.datasets.examples import Dataset, Example
+from emofuse.fusion.evaluate import evaluate
+from emofuse.fusion.recipe import Recipe
+from emofuse.fusion.train import train
+from emofuse.pipeline.timed import Provenance, TimedSequence
+
+if __package__:
+    from .ravdess_voice import FOLDS, Sound
+else:
+    from ravdess_voice import FOLDS, Sound
+
+SPEEDS = {"1": (1, 1), "0.92": (25, 23), "1.09": (11, 12), "0.84": (25, 21), "1.19": (16, 19)}
+"""Name -> resampled up and down; all but the first are copies that are only trained on."""
+WINDOW = 8  # rows of 10 ms
+QUIET = 35.0  # dB below the loudest
+AIR = 10  # rows
+EMOTIONS = tuple(RAVDESS.emotions.values())
+DRY = {"text": 0.0, "embedding": 0.2, "attention": 0.2, "residual": 0.2, "relu": 0.2, "output": 0.2}
+TRANSFORMER: dict[str, Any] = {"width": 40, "heads": 4, "layers": 1, "dropouts": DRY}
+MODELS: dict[str, dict[str, Any]] = {
+    "mult": TRANSFORMER | {"memory_layers": 2, "kernels": {"timbre": 3, "prosody": 3}},
+    "pmr": TRANSFORMER | {"kernels": {"voice": 3}},
+    "mcr": TRANSFORMER | {"kernels": {"voice": 3}},
+    "rrnn": {"hidden": 48, "attention": 48, "dropout": 0.3},
+    "delta": {"dropout": 0.2},
+    "late-lstm": {"hidden": 48, "dropout": 0.3},
+}
+SHOWN = ("accuracy", "uar", "macro_f1")
+
+
+def extracted(data: Path, cache: Path, speed: str) -> tuple[list[str], list[NDArray[np.float32]]]:
+    """Names and librosa rows (n 48) of every clip, played at a speed; kept in CACHE/librosa_SPEED.npz."""
+    path = cache / f"librosa_{speed}.npz"
+    if not path.exists():
+        extractor, found, names = LibrosaVoice(), [], []
+        for file in sorted(data.rglob("03-01-*.flac")):
+            values, _ = soundfile.read(file, dtype="float32")
+            found.append(extractor(Sound(resample_poly(values, *SPEEDS[speed]).astype(np.float32)), {}).values.astype(np.float16))
+            names.append(file.stem)
+        cache.mkdir(parents=True, exist_ok=True)
+        np.savez(path, values=np.concatenate(found), lengths=[len(f) for f in found], names=names)
+    with np.load(path, allow_pickle=False) as kept:
+        parts = np.split(kept["values"].astype(np.float32), np.cumsum(kept["lengths"])[:-1])
+        return [str(name) for name in kept["names"]], parts
+
+
+def rows_of(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """librosa's rows (n 48) of one clip -> (m 96): mean and deviation over windows of the part that is spoken."""
+    columns = LibrosaVoice.columns
+    found = values.astype(np.float64)
+    level = 20 * np.log10(found[:, columns.index("rms")] + 1e-5)
+    smooth = np.convolve(np.pad(level, 2, "edge"), np.ones(5) / 5, "valid")
+    loud = np.flatnonzero(smooth > smooth.max() - QUIET)
+    found[:, columns.index("rms")] = level
+    found[:, columns.index("f0")] = np.log2(found[:, columns.index("f0")] / 100)
+    found = found[max(0, loud[0] - AIR) : loud[-1] + AIR + 1]
+    whole = max(1, len(found) // WINDOW) * WINDOW
+    windows = found[:whole].reshape(-1, min(WINDOW, len(found)), len(columns))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # windows without voice: NaN, not measured
+        return np.concatenate([np.nanmean(windows, 1), np.nanstd(windows, 1)], axis=1).astype(np.float32)
+
+
+def dataset(data: Path, cache: Path, speeds: list[str]) -> Dataset:
+    """Every clip, and its copies at the other speeds."""
+    columns = [f"{c}{k}" for k in ("", "_deviation") for c in LibrosaVoice.columns]
+    prosody = [i for i, c in enumerate(columns) if not c.startswith("mfcc")]
+    timbre = [i for i, c in enumerate(columns) if c.startswith("mfcc")]
+    chosen = {"voice": list(range(len(columns))), "timbre": timbre, "prosody": prosody}
+    examples = []
+    for speed in speeds:
+        for name, values in zip(*extracted(data, cache, speed), strict=True):
+            rows = rows_of(values)
+            start = np.arange(len(rows)) * WINDOW / 100
+            made = Provenance("librosa", "80 ms")
+            streams = {
+                stream: TimedSequence(stream, tuple(columns[i] for i in index), rows[:, index], start, start + WINDOW / 100, made)
+                for stream, index in chosen.items()
+            }
+            labels = {"emotion": RAVDESS.emotions[name.split("-")[2]]}
+            copy_of = "" if speed == "1" else name
+            examples.append(Example(f"{name}@{speed}", streams, labels, "", name.split("-")[6], copy_of=copy_of))
+    return Dataset("RAVDESS", tuple(examples))
+
+
+def recipe(model: str, fold: int, seed: int, actors: list[str], epochs: int, rate: float) -> Recipe:
+    folds = [list(f) for f in np.array_split(np.random.default_rng(0).permutation(actors), FOLDS)]
+    voice = {"offset": 0.4, "noise": 0.2, "mask_columns": 0.15, "mask_rows": 0.2}
+    streams = {"timbre": {}, "prosody": {}} if model == "mult" else {"voice": {}}
+    table: dict[str, Any] = {
+        "name": f"ravdess-{model}",
+        "data": {"form": "streams"},
+        "splits": {"by": "speaker", "test": [str(a) for a in folds[fold]], "valid": [str(a) for a in folds[(fold + 1) % FOLDS][:2]]},
+        "streams": streams,
+        "augment": {name: voice for name in streams},
+        "tasks": {"emotion": {"kind": "classes", "labels": list(EMOTIONS), "smoothing": 0.1}},
+        "model": {"name": model, **MODELS[model]},
+        "training": {
+            "epochs": epochs,
+            "batch": 32,
+            "rate": rate,
+            "optimiser": "adamw",
+            "schedule": "one-cycle",
+            "weight_decay": 0.05,
+            "clip": 1.0,
+            "seed": seed,
+        },
+    }
+    return Recipe.of(table, "benchmarks/ravdess_fusion.py")
+
+
+def table(path: Path) -> str:
+    """Mean and standard deviation over folds, a line a model."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = ["| model | parameters | folds | " + " | ".join(SHOWN) + " | CPU s a fold |", "|---|---|---|" + "---|" * (len(SHOWN) + 1)]
+    for model in dict.fromkeys(row["model"] for row in rows):
+        mine = [row for row in rows if row["model"] == model]
+        cells = []
+        for key in SHOWN:
+            values = 100 * np.array([row["test"][key] for row in mine])
+            cells.append(f"{values.mean():.1f}" + (f" ± {values.std():.1f}" if len(values) > 1 else ""))
+        seconds = np.mean([row["cpu_seconds"] for row in mine])
+        lines.append(f"| {model} | {mine[0]['parameters']:,} | {len(mine)} | {' | '.join(cells)} | {seconds:.0f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--data", type=Path)
+    arguments.add_argument("--cache", type=Path)
+    arguments.add_argument("--out", type=Path, required=True)
+    arguments.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    arguments.add_argument("--folds", nargs="+", type=int, default=list(range(FOLDS)))
+    arguments.add_argument("--speeds", nargs="+", default=list(SPEEDS), choices=list(SPEEDS))
+    arguments.add_argument("--seed", type=int, default=1)
+    arguments.add_argument("--epochs", type=int, default=10)
+    arguments.add_argument("--rate", type=float, default=2e-3)
+    arguments.add_argument("--validation", action="store_true", help="leave the test actors alone: for choosing settings")
+    arguments.add_argument("--table", action="store_true")
+    given = arguments.parse_args()
+    results = given.out / "results.jsonl"
+    if given.table:
+        print(table(results))
+        return
+    torch.set_num_threads(1)
+    given.out.mkdir(parents=True, exist_ok=True)
+    found = dataset(given.data, given.cache, given.speeds)
+    actors = sorted({example.speaker for example in found.examples})
+    done = {(r["model"], r["fold"], r["seed"]) for r in map(json.loads, results.read_text().splitlines())} if results.is_file() else set()
+    for fold in given.folds:
+        for model in given.models:
+            if (model, fold, given.seed) in done:
+                continue
+            began = time.process_time()
+            folder = given.out / f"{model}-{fold}-{given.seed}"
+            run = train(recipe(model, fold, given.seed, actors, given.epochs, given.rate), found, folder, device="cpu", resume=True)
+            seconds = round(time.process_time() - began)
+            row = {"model": model, "fold": fold, "seed": given.seed, "cpu_seconds": seconds, "history": run.history}
+            row["parameters"] = sum(p.numel() for p in load(folder / "best.safetensors")[1].parameters())
+            row["validation"] = {key: run.validation["emotion"]["scores"][key] for key in SHOWN}
+            if not given.validation:
+                row["test"] = evaluate(folder, found, device="cpu").tasks["emotion"]["scores"]
+            print(
+                {key: row[key] for key in row if key not in ("history", "test")}, {k: row.get("test", {}).get(k) for k in SHOWN}, flush=True
+            )
+            with results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()
