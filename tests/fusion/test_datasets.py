@@ -255,3 +255,13 @@ def test_an_unknown_emotion_in_a_name_is_named(tmp_path: Path) -> None:
     (tmp_path / "1001_DFA_BOR_XX.flv").touch()
     with pytest.raises(DatasetError, match="unknown emotion BOR; CREMA-D has ANG"):
         FORMATS["cremad"](Source(tmp_path, {"voice": ""}, extract=extracted))
+
+
+def test_a_labels_csv_may_name_copies(tmp_path: Path) -> None:
+    (tmp_path / "a" / "streams").mkdir(parents=True)
+    stream = TimedSequence("voice", ("x",), np.ones((2, 1), np.float32), np.array([0.0, 1.0]), np.array([1.0, 2.0]), Provenance("t", "1"))
+    write_stream(stream, tmp_path / "a" / "streams" / "voice.parquet")
+    (tmp_path / "labels.csv").write_text("clip,start,end,split,speaker,copy_of,emotion\na,,,train,s,,anger\na,0,1,train,s,a,anger\n")
+    one, two = FORMATS["streams"](Source(tmp_path, {"voice": ""})).examples
+    assert (one.copy_of, two.copy_of) == ("", "a")
+    assert one.labels == two.labels == {"emotion": "anger"}
