@@ -21,7 +21,8 @@ def command(source: Path, target: Path, to: str | None, fps: float | None) -> No
     """Write IN as OUT. IN is a result folder, a folder of them, or a file or folder of a format that can be read; docs/formats.md says what
     each holds and what it cannot.
 
-    Several clips make one file where the format holds several (rttm, csd, mmsa, bids), else a folder with a file for each.
+    Several clips make one file where the format holds several (rttm, csd, mmsa, bids). Of the others, an OUT without an extension is a
+    folder, with a file for each clip.
     """
     for path in convert(source, target, to.lower() if to else None, fps=fps):
         click.echo(str(path))

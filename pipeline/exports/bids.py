@@ -43,6 +43,7 @@ DESCRIPTIONS = {
     "emotion": "the most probable",
     "flags": "what to be careful about",
     "sentiment": "-3..3",
+    "face_id": "the face that was read",
     "confidence": "0..1: the calibrated probability that the most probable emotion is right",
     **{emotion: "probability 0..1; the seven sum to 1" for emotion in EMOTIONS},
 }

@@ -26,6 +26,7 @@ from ..errors import FormatError
 from ..ports import MODALITIES, Utterance
 from ..timed import Floats32, Span
 from ..utterances import utterance
+from ..whose_face import WhoseFace
 from .session import UTTERANCES, Session
 
 SPLITS = ("train", "valid", "test")
@@ -40,7 +41,7 @@ def write_mmsa(sessions: Sequence[Session], path: Path) -> None:
         for number, (span, label, split) in enumerate(_spans(session)):
             if split not in ("", *SPLITS):
                 raise FormatError(f"{session.name}: expected the split train, valid, test or nothing, got {split!r}")
-            found[split or "test"].append((f"{session.name}$_${number}", utterance(span, session.streams), label))
+            found[split or "test"].append((f"{session.name}$_${number}", _piece(session, span, number), label))
     every = [piece for rows in found.values() for _, piece, _ in rows]
     if not every:
         raise FormatError(f"{path}: expected utterances to write, found none")
@@ -59,6 +60,13 @@ def _spans(session: Session) -> list[tuple[Span, float, str]]:
     splits = utterances.labels.get("split", ("",) * len(utterances))
     spans = [Span(a, b) for a, b in zip(utterances.start.tolist(), utterances.end.tolist(), strict=True)]
     return list(zip(spans, labels, splits, strict=True))
+
+
+def _piece(session: Session, span: Span, number: int) -> Utterance:
+    """The rows in a span, of several faces those of the one that the analysis read."""
+    utterances = session.streams[UTTERANCES]
+    read = float(utterances.column("face_id")[number]) if "face_id" in utterances.columns else math.nan
+    return utterance(span, session.streams, None if math.isnan(read) else WhoseFace(face_id=int(read)))
 
 
 def _width(name: str, every: Sequence[Utterance]) -> int:

@@ -58,7 +58,7 @@ def read_stream(path: Path) -> TimedSequence:
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
-        raise StreamError(f"{path}: expected a Parquet file, but it cannot be read as one ({error})") from None
+        raise StreamError(f"{path}: expected a Parquet file, but it cannot be read as one ({' '.join(str(error).split())})") from None
     metadata = (table.schema.metadata or {}).get(METADATA_KEY)
     if metadata is None:
         raise StreamError(f"{path}: expected a stream written by emofuse, but its metadata lack {METADATA_KEY.decode()}")

@@ -1,7 +1,8 @@
 """What formats write and read: one clip's streams, its utterances among them as a stream of their own.
 
 The `utterances` stream has a row an utterance: `text`, `emotion` (the most probable; empty where nothing answers) and `flags` (separated by
-spaces) as text; the seven probabilities, `sentiment` (-3..3) and `confidence` (0..1) as numbers, NaN where there is no answer. Where a
+spaces) as text; the seven probabilities, `sentiment` (-3..3) and `confidence` (0..1) as numbers, NaN where there is no answer,
+and `face_id`, the face that was read, NaN where none was. Where a
 labels file goes with it (labels.py), `label` is the labelled sentiment and `split` is train, valid or test. A stream of any other name
 with a text column `label` is an annotation tier, as ELAN and Praat have them.
 """
@@ -22,7 +23,7 @@ from .document import analysis_document
 
 UTTERANCES = "utterances"
 UTTERANCE_LABELS = ("text", "emotion", "flags")
-UTTERANCE_COLUMNS = (*EMOTIONS, "sentiment", "confidence")
+UTTERANCE_COLUMNS = (*EMOTIONS, "sentiment", "confidence", "face_id")
 TIER = "label"
 
 
@@ -96,7 +97,8 @@ def utterance_stream(document: Mapping[str, Any]) -> TimedSequence:
 
 def _numbers(utterance: Mapping[str, Any]) -> list[float]:
     probabilities = utterance["probabilities"] or {}
-    numbers = [probabilities.get(e) for e in EMOTIONS] + [utterance["sentiment"], utterance["confidence"]]
+    face = utterance.get("face") or {}
+    numbers = [probabilities.get(e) for e in EMOTIONS] + [utterance["sentiment"], utterance["confidence"], face.get("face_id")]
     return [math.nan if n is None else float(n) for n in numbers]
 
 

@@ -133,26 +133,24 @@ def read_srt(path: Path) -> tuple[Session, ...]:
 
 def cues(path: Path, form: str, name: str) -> list[tuple[float, float, str]]:
     """(start, end, raw text) of every cue, in order of time; raises `FormatError` in one line."""
-    found = sorted((seconds_of(c.start), seconds_of(c.end), str(c.raw_text)) for c in parsed(path, form, name))
+    found = sorted((seconds_of(c.start), seconds_of(c.end), str(c.raw_text)) for c in parsed(path, form, name).captions)
     return [(a, max(a, b), text) for a, b, text in found]
 
 
-def parsed(path: Path, form: str, name: str) -> Sequence[Any]:
-    """webvtt-py's captions of a file; raises `FormatError` in one line."""
+def parsed(path: Path, form: str, name: str) -> Any:
+    """A file as webvtt-py's `WebVTT`; raises `FormatError` in one line."""
     webvtt = library("webvtt", "webvtt-py", name)
     try:
         if (size := path.stat().st_size) > MOST_BYTES:
             raise FormatError(f"{path}: expected subtitles of at most {MOST_BYTES} bytes, got {size}")
-        with path.open(encoding="utf-8-sig") as file:
-            text = file.read()
+        text = path.read_text(encoding="utf-8-sig")
         if form == "srt" and not text.strip():
-            return ()  # SubRip has no header: a file without cues is empty
-        found: Sequence[Any] = webvtt.WebVTT.from_buffer(text.split("\n"), format=form, strict=True).captions
+            return webvtt.WebVTT()  # SubRip has no header: a file without cues is empty
+        return webvtt.WebVTT.from_buffer(text.split("\n"), format=form, strict=True)
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"{path}: expected {name} subtitles in UTF-8, but it cannot be read: {error}") from None
     except (webvtt.errors.MalformedFileError, webvtt.errors.MalformedCaptionError) as error:
         raise FormatError(f"{path}: expected {name} subtitles, but it cannot be read as such ({one_line(str(error))})") from None
-    return found
 
 
 def cue_session(path: Path, form: str, rows: Sequence[tuple[float, float, str]], values: np.ndarray, emotions: Sequence[str]) -> Session:

@@ -1,8 +1,8 @@
 """A session as annotation tiers, which is what Praat and ELAN hold: named rows of (start, end, text) that do not overlap.
 
 Tiers: `words` (or `SPEAKER - words`, as the Montreal Forced Aligner names them) with `word probability` beside; `utterances` with
-`emotion`, `probabilities` ("anger=0.1 ..."), `sentiment`, `confidence` and `flags` on the same spans; one tier an action unit with the
-stretches in which it is active, their peak as text; then tiers that came from elsewhere. What overlaps within a tier goes to `NAME
+`emotion`, `probabilities` ("anger=0.1 ..."), `sentiment`, `confidence`, `face_id` and `flags` on the same spans; one tier an action unit
+with the stretches in which it is active, their peak as text; then tiers that came from elsewhere. What overlaps within a tier goes to `NAME
 (overlap 2)`.
 """
 
@@ -29,7 +29,8 @@ SHORTEST = 0.001
 
 _AU = re.compile(r"AU\d\d")
 _OVERLAP = re.compile(r" \(overlap \d+\)$")
-_OF_UTTERANCES = ("utterances", "emotion", "probabilities", "sentiment", "confidence", "flags")
+_NUMBERS = ("sentiment", "confidence", "face_id")
+_OF_UTTERANCES = ("utterances", "emotion", "probabilities", "sentiment", "confidence", "face_id", "flags")
 
 Row = tuple[float, float, str]
 
@@ -121,7 +122,7 @@ def _utterances(utterances: TimedSequence | None, found: dict[str, list[Row]]) -
             "" if np.isnan(row).all() else " ".join(f"{e}={_number(float(p))}" for e, p in zip(EMOTIONS, row, strict=True))
             for row in numbers
         ]
-    for key in ("sentiment", "confidence"):
+    for key in _NUMBERS:
         if key in utterances.columns:
             texts[key] = [_number(float(v)) for v in utterances.column(key)]
     for key in _OF_UTTERANCES:
@@ -188,7 +189,7 @@ def _utterance_stream(own: Mapping[str, Mapping[tuple[float, float], str]], prov
     values = []
     for span in spans:
         given = dict(part.split("=", 1) for part in text("probabilities", span).split() if "=" in part)
-        values.append([_value(given.get(e, "")) for e in EMOTIONS] + [_value(text(key, span)) for key in ("sentiment", "confidence")])
+        values.append([_value(given.get(e, "")) for e in EMOTIONS] + [_value(text(key, span)) for key in _NUMBERS])
     return TimedSequence(
         name=UTTERANCES,
         columns=UTTERANCE_COLUMNS,

@@ -101,15 +101,17 @@ def _note(utterances: TimedSequence, row: int) -> str:
 def read_vtt(path: Path) -> tuple[Session, ...]:
     """One session. A file of ours gives its utterances and words back (a word ends where the next begins); in any other the cues are
     utterances, and words are those that have time stamps of their own."""
-    found = parsed(path, "vtt", "WebVTT")
+    file = parsed(path, "vtt", "WebVTT")
+    found = file.captions
     by = Provenance("WebVTT", "1", options={"file": path.name})
     words: list[tuple[float, float, str, str]] = []
-    notes: list[dict[str, Any]] = []
+    # Without a STYLE block between them, the first cue's note is the file's.
+    comments = [*file.header_comments, *(comment for cue in found for comment in cue.comments)]
+    notes = [_noted(comment[len(MARK) :], path) for comment in comments if comment.startswith(MARK)]
     plain: list[tuple[float, float, str]] = []
     for cue in found:
         start, end = seconds_of(cue.start), seconds_of(cue.end)
         raw = str(cue.raw_text)
-        notes += [_noted(c[len(MARK) :], path) for c in cue.comments if c.startswith(MARK)]
         plain.append((start, max(start, end), one_line(html.unescape(_TAG.sub("", _STAMP.sub("", raw))))))
         words += _timed(raw, start, max(start, end))
     if not notes:

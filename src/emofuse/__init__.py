@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .assembly import Assembly, Options, analyze
+    from .conversion import convert, load, words_table
     from .pipeline.clip import Clip, Limits
     from .pipeline.errors import EmofuseError
     from .pipeline.ports import Analysis
@@ -27,9 +28,26 @@ _WHERE = {
     "Span": ".pipeline.timed",
     "TimedSequence": ".pipeline.timed",
     "analyze": ".assembly",
+    "convert": ".conversion",
+    "load": ".conversion",
+    "words_table": ".conversion",
 }
 
-__all__ = ["Analysis", "Assembly", "Clip", "EmofuseError", "Limits", "Options", "Span", "TimedSequence", "__version__", "analyze"]
+__all__ = [
+    "Analysis",
+    "Assembly",
+    "Clip",
+    "EmofuseError",
+    "Limits",
+    "Options",
+    "Span",
+    "TimedSequence",
+    "__version__",
+    "analyze",
+    "convert",
+    "load",
+    "words_table",
+]
 
 
 def __getattr__(name: str) -> Any:

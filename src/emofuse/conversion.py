@@ -7,13 +7,20 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emofuse.pipeline.errors import EmofuseError, FormatError, UsageError
 from emofuse.pipeline.exports.formats import FORMATS, WRITABLE, Format, form_of_input, form_of_output
-from emofuse.pipeline.exports.session import UTTERANCES, Session
+from emofuse.pipeline.exports.session import UTTERANCES, Session, session_of
+from emofuse.pipeline.ports import Analysis
 from emofuse.pipeline.timed import Provenance, TimedSequence
+from emofuse.pipeline.word_table import words_table as table_of_words
+
+if TYPE_CHECKING:
+    import pandas
 
 
 def load(path: str | os.PathLike[str], form: str | None = None, *, fps: float | None = None) -> tuple[Session, ...]:
@@ -39,7 +46,8 @@ def convert(
 ) -> tuple[Path, ...]:
     """Reads `source`, writes `target` in the format `to` (None: by the target's name), and returns what was written.
 
-    A format of one clip makes a file, or a folder with a file for each clip where there are several; what a target held is replaced.
+    A format of one clip a file makes that file, or, where the target has no extension, a folder with a file for each clip; what a target
+    held is replaced.
     Raises `FormatError` and `UsageError`; a target is written whole or not at all.
     """
     target = Path(target)
@@ -51,9 +59,10 @@ def convert(
     sessions = load(source, fps=fps)
     form = FORMATS[name]
     assert form.write is not None
-    alone = form.many or (len(sessions) == 1 and (form.folder or bool(target.suffix) or not target.is_dir()))
-    if alone and (form.folder or target.suffix or not target.is_dir()):
+    if form.many or (len(sessions) == 1 and (form.folder or target.suffix)):
         places = {target: sessions}
+    elif target.suffix and not form.folder:
+        raise UsageError(f"{target}: expected a folder, because {source} holds {len(sessions)} clips and {name} one a file")
     else:
         places = {target / _file_name(session, form): (session,) for session in sessions}
         if len(places) < len(sessions):
@@ -61,6 +70,16 @@ def convert(
     for place, own in places.items():
         _write(form, own, place)
     return tuple(places)
+
+
+def words_table(source: str | os.PathLike[str] | Analysis, columns: Sequence[str] | None = None) -> pandas.DataFrame:
+    """Words with what was measured while each was said: one row a word, action units, expressions, pitch and loudness beside.
+
+    source    an `Analysis`, a result folder, a folder of them, or anything else that `load` reads
+    columns   columns of the face and voice streams to average instead (pipeline/word_table.py)
+    """
+    sessions = (session_of(source),) if isinstance(source, Analysis) else load(source)
+    return table_of_words(sessions, columns)
 
 
 def _file_name(session: Session, form: Format) -> str:

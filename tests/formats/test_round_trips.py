@@ -150,8 +150,8 @@ def test_mmsa_holds_utterances_and_what_they_rest_on(session: Session, golden: P
     np.testing.assert_array_equal(first.streams["text"].values, session.streams["text"].values[:3])
     voice = np.nan_to_num(session.streams["voice"].values)[5:]
     np.testing.assert_array_equal(first.streams["voice"].values, voice)
-    # Of two faces of one size the first is read, in the five frames in which it is there.
-    np.testing.assert_array_equal(first.streams["face"].values[:, -1], [0, 1, 2, 4, 5])
+    # Of two faces it is the one that was read, in the five frames in which it is there.
+    np.testing.assert_array_equal(first.streams["face"].values[:, -2:], [[1, 0], [1, 1], [1, 2], [1, 4], [1, 5]])
     assert len(second.streams["text"]) == 1 and len(second.streams["voice"]) == 0
 
 

@@ -29,7 +29,7 @@ def words() -> TimedSequence:
 
 def utterances() -> TimedSequence:
     values = np.full((2, len(UTTERANCE_COLUMNS)), np.nan, np.float32)
-    values[0] = (0.1, 0.05, 0.05, 1 / 3, 0.1, 0.1, 0.2, -1.25, 1 / 3)
+    values[0] = (0.1, 0.05, 0.05, 1 / 3, 0.1, 0.1, 0.2, -1.25, 1 / 3, 1)
     labels = {"text": ('"so" =1+1 naïve, 音 <b>', "item [1]:"), "emotion": ("happiness", ""), "flags": ("no_face several_faces", "")}
     return TimedSequence("utterances", UTTERANCE_COLUMNS, values, np.array([0.25, 1.25]), np.array([1.0, 1.5]), BY, labels=labels)
 
