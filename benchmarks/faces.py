@@ -183,9 +183,7 @@ def main() -> None:
     parser.add_argument("--teacher-python", type=Path)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--pyfeat-frames", type=int, default=0, help="frames of the first clip for py-feat on random weights"
-    )
+    parser.add_argument("--pyfeat-frames", type=int, default=0, help="frames of the first clip for py-feat on random weights")
     parser.add_argument("--minutes", type=float, default=0.0, help="also measure memory over a clip this long")
     arguments = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the run")

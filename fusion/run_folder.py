@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from emofuse.pipeline.errors import CheckpointError
+from emofuse.pipeline.exports import plots
 
 STATE, BEST, RECIPE, METRICS = "state.safetensors", "best.safetensors", "recipe.json", "metrics.csv"
 
@@ -85,36 +86,14 @@ def write_metrics(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
 
 
 def draw_curves(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    """Training and validation loss over epochs, a panel a phase (matplotlib's Agg, no display)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    """Training and validation loss over epochs, a panel a phase."""
     phases = list(dict.fromkeys(row["phase"] for row in history))
-    figure = Figure(figsize=(5 * len(phases), 3.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = plots.new_figure(5 * len(phases), 3.5)
     for axes, phase in zip(figure.subplots(1, len(phases), squeeze=False)[0], phases, strict=True):
-        rows = [row for row in history if row["phase"] == phase]
-        for key, label in (("train_loss", "training"), ("valid_loss", "validation")):
-            axes.plot([row["epoch"] for row in rows], [row[key] for row in rows], marker=".", label=label)
-        axes.set(xlabel="epoch", ylabel="loss", title=phase)
-        axes.legend()
+        plots.curves(history, phase, axes)
     figure.savefig(path, dpi=100)
 
 
 def draw_confusion(path: Path, counts: NDArray[np.int64], labels: Sequence[str], title: str) -> None:
-    """counts (c c) [truth, answer]: shade is the share of the truth's class, the number the count."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    size = max(3.5, 0.7 * len(labels) + 1.5)
-    figure = Figure(figsize=(size, size), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (i, j), count in np.ndenumerate(counts):
-        axes.text(j, i, str(count), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black", fontsize=8)
-    axes.set_xticks(range(len(labels)), labels, rotation=60, ha="right")
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set(xlabel="answer", ylabel="truth", title=title)
-    figure.savefig(path, dpi=100)
+    """counts (c c) [truth, answer]."""
+    plots.figure_of(plots.confusion(counts, labels, title)).savefig(path, dpi=100)

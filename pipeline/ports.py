@@ -273,3 +273,9 @@ class Analysis:
     attention: tuple[AttentionRow, ...]
     reasons: Mapping[str, str]
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the table of utterances and the timeline."""
+        from .exports.notebook import html
+
+        return html(self)

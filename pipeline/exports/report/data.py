@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -138,8 +139,28 @@ def voice_curves(stream: TimedSequence | None) -> dict[str, Any] | None:
     }
 
 
+@dataclass(frozen=True, eq=False)
+class UnitGrid:
+    """Action units in equal steps of time: values (units, steps), NaN where no face was seen; `most` is what the scale ends at."""
+
+    columns: tuple[str, ...]
+    start: float
+    step: float
+    most: float
+    values: NDArray[np.float64]
+
+
 def action_units(analysis: Analysis) -> dict[str, Any] | None:
     """The face's action units as a picture (units, columns of time), 0..254 of `most`, 255 where no face was seen."""
+    grid = action_units_grid(analysis)
+    if grid is None:
+        return None
+    image = _bytes_of(grid.values / grid.most)
+    return {"columns": list(grid.columns), "start": grid.start, "step": grid.step, "most": grid.most, "image": image}
+
+
+def action_units_grid(analysis: Analysis) -> UnitGrid | None:
+    """The means of the rows in each step of time, of the face that was read; None where there are no units."""
     stream = analysis.streams.get("face")
     if stream is None or not len(stream):
         return None
@@ -158,7 +179,7 @@ def action_units(analysis: Analysis) -> dict[str, Any] | None:
     np.add.at(counts, cell, measured)
     mean = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).T
     most = max(1.0, float(np.nanmax(mean))) if not np.isnan(mean).all() else 1.0
-    return {"columns": columns, "start": first, "step": step, "most": most, "image": _bytes_of(mean / most)}
+    return UnitGrid(tuple(columns), first, step, most, mean)
 
 
 def read_face(analysis: Analysis, stream: TimedSequence) -> NDArray[np.intp]:

@@ -1,0 +1,105 @@
+"""A result folder of `emofuse analyze`, read back as the `Analysis` it was written from."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..attention_maps import read_maps
+from ..batch.codec import decode
+from ..errors import FormatError
+from ..ports import AnalysedUtterance, Analysis, Attention, AttentionRow, AudioInfo, ClipInfo, FaceChoice, Prediction, Quality, VideoInfo
+from ..timed import Provenance, Span, TimedSequence
+from .parquet import read_stream
+
+
+def read_analysis(folder: Path) -> Analysis:
+    """The same analysis, its attention maps as small as the folder holds them; numbers of the tables as they are rounded there.
+
+    Raises `FormatError` naming the folder where it holds something else, or streams alone (`emofuse extract`).
+    """
+    try:
+        document = json.loads((folder / "analysis.json").read_text(encoding="utf-8"))
+        if "utterances" not in document:
+            raise FormatError(f"{folder}: expected results of `emofuse analyze`; these are streams alone, no model was asked")
+        streams = {path.stem: read_stream(path) for path in sorted((folder / "streams").glob("*.parquet"))}
+        maps = read_maps(folder / "attention_maps.npz") if (folder / "attention_maps.npz").is_file() else {}
+        clip = document["clip"]
+        return Analysis(
+            info=_info(clip),
+            streams=streams,
+            model=Provenance.from_json(document["model"]),
+            utterances=tuple(_utterance(u, maps.get(u["index"], ())) for u in document["utterances"]),
+            summary=_prediction(document["summary"], ()),
+            attention=_rows(folder / "attention.csv", streams),
+            reasons=document["reasons"],
+            facts={
+                **{name: clip[name] for name in ("length", "broken_packets", "ends_early")},
+                "cut_by": document["cut_by"],
+            },
+        )
+    except OSError as error:
+        raise FormatError(f"{folder}: expected a result folder of emofuse, but it cannot be read: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatError(f"{folder}: expected a result folder of emofuse, got something else ({error!r})"[:400]) from None
+
+
+def _info(clip: Mapping[str, Any]) -> ClipInfo:
+    video, audio = clip["video"], clip["audio"]
+    return ClipInfo(
+        path=clip["path"],
+        container=clip["container"],
+        duration=clip["duration"],
+        video=None if video is None else VideoInfo(**video),
+        audio=None if audio is None else AudioInfo(**audio),
+    )
+
+
+def _utterance(found: Mapping[str, Any], maps: tuple[Attention, ...]) -> AnalysedUtterance:
+    face = found.get("face")
+    return AnalysedUtterance(
+        index=found["index"],
+        span=Span(found["start"], found["end"]),
+        text=found["text"],
+        prediction=_prediction(found, maps),
+        quality=Quality(tuple(found["flags"]), found["reasons"], found["coverage"]),
+        face=None if face is None else decode(FaceChoice, face),
+    )
+
+
+def _prediction(found: Mapping[str, Any], maps: tuple[Attention, ...]) -> Prediction | None:
+    if found["probabilities"] is None:
+        return None
+    return Prediction(found["probabilities"], found["sentiment"], found["confidence"], maps)
+
+
+def _rows(path: Path, streams: Mapping[str, TimedSequence]) -> tuple[AttentionRow, ...]:
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        shares = [c for c in reader.fieldnames or () if c.startswith(("from_", "hop_"))]
+        hops = any(c.startswith("hop_") for c in shares)
+        rows = []
+        for row in reader:
+            stream, index = streams[row["stream"]], int(row["index"])
+            label = stream.labels["word"][index] if "word" in stream.labels else row["label"]
+            of = {c.removeprefix("from_"): _number(row[c]) for c in shares}
+            rows.append(
+                AttentionRow(
+                    utterance=int(row["utterance"]) if row["utterance"] else None,
+                    stream=row["stream"],
+                    index=index,
+                    start=float(stream.start[index]),
+                    end=float(stream.end[index]),
+                    label=label,
+                    shares={name: share for name, share in of.items() if not (hops and share is None and name.startswith("hop_"))},
+                    overall=_number(row["overall"]),
+                )
+            )
+    return tuple(rows)
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None

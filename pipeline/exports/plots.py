@@ -1,0 +1,231 @@
+"""Pictures with matplotlib: every function draws into the Axes it is given (or a new figure's) and returns it, as seaborn's do.
+
+Times are seconds on the clip's clock. Emotions have Okabe and Ito's colours; pictures use cividis: both are safe for colour-blind readers.
+Figures are made without pyplot, so nothing is shown, kept open or chosen (no backend) by importing or calling this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import StreamError
+from ..ports import EMOTIONS, Analysis, Attention
+from .report.data import ENERGY, PITCH, action_units_grid, relative, with_gaps
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS: Mapping[str, str] = {
+    "anger": "#D55E00",
+    "disgust": "#009E73",
+    "fear": "#CC79A7",
+    "happiness": "#F0E442",
+    "sadness": "#0072B2",
+    "surprise": "#56B4E9",
+    "neutral": "#A6A6A6",
+}
+INK = "#0a58a8"
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of its own, in inches; `figure.savefig(path)` writes PNG, SVG or PDF by the name."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def figure_of(ax: Axes) -> Figure:
+    """The whole figure that an Axes lies in."""
+    figure: Figure | None = ax.get_figure(root=True)
+    assert figure is not None
+    return figure
+
+
+def _axes(ax: Axes | None, width: float = 8.0, height: float = 2.5) -> Axes:
+    found: Axes = new_figure(width, height).subplots() if ax is None else ax
+    return found
+
+
+def emotions(analysis: Analysis, ax: Axes | None = None, *, legend: bool = True) -> Axes:
+    """Stacked probabilities, one column an utterance."""
+    ax = _axes(ax)
+    answered = [u for u in analysis.utterances if u.prediction is not None]
+    foot = np.zeros(len(answered))
+    left, width = [u.span.start for u in answered], [u.span.duration for u in answered]
+    for emotion in EMOTIONS:
+        share = np.array([u.prediction.probabilities[emotion] for u in answered if u.prediction is not None])
+        ax.bar(left, share, width, foot, align="edge", color=COLOURS[emotion], edgecolor="#333333", linewidth=0.4, label=emotion)
+        foot = foot + share
+    ax.set(ylim=(0, 1), ylabel="probability", xlim=(0, analysis.facts["length"]))
+    if legend:
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small", frameon=False)
+    return ax
+
+
+def attention(analysis: Analysis, stream: str, ax: Axes | None = None) -> Axes:
+    """Attention paid to a stream's rows over time, 1 being an even spread over the utterance's rows; words as bars with their names.
+
+    Raises `StreamError` where no attention was paid to this stream.
+    """
+    rows = [row for row in analysis.attention if row.stream == stream and row.utterance is not None and row.overall is not None]
+    if not rows:
+        raise StreamError(f"attention on {stream}: none was paid in {Path(analysis.info.path).name}")
+    ax = _axes(ax)
+    values, start, end = relative(rows, "overall"), np.array([r.start for r in rows]), np.array([r.end for r in rows])
+    if stream == "text":
+        ax.bar(start, values, end - start, align="edge", color="#f2a900", edgecolor="white", linewidth=0.5)
+        for row, value in zip(rows, values, strict=True):
+            place = ((row.start + row.end) / 2, value)
+            ax.annotate(_plain(row.label), place, (0, 2), textcoords="offset points", ha="center", rotation=60, fontsize=7)
+        ax.margins(y=0.35)
+        ax.set_ylim(bottom=0)
+    else:
+        order = np.argsort(start, kind="stable")
+        time, table = with_gaps(start[order], end[order], values[order, None])
+        ax.plot(time, table[:, 0], color=INK, linewidth=0.9)
+    ax.axhline(1, color="#888888", linewidth=0.6, linestyle=":")
+    ax.set(ylabel=f"attention on {'words' if stream == 'text' else stream}", xlim=(0, analysis.facts["length"]))
+    return ax
+
+
+def action_units(analysis: Analysis, ax: Axes | None = None) -> Axes:
+    """The face's action units over time; grey where no face was seen. Raises `StreamError` where there are none."""
+    grid = action_units_grid(analysis)
+    if grid is None:
+        raise StreamError(f"action units: {Path(analysis.info.path).name} has no face stream with any")
+    ax = _axes(ax, height=0.17 * len(grid.columns) + 1)
+    ax.set_facecolor("#dddddd")
+    extent = (grid.start, grid.start + grid.step * grid.values.shape[1], len(grid.columns) - 0.5, -0.5)
+    image = ax.imshow(grid.values, aspect="auto", interpolation="nearest", cmap="cividis", vmin=0, vmax=grid.most, extent=extent)
+    ax.set_yticks(range(len(grid.columns)), grid.columns, fontsize=7)
+    ax.set_xlim(0, analysis.facts["length"])
+    ax.figure.colorbar(image, ax=ax, label="activation", pad=0.01)
+    return ax
+
+
+def voice(analysis: Analysis, column: str | None = None, ax: Axes | None = None) -> Axes:
+    """A column of the voice stream over time (default: its pitch); unvoiced rows are gaps. Raises `StreamError` naming what there is."""
+    stream = analysis.streams.get("voice")
+    if stream is None or not len(stream):
+        raise StreamError(f"voice: {Path(analysis.info.path).name} has no voice stream")
+    chosen = column or next((c for c in (*PITCH, *ENERGY) if c in stream.columns), stream.columns[0])
+    values = np.array(stream.column(chosen), np.float64)
+    if chosen in PITCH:
+        values[values <= 0] = np.nan
+    ax = _axes(ax)
+    time, table = with_gaps(stream.start, stream.end, values[:, None])
+    ax.plot(time, table[:, 0], color=INK, linewidth=0.9)
+    ax.set(ylabel=f"{chosen}, Hz" if chosen in PITCH else chosen, xlim=(0, analysis.facts["length"]))
+    return ax
+
+
+def timeline(analysis: Analysis) -> Figure:
+    """Everything over time, on one clock: emotions, attention, action units, pitch; what a clip has not is left out."""
+    lanes: list[tuple[float, Any]] = [(1.6, lambda ax: emotions(analysis, ax))]
+    for stream in ("text", "face", "voice"):
+        if any(row.stream == stream and row.overall is not None for row in analysis.attention):
+            lanes.append((1.2, lambda ax, stream=stream: attention(analysis, stream, ax)))
+    if action_units_grid(analysis) is not None:
+        lanes.append((2.0, lambda ax: action_units(analysis, ax)))
+    found = analysis.streams.get("voice")
+    if found is not None and len(found):
+        lanes.append((1.0, lambda ax: voice(analysis, ax=ax)))
+    figure = new_figure(11, sum(height for height, _ in lanes) + 0.8)
+    every = figure.subplots(len(lanes), 1, sharex=True, squeeze=False, height_ratios=[height for height, _ in lanes])[:, 0]
+    for ax, (_, draw) in zip(every, lanes, strict=True):
+        draw(ax)
+    every[-1].set_xlabel("seconds")
+    figure.suptitle(_plain(Path(analysis.info.path).name), fontsize=11)
+    return figure
+
+
+def attention_matrix(
+    analysis: Analysis,
+    utterance: int = 0,
+    target: str = "text",
+    source: str = "voice",
+    *,
+    layer: int = -1,
+    head: int | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """One map of one utterance: rows of `target` against rows of `source`, of a layer and a head (None: the mean of all).
+
+    Raises `StreamError` naming the maps that there are.
+    """
+    found = next((u for u in analysis.utterances if u.index == utterance), None)
+    maps = () if found is None or found.prediction is None else found.prediction.attention
+    chosen = next((a for a in maps if (a.target, a.source) == (target, source)), None)
+    if chosen is None:
+        there = ", ".join(dict.fromkeys(f"{a.target} <- {a.source}" for a in maps)) or "none"
+        raise StreamError(f"attention of utterance {utterance}, {target} <- {source}: no such map; there are: {there}")
+    layers, heads = chosen.weights.shape[:2]
+    if not -layers <= layer < layers or (head is not None and not 0 <= head < heads):
+        raise StreamError(
+            f"attention {target} <- {source}: {layers} layers and {heads} heads; layer {layer}, head {head} (from 0) was asked for"
+        )
+    weights = chosen.weights[layer].mean(0) if head is None else chosen.weights[layer, head]
+    ax = _axes(ax, 9, max(2.5, 0.2 * len(weights) + 1.2) if target == "text" else 5)
+    image = ax.imshow(weights, aspect="auto", interpolation="nearest", cmap="cividis", vmin=0)
+    for axis, side in ((ax.yaxis, _side(analysis, chosen, "target")), (ax.xaxis, _side(analysis, chosen, "source"))):
+        places, texts, name = side
+        axis.set_ticks(places, texts, fontsize=7)
+        axis.set_label_text(name)
+    if source == "text":
+        ax.tick_params("x", rotation=60)
+    which = f"layer {layer % layers + 1}, " + ("mean of heads" if head is None else f"head {head + 1}")
+    ax.set_title(f"utterance {utterance}: {target} looks at {source} ({which})", fontsize=9)
+    ax.figure.colorbar(image, ax=ax, pad=0.01)
+    return ax
+
+
+def _side(analysis: Analysis, found: Attention, side: str) -> tuple[list[int], list[str], str]:
+    """Ticks of one side of a map: every word, or ten times."""
+    name = getattr(found, side)
+    start, end = getattr(found, f"{side}_start"), getattr(found, f"{side}_end")
+    stream = analysis.streams.get(name)
+    if stream is not None and "word" in stream.labels:
+        at = {(float(a), float(b)): w for a, b, w in zip(stream.start, stream.end, stream.labels["word"], strict=True)}
+        return list(range(len(start))), [_plain(at.get((float(a), float(b)), "")) for a, b in zip(start, end, strict=True)], ""
+    places = list(range(0, len(start), max(1, len(start) // 10)))
+    return places, [f"{start[i]:.2f}" for i in places], f"{name}, seconds"
+
+
+def confusion(counts: NDArray[np.int64], labels: Sequence[str], title: str = "", ax: Axes | None = None) -> Axes:
+    """counts (c c) [truth, answer]: shade is the share of the truth's class, the number the count."""
+    size = max(3.5, 0.7 * len(labels) + 1.5)
+    ax = _axes(ax, size, size)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (i, j), count in np.ndenumerate(counts):
+        ax.text(j, i, str(count), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black", fontsize=8)
+    ax.set_xticks(range(len(labels)), labels, rotation=60, ha="right")
+    ax.set_yticks(range(len(labels)), labels)
+    ax.set(xlabel="answer", ylabel="truth", title=title)
+    return ax
+
+
+def curves(history: Sequence[Mapping[str, Any]], phase: str | None = None, ax: Axes | None = None) -> Axes:
+    """Training and validation loss over a phase's epochs (None: the last phase's); `history` as in a run's metrics.csv."""
+    phase = phase or str(history[-1]["phase"])
+    rows = [row for row in history if row["phase"] == phase]
+    ax = _axes(ax, 5, 3.5)
+    for key, label in (("train_loss", "training"), ("valid_loss", "validation")):
+        ax.plot([int(row["epoch"]) for row in rows], [float(row[key]) for row in rows], marker=".", label=label)
+    ax.set(xlabel="epoch", ylabel="loss", title=phase)
+    ax.legend()
+    return ax
+
+
+def _plain(text: str) -> str:
+    """Text as it is: a dollar sign begins no formula, and what is no valid text shows as what it is."""
+    return text.replace("$", r"\$").encode("utf-8", "backslashreplace").decode()
