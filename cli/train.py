@@ -57,6 +57,7 @@ def command(
     OUT gets recipe.json, metrics.csv, best.safetensors with best.json, curves.png, confusion.png and state.safetensors (for --resume).
     The epoch is chosen on validation; the test split is left alone (`emofuse evaluate`). The providers matter for raw clips only.
     """
+    from emofuse.fusion.run_folder import plain
     from emofuse.fusion.train import train
 
     chosen = changed(find(recipe), seed=seed, epochs=epochs, fold=fold, hide=hide)
@@ -66,7 +67,7 @@ def command(
             chosen, dataset, out, device=values["device"], resume=resume, progress=progress, say=lambda line: click.echo(line, err=True)
         )
     if as_json:
-        click.echo(json.dumps({"folder": str(run.folder), "epochs": len(run.history), "validation": run.validation}))
+        click.echo(json.dumps({"folder": str(run.folder), "epochs": len(run.history), "validation": plain(run.validation)}))
         return
     click.echo(run.folder / "best.safetensors")
     click.echo(score_table(run.validation))

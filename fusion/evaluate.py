@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from emofuse.pipeline.errors import CheckpointError
@@ -18,7 +17,7 @@ from emofuse.pipeline.metrics import bootstrap
 from .checkpoints import load
 from .datasets.examples import Dataset, DatasetError
 from .recipe import Recipe
-from .run_folder import BEST, RECIPE
+from .run_folder import BEST, RECIPE, plain
 from .tasks import split_logits, tasks_of
 from .train import chosen_device, confusion_picture
 from .training_data import in_order, parts_of
@@ -85,16 +84,7 @@ def evaluate(run: Path, dataset: Dataset, *, split: str = "test", device: str = 
             "intervals": intervals,
         }
     evaluation = Evaluation(split, len(part), len(set(part.speakers)) if named else 0, found)
-    text = json.dumps(_plain(evaluation.to_json()), indent=1) + "\n"
+    text = json.dumps(plain(evaluation.to_json()), indent=1) + "\n"
     (run / f"evaluation_{split}.json").write_text(text, encoding="utf-8")
     confusion_picture(run / f"confusion_{split}.png", tasks, part, by_task, split)
     return evaluation
-
-
-def _plain(value: Any) -> Any:
-    """NaN (a recall of a class that does not occur) becomes null: JSON has no NaN."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

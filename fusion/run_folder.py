@@ -24,7 +24,9 @@ from torch import Tensor
 from emofuse.pipeline.errors import CheckpointError
 from emofuse.pipeline.exports import plots
 
-STATE, BEST, RECIPE, METRICS = "state.safetensors", "best.safetensors", "recipe.json", "metrics.csv"
+from .shipped import RUN_BEST
+
+STATE, BEST, RECIPE, METRICS = "state.safetensors", RUN_BEST, "recipe.json", "metrics.csv"
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,3 +99,12 @@ def draw_curves(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
 def draw_confusion(path: Path, counts: NDArray[np.int64], labels: Sequence[str], title: str) -> None:
     """counts (c c) [truth, answer]."""
     plots.figure_of(plots.confusion(counts, labels, title)).savefig(path, dpi=100)
+
+
+def plain(value: Any) -> Any:
+    """NaN (a recall of a class that does not occur) becomes null: JSON has no NaN."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

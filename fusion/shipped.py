@@ -9,6 +9,7 @@ from typing import Any
 from emofuse.pipeline.errors import CheckpointError
 
 DEFAULT = "mult"
+RUN_BEST = "best.safetensors"  # in the folder that `emofuse train` writes
 FOLDER = Path(__file__).parent / "weights"
 
 
@@ -18,7 +19,8 @@ def shipped() -> dict[str, Path]:
 
 
 def locate(name: str | None) -> Path:
-    """The .safetensors of a shipped checkpoint's name, or of a path to a checkpoint (either of its two files); None is the default.
+    """The .safetensors of a shipped checkpoint's name, or of a path: a checkpoint's (either of its two files) or the folder of a run that
+    `emofuse train` finished; None is the default.
 
     Raises `CheckpointError` naming what there is.
     """
@@ -26,10 +28,12 @@ def locate(name: str | None) -> Path:
     if (name or DEFAULT) in here:
         return here[name or DEFAULT]
     path = Path(name or DEFAULT)
+    if path.is_dir() and (path / RUN_BEST).is_file():
+        return path / RUN_BEST
     if path.suffix in (".json", ".safetensors") and path.is_file():
         return path.with_suffix(".safetensors")
     names = ", ".join(here) or "none is shipped"
-    raise CheckpointError(f"model {name}: expected {names}, or the path of a checkpoint's .json or .safetensors")
+    raise CheckpointError(f"model {name}: expected {names}, or the path of a checkpoint's .json or .safetensors, or of a run")
 
 
 def description(path: Path) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from .run_folder import (
     draw_confusion,
     draw_curves,
     optimiser_tensors,
+    plain,
     read_state,
     restore_optimiser,
     write_metrics,
@@ -344,7 +345,7 @@ def _finished(loop: Loop, checkpoint: Checkpoint, dataset: Dataset, tasks: Mappi
         "epochs": len(loop.history),
         "utterances": {split: len(loop.parts[split]) for split in loop.parts},
         "data": dict(dataset.notes),
-        "validation": validation,
+        "validation": plain(validation),
     }
     done = dataclasses.replace(checkpoint, temperature=temperature, card={**checkpoint.card, "numbers": numbers})
     shipped = save(loop.out / BEST, done, loop.learner.model)

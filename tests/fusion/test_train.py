@@ -330,3 +330,16 @@ def test_augmentation_changes_training_and_not_validation(tmp_path: Path) -> Non
     varied = train(recipe(training=training, augment={"text": {"offset": 1.0}}), synthetic(), tmp_path / "varied", device="cpu").history[0]
     assert abs(plain["train_loss"] - varied["train_loss"]) > 1e-4  # 0 exactly if nothing were drawn
     assert plain["valid_loss"] == pytest.approx(varied["valid_loss"], abs=1e-6)
+
+
+def test_a_recall_of_a_class_that_does_not_occur_is_null_in_json(tmp_path: Path) -> None:
+    tasks = {"emotion": {"kind": "classes", "labels": ["anger", "happiness", "neutral", "fear"]}}
+    run = train(recipe(tasks=tasks, training={"epochs": 1, "batch": 8, "rate": 0.01}), synthetic(), tmp_path / "run", device="cpu")
+    assert np.isnan(run.validation["emotion"]["scores"]["recall"][3])
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    text = (tmp_path / "run" / "best.json").read_text()
+    numbers = json.loads(text, parse_constant=refuse)["card"]["numbers"]
+    assert numbers["validation"]["emotion"]["scores"]["recall"][3] is None
