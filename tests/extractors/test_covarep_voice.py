@@ -1,125 +1,50 @@
 """The default provider against truths of our own making: voices synthesised from LF pulses, a chirp, a click, noise and silence."""
 
+import importlib.util
+import sys
 import tracemalloc
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import threadpoolctl
-from scipy.optimize import brentq
-from scipy.signal import lfilter, resample_poly
+from scipy.signal import lfilter
 
 from emofuse.extractors.covarep import compat, mended
-from emofuse.extractors.covarep.arithmetic import Arithmetic, OnDevice
+from emofuse.extractors.covarep.arithmetic import NUMPY, Arithmetic, OnDevice
 from emofuse.extractors.covarep.columns import COLUMNS, HMPDM
-from emofuse.extractors.covarep.linear_prediction import residuals
 from emofuse.extractors.covarep.sound import Sound
 from emofuse.extractors.covarep.survey import survey
 from emofuse.extractors.covarep.voice import CovarepCompatVoice, CovarepVoice
 from emofuse.pipeline.errors import StreamError
-from emofuse.pipeline.ports import ClipInfo, Extractor, Frame, Samples
+from emofuse.pipeline.ports import Extractor, Samples
 from emofuse.pipeline.timed import TimedSequence
 
 RATE = 16000
-OVERSAMPLED = 8
-VOWEL = ((730, 80), (1090, 90), (2440, 120), (3400, 150), (4500, 200))  # formants of "a": Hz, bandwidth
 GLOTTAL = ("NAQ", "QOQ", "H1H2", "PSP", "MDQ", "Rd", "Rd_conf")
 
 
-class Heard:
-    """A clip that has only sound: (start, samples) pieces, handed out in blocks."""
-
-    def __init__(self, *pieces: tuple[float, np.ndarray], block: int = 4096) -> None:
-        self.pieces, self.block = pieces, block
-
-    @property
-    def info(self) -> ClipInfo:
-        return ClipInfo(path="test", container="none", duration=None, video=None, audio=None)
-
-    def frames(self) -> Iterator[Frame]:
-        return iter(())
-
-    def samples(self, *, fill_silence: bool = False) -> Iterator[Samples]:
-        for start, values in self.pieces:
-            for first in range(0, len(values), self.block):
-                yield Samples(start + first / RATE, values[first : first + self.block].astype(np.float32))
+def voices() -> Any:
+    """benchmarks/covarep_truth.py: the synthesised voices, and the clip that they are heard as."""
+    spec = importlib.util.spec_from_file_location("covarep_truth", Path(__file__).parents[2] / "benchmarks" / "covarep_truth.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["covarep_truth"] = module  # its dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
 
 
-def voice(values: np.ndarray, start: float = 0.0, **options: Any) -> TimedSequence:
-    return CovarepVoice(**options)(Heard((start, values)), {})
-
-
-@dataclass(frozen=True)
-class Vowel:
-    samples: np.ndarray
-    closures: np.ndarray  # seconds
-    naq: float
-    qoq: float
-    h1h2: float
-
-
-def root(function: Callable[[float], float], low: float, high: float) -> float:
-    found: Any = brentq(function, low, high)
-    return float(found)
-
-
-def lf_derivative(rd: float):
-    """The LF derivative pulse over one period as a function of its phase, and its closure; solved by brentq in the time domain."""
-    ra, rk = (-1 + 4.8 * rd) / 100, (22.4 + 11.8 * rd) / 100
-    rg = rk / (4 * (0.11 * rd / (0.5 + 1.2 * rk) - ra))
-    tp = 1 / (2 * rg)
-    te, w = tp * (1 + rk), np.pi / tp
-    decay = root(lambda e: e * ra - 1 + np.exp(-e * (1 - te)), 1e-3 / ra, 1.001 / ra)
-
-    def pulse(growth, t):
-        opening = -np.exp(growth * (t - te)) * np.sin(w * t) / np.sin(w * te)
-        return np.where(t < te, opening, -(np.exp(-decay * (t - te)) - np.exp(-decay * (1 - te))) / (decay * ra))
-
-    middle = (np.arange(20000) + 0.5) / 20000
-    growth = root(lambda a: pulse(a, middle).mean(), 0, 100)
-    return lambda t: pulse(growth, t), te
-
-
-def vowel(f0, rd: float, seconds: float = 1.0, noise: float = 0.001) -> Vowel:
-    """A vowel of this pitch (Hz: one number, or one a sample at 128 kHz) and pulse shape; a little noise, 60 dB down."""
-    rate = RATE * OVERSAMPLED
-    count = int(seconds * rate)
-    phase = np.concatenate([[0], np.cumsum(np.broadcast_to(np.asarray(f0, float), (count,)))[:-1]]) / rate
-    pulse, te = lf_derivative(rd)
-    x = resample_poly(pulse(phase % 1.0), 1, OVERSAMPLED)
-    for frequency, width in VOWEL:
-        r, angle = np.exp(-np.pi * width / RATE), 2 * np.pi * frequency / RATE
-        x = lfilter([1 - 2 * r * np.cos(angle) + r * r], [1, -2 * r * np.cos(angle), r * r], x)
-    x *= 0.3 / np.abs(x).max()
-    x += noise * np.sqrt(np.mean(x**2)) * np.random.default_rng(5).standard_normal(len(x))
-    cycle = np.arange(int(phase[-1] - te) + 1) + te
-    derivative = pulse(np.arange(20000) / 20000)
-    flow = np.cumsum(derivative) / 20000
-    above = np.flatnonzero(flow >= flow.max() / 2)
-    level = 20 * np.log10(np.abs(np.fft.rfft(derivative)))
-    return Vowel(
-        samples=x,
-        closures=np.interp(cycle, phase, np.arange(count) / rate),
-        naq=flow.max() / np.abs(derivative).max(),
-        qoq=(above[-1] - above[0]) / 20000,
-        h1h2=level[1] - level[2],
-    )
-
-
+VOICES = voices()
+Heard, voice, vowel, middle, closures_of = (getattr(VOICES, name) for name in ("Heard", "heard", "vowel", "middle", "closures_of"))
 SHAPES = (0.4, 0.7, 1.0, 1.4, 1.8, 2.2)
 
 
 @pytest.fixture(scope="module", params=[100, 200])
-def shapes(request) -> list[tuple[float, Vowel, TimedSequence]]:
+def shapes(request) -> list[tuple[float, Any, TimedSequence]]:
     made = [(rd, vowel(request.param, rd)) for rd in SHAPES]
     return [(rd, one, voice(one.samples)) for rd, one in made]
-
-
-def middle(stream: TimedSequence, column: str) -> float:
-    return float(np.median(stream.column(column)[15:-15]))
 
 
 def test_pulse_shape_follows_the_truth(shapes):
@@ -161,6 +86,7 @@ def test_wavelet_maxima_slope_down_with_breathiness(shapes):
 
 def test_a_steady_vowel_is_voiced_throughout_at_its_pitch(shapes):
     for _, one, stream in shapes:
+        assert stream.provenance.notes["polarity"] == 1
         assert stream.column("VUV").mean() > 0.97
         pitch = np.median(np.diff(one.closures)) ** -1
         assert np.abs(stream.column("F0")[10:-10] / pitch - 1).max() < 0.005
@@ -175,12 +101,7 @@ def test_phase_deviation_grows_with_noise():
 @pytest.mark.parametrize("rd", [0.5, 1.0, 2.0])
 def test_closures_are_found_within_a_quarter_of_a_millisecond(pitch, rd):
     one = vowel(pitch, rd)
-    with Sound(Heard((0.0, one.samples)).samples()) as sound:
-        found = survey(sound, 1000)
-    assert found.polarity == 1
-    x = one.samples.astype(np.float32).astype(np.float64)
-    (residual,) = residuals(x, (18,), centred=True)
-    closures = mended.closures(x, np.nan_to_num(residual), found.tracks[0]).sample / RATE
+    closures = closures_of(one.samples)
     inner = one.closures[(one.closures > 0.1) & (one.closures < 0.9)]
     error = np.abs(closures[:, None] - inner).min(axis=0)
     assert np.median(error) < 0.25e-3
@@ -190,7 +111,7 @@ def test_closures_are_found_within_a_quarter_of_a_millisecond(pitch, rd):
 
 def test_pitch_follows_a_chirp_without_lag():
     seconds = 3.0
-    rising = np.linspace(100, 300, int(seconds * RATE * OVERSAMPLED))
+    rising = np.linspace(100, 300, int(seconds * RATE * VOICES.OVERSAMPLED))
     stream = voice(vowel(rising, 1.0, seconds).samples)
     truth = 100 + 200 * (stream.start + 0.005) / seconds
     apart = (stream.column("F0") - truth)[10:-10]
@@ -262,7 +183,7 @@ def test_no_sound_is_an_empty_stream_that_says_why(provider):
 
 def speech_with_pauses(seconds: float = 6.0) -> np.ndarray:
     """Vowels of moving pitch with pauses of noise and of digital silence."""
-    count = int(seconds * RATE * OVERSAMPLED)
+    count = int(seconds * RATE * VOICES.OVERSAMPLED)
     x = vowel(170 + 60 * np.sin(np.linspace(0, 20, count)), 1.1, seconds).samples
     time = np.arange(len(x)) / RATE
     x[(time % 1.5) > 1.1] *= 0.0
@@ -321,6 +242,14 @@ def test_torch_computes_what_numpy_does(paused):
     apart = angles_apart(features_on(values, OnDevice("cpu")), stream.values)
     assert np.quantile(apart, 0.999) < 1e-4
     assert apart.max() < 1e-3  # the angle of a mean that is nearly nothing
+
+
+@pytest.mark.parametrize("values", [np.zeros(RATE), np.full(500, 0.4), vowel(150, 1.0).samples[:161], vowel(450, 1.0).samples[:4000]])
+def test_torch_takes_silence_and_short_clips_too(values):
+    plain, on_torch = features_on(values, NUMPY), features_on(values, OnDevice("cpu"))
+    assert on_torch.shape == (len(values) // 160, 76) and on_torch.dtype == np.float32
+    assert np.isfinite(on_torch).all()
+    assert np.quantile(angles_apart(on_torch, plain), 0.99) < 1e-4
 
 
 @pytest.mark.gpu
