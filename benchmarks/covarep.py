@@ -1,19 +1,20 @@
-"""Speed of the two COVAREP providers, side by side with librosa's pYIN, its YIN and MFCC, and openSMILE's eGeMAPS on the same sound.
+"""Speed of the two COVAREP providers, side by side with librosa's pYIN, its YIN and MFCC, and openSMILE's eGeMAPS on the same sounds.
 
-OMP_NUM_THREADS=1 python benchmarks/covarep.py SOUND [--runs 7] [--opensmile-python PYTHON] [--seconds 60]
+OMP_NUM_THREADS=1 python benchmarks/covarep.py SOUND... [--runs 3] [--seconds 15] [--opensmile-python PYTHON]
 
-SOUND is any file that soundfile reads, at 16 kHz; it is repeated to so many seconds. All take turns within one run, on one thread, and the
-table gives medians in seconds a second of sound: processor time (what a busy machine distorts least) and wall time, and each as a ratio
-to pYIN of the same run. openSMILE runs in an environment of its own, which the option names: `pip install opensmile`.
+SOUND is any file that soundfile reads, or one of ../shared/reference/covarep; it is mixed, brought to 16 kHz and repeated to so many
+seconds. All take turns within a run, on one thread, after a first turn that is not counted (imports and tables: 0.8 s of processor time
+for ours). The table gives medians of processor time, what a busy machine distorts least, in seconds a second of sound, and in brackets
+the median ratio to pYIN of the same run. openSMILE runs in an environment of its own, which the option names: `pip install opensmile`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import statistics
 import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,16 +27,17 @@ from emofuse.extractors.covarep.voice import CovarepCompatVoice, CovarepVoice
 from emofuse.pipeline.ports import ClipInfo, Frame, Samples
 
 RATE = 16000
+PYIN = "librosa pYIN (F0, VUV)"
 OPENSMILE = """
-import json, sys, time, warnings
+import sys, time, warnings
 warnings.simplefilter("ignore")
 import numpy, opensmile
 signal = numpy.load(sys.argv[1])
 smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.LowLevelDescriptors, num_workers=1)
 smile.process_signal(signal[:16000], 16000)
-wall, processor = time.perf_counter(), time.process_time()
+processor = time.process_time()
 smile.process_signal(signal, 16000)
-print(json.dumps([time.perf_counter() - wall, time.process_time() - processor]))
+print(time.process_time() - processor)
 """
 
 
@@ -55,54 +57,72 @@ class Sounding:
             yield Samples(first / RATE, self.signal[first : first + 4096])
 
 
-def timed(task: Callable[[], object]) -> tuple[float, float]:
-    wall, processor = time.perf_counter(), time.process_time()
+def timed(task: Callable[[], object]) -> float:
+    """Its processor seconds."""
+    processor = time.process_time()
     task()
-    return time.perf_counter() - wall, time.process_time() - processor
+    return time.process_time() - processor
 
 
-def opensmile_times(python: str, signal: np.ndarray, folder: Path) -> tuple[float, float]:
-    path = folder / "covarep_benchmark_signal.npy"
-    np.save(path, signal)
-    done = subprocess.run([python, "-c", OPENSMILE, str(path)], capture_output=True, text=True, check=True)
-    path.unlink()
-    wall, processor = json.loads(done.stdout.strip().splitlines()[-1])
-    return wall, processor
+def opensmile_time(python: str, signal: np.ndarray) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "signal.npy"
+        np.save(path, signal)
+        done = subprocess.run([python, "-c", OPENSMILE, str(path)], capture_output=True, text=True, check=True)
+    return float(done.stdout.strip().splitlines()[-1])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sound", type=Path)
-    parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--opensmile-python")
-    options = parser.parse_args()
-    signal, rate = soundfile.read(options.sound, dtype="float32", always_2d=True)
+def loaded(path: Path, seconds: float) -> np.ndarray:
+    """So many seconds of a file at 16 kHz, repeated as it needs."""
+    if path.suffix == ".npz":
+        with np.load(path) as reference:
+            signal, rate = reference["samples"].astype(np.float32) / 32768, int(reference["sample_rate"])
+    else:
+        channels, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        signal = channels.mean(axis=1)
     if rate != RATE:
-        sys.exit(f"{options.sound}: expected 16000 Hz, got {rate}")
-    signal = np.resize(signal[:, 0], int(options.seconds * RATE))
+        signal = librosa.resample(signal, orig_sr=rate, target_sr=RATE)
+    return np.resize(signal, int(seconds * RATE))
+
+
+def tasks_on(signal: np.ndarray, opensmile_python: str | None) -> dict[str, Callable[[], float]]:
+    """What is timed: the processor seconds of each on this sound."""
     clip = Sounding(signal)
     settings = {"sr": RATE, "fmin": 50, "fmax": 500, "frame_length": 1024, "hop_length": 160}
-    tasks: dict[str, Callable[[], tuple[float, float]]] = {
-        "librosa pYIN (F0, VUV)": lambda: timed(lambda: librosa.pyin(signal, **settings)),
+    tasks: dict[str, Callable[[], float]] = {
+        PYIN: lambda: timed(lambda: librosa.pyin(signal, **settings)),
         "emofuse covarep (76 columns)": lambda: timed(lambda: CovarepVoice()(clip, {})),
         "emofuse covarep-compat (74)": lambda: timed(lambda: CovarepCompatVoice()(clip, {})),
         "librosa YIN + MFCC (21)": lambda: timed(
             lambda: (librosa.yin(signal, **settings), librosa.feature.mfcc(y=signal, sr=RATE, n_mfcc=20, n_fft=400, hop_length=160))
         ),
     }
-    if options.opensmile_python:
-        tasks["openSMILE eGeMAPSv02 LLD (25)"] = lambda: opensmile_times(options.opensmile_python, signal, Path("/tmp"))
-    for task in tasks.values():
-        task()
-    runs = [{name: task() for name, task in tasks.items()} for _ in range(options.runs)]
-    base = "librosa pYIN (F0, VUV)"
-    print(f"{options.seconds:.0f} s of {options.sound.name}, medians of {options.runs} runs, one thread\n")
-    print("| what | processor s a second | wall s a second | processor, to pYIN | wall, to pYIN |\n|---|---|---|---|---|")
-    for name in tasks:
-        wall, processor = (statistics.median(run[name][i] for run in runs) / options.seconds for i in (0, 1))
-        ratios = (statistics.median(run[name][i] / run[base][i] for run in runs) for i in (1, 0))
-        print(f"| {name} | {processor:.4f} | {wall:.4f} | " + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |")
+    if opensmile_python:
+        tasks["openSMILE eGeMAPSv02 LLD (25)"] = lambda: opensmile_time(opensmile_python, signal)
+    return tasks
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sounds", type=Path, nargs="+")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--opensmile-python")
+    options = parser.parse_args()
+    cells: dict[str, list[str]] = {}
+    for path in options.sounds:
+        tasks = tasks_on(loaded(path, options.seconds), options.opensmile_python)
+        for task in tasks.values():
+            task()
+        runs = [{name: task() for name, task in tasks.items()} for _ in range(options.runs)]
+        for name in tasks:
+            processor = statistics.median(run[name] for run in runs) / options.seconds
+            ratio = statistics.median(run[name] / run[PYIN] for run in runs)
+            cells.setdefault(name, []).append(f"{processor:.3f} ({ratio:.2f})")
+    print(f"{options.seconds:.0f} s of each, medians of {options.runs} runs; load of the machine {os.getloadavg()[0]:.1f}\n")
+    print("| what | " + " | ".join(path.name for path in options.sounds) + " |\n|---" + "|---" * len(options.sounds) + "|")
+    for name, row in cells.items():
+        print(f"| {name} | " + " | ".join(row) + " |")
 
 
 if __name__ == "__main__":

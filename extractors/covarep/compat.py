@@ -10,7 +10,7 @@ import numpy as np
 
 from . import envelope, gci, inverse_filtering, phase_distortion, pitch, polarity, rd, voice_quality, wavelets
 from .columns import COLUMNS
-from .framing import Floats, Integers, Mask, pieces, round_half_away
+from .framing import Floats, Integers, Mask, round_half_away
 from .harmonics import Harmonics, half_window, harmonics, highest_harmonic, spectra
 from .linear_prediction import residuals
 
@@ -128,9 +128,9 @@ def dispersion(residual: Floats, closure: Integers) -> Floats:
     spread = np.zeros(len(closure))
     inside = np.flatnonzero((closure + 1 - period > 0) & (closure + 1 + period <= len(residual)))
     for scale in wavelets.DISPERSION_SCALES:
-        y = wavelets.transform(clean, scale, wavelets.REACH)
+        y = wavelets.transform(clean, scale, wavelets.whole_reach(scale))
         if unknown.any():
-            y[wavelets.smeared(unknown, wavelets.REACH)] = np.nan
+            y[wavelets.smeared(unknown, wavelets.LONGEST_REACH)] = np.nan
         where = wavelets.first_maximum(y, closure[inside] - near[inside], 2 * near[inside] + 1) + 1
         spread[inside] += np.abs(near[inside] - where)
     return spread / len(wavelets.DISPERSION_SCALES) / period
@@ -142,7 +142,7 @@ def peak_slope(x: Floats) -> tuple[Integers, Floats]:
     level = np.empty((count, len(wavelets.SLOPE_SCALES)))
     silent = x == 0
     for i, scale in enumerate(wavelets.SLOPE_SCALES):
-        y = np.abs(wavelets.transform(x, scale, wavelets.REACH))
+        y = np.abs(wavelets.transform(x, scale, wavelets.whole_reach(scale)))
         if silent.any():
             plain_sums_in_silence(y, x, silent, scale)
         hops = y[: len(y) // HOP * HOP].reshape(-1, HOP).max(axis=1)
@@ -156,16 +156,17 @@ def peak_slope(x: Floats) -> tuple[Integers, Floats]:
 
 def plain_sums_in_silence(y: Floats, x: Floats, silent: Mask, scale: int) -> None:
     """Replace, in place, the magnitudes that a Fourier convolution cannot tell from rounding by plain sums."""
-    taps = wavelets.wavelet(scale, wavelets.REACH)
+    reach = wavelets.whole_reach(scale)
+    taps = wavelets.wavelet(scale, reach)
     doubtful = y < FFT_TRUST * max(float(y.max(initial=0.0)), 1e-300)
     y[doubtful] = 0.0
     if not doubtful.any():
         return
-    doubtful &= wavelets.smeared(~silent, wavelets.REACH)
+    doubtful &= wavelets.smeared(~silent, reach)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], doubtful.astype(np.int8), [0]])))
+    padded = np.pad(x, reach)
     for first, stop in edges.reshape(-1, 2):
-        stretch = pieces(x, np.array([first - wavelets.REACH]), stop - first + 2 * wavelets.REACH)[0]
-        y[first:stop] = np.abs(np.convolve(stretch, taps, mode="valid"))
+        y[first:stop] = np.abs(np.convolve(padded[first : stop + 2 * reach], taps, mode="valid"))
 
 
 def harmonic_columns(rows: Floats, grid: Integers, x: Floats, track: pitch.PitchTrack) -> None:

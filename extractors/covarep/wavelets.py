@@ -18,7 +18,13 @@ from .framing import signal as scipy_signal
 
 DISPERSION_SCALES = (4, 8, 16, 32, 64)
 SLOPE_SCALES = (1, 2, 4, 8, 16, 32, 64)
-REACH = 1000  # samples to either side, at every scale
+LONGEST_REACH = 1000  # samples to either side
+UNDERFLOW = 39  # scales: beyond, the Gaussian is 0 in double precision
+
+
+def whole_reach(scale: int) -> int:
+    """Samples to either side within which the program's wavelet of this scale is not 0."""
+    return min(LONGEST_REACH, UNDERFLOW * scale)
 
 
 @cache
