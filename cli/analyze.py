@@ -36,8 +36,9 @@ from .options import provider_options
 @click.option(
     "--report/--no-report", default=True, show_default=True, help="Write report.html, a page to look at, beside the other results."
 )
+@click.option("--overlay", is_flag=True, help="Write overlay.mp4, the clip with faces, words and emotions drawn on it.")
 @provider_options
-def command(paths: tuple[Path, ...], out: Path, formats: str, as_json: bool, profile: bool, report: bool, **values: Any) -> None:
+def command(paths: tuple[Path, ...], out: Path, formats: str, as_json: bool, profile: bool, **values: Any) -> None:
     """Emotions over time, and the attention they rest on, for each clip at PATHS (files, or folders with clips in them).
 
     Writes OUT/NAME/ with report.html, analysis.json, emotions.csv, attention.csv, streams/*.parquet and more. One line on stderr for a
@@ -47,9 +48,9 @@ def command(paths: tuple[Path, ...], out: Path, formats: str, as_json: bool, pro
     does only what is missing, changed or was interrupted (docs/batch.md).
     """
 
-    wanted = named(formats)
+    writing = {"formats": named(formats), "report": values.pop("report"), "overlay": values.pop("overlay")}
     if is_batch(paths, values):
-        sys.exit(batch(paths, out, {"formats": wanted, "report": report}, values, as_json=as_json))
+        sys.exit(batch(paths, out, writing, values, as_json=as_json))
 
     def work(assembly: Assembly, path: Path, folders: ResultFolders, progress: Progress | None) -> Callable[[], None]:
         stages = Profile()
@@ -57,7 +58,7 @@ def command(paths: tuple[Path, ...], out: Path, formats: str, as_json: bool, pro
         if profile:
             click.echo("\n".join(stages.lines()), err=True)
         folder = folders.folder_for(path)
-        files = write_analysis(analysis, folder, version=__version__, formats=wanted, report=report)
+        files = write_analysis(analysis, folder, version=__version__, **writing)
         if as_json:
             return lambda: click.echo(json.dumps(analysis_document(analysis, version=__version__), ensure_ascii=False))
         return lambda: show(analysis, folder, [f.relative_to(folder) for f in files], assembly.model.name)

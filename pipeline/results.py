@@ -26,6 +26,7 @@ from .timed import TimedSequence
 DOCUMENT = "analysis.json"
 MAPS = "attention_maps.npz"
 REPORT = "report.html"
+OVERLAY = "overlay.mp4"
 
 
 def result_name(clip: Path, n: int = 1) -> str:
@@ -68,18 +69,19 @@ def _owner(folder: Path) -> Path | None:
 
 
 def write_analysis(
-    analysis: Analysis, folder: Path, *, version: str, formats: Sequence[str] = (), report: bool = False
+    analysis: Analysis, folder: Path, *, version: str, formats: Sequence[str] = (), report: bool = False, overlay: bool = False
 ) -> tuple[Path, ...]:
     """analysis.json, emotions.csv, attention.csv, attention_maps.npz, streams/*.parquet and transcript.srt; returns their paths.
 
     formats   names in `exports.formats.FORMATS`, written beside. One that cannot hold this clip raises `FormatError` at the end, when
               everything else is in its place.
     report    report.html too (`exports.report`), and the film it needs where browsers do not play the clip
+    overlay   overlay.mp4 too, where the clip has pictures
     """
     refused: list[FormatError] = []
 
     def fill(target: Path) -> None:
-        refused.extend(fill_analysis(analysis, target, version=version, formats=formats, report=report, home=folder))
+        refused.extend(fill_analysis(analysis, target, version=version, formats=formats, report=report, overlay=overlay, home=folder))
 
     files = whole_folder(folder, fill)
     if refused:
@@ -88,7 +90,14 @@ def write_analysis(
 
 
 def fill_analysis(
-    analysis: Analysis, target: Path, *, version: str, formats: Sequence[str] = (), report: bool = False, home: Path | None = None
+    analysis: Analysis,
+    target: Path,
+    *,
+    version: str,
+    formats: Sequence[str] = (),
+    report: bool = False,
+    overlay: bool = False,
+    home: Path | None = None,
 ) -> tuple[FormatError, ...]:
     """The same files into a folder that is there and empty; whoever calls it sees to it that the folder appears whole.
 
@@ -114,6 +123,10 @@ def fill_analysis(
         from .exports.report import write_report  # jinja2 and PyAV, for those who want it
 
         write_report(analysis, target, home=home, version=version)
+    if overlay and analysis.info.video is not None:
+        from .exports.overlay import write_overlay
+
+        write_overlay(analysis, target / OVERLAY)
     return tuple(refused.values())
 
 

@@ -67,7 +67,7 @@ def emotions(analysis: Analysis, ax: Axes | None = None, *, legend: bool = True)
         foot = foot + share
     ax.set(ylim=(0, 1), ylabel="probability", xlim=(0, analysis.facts["length"]))
     if legend:
-        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small", frameon=False)
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(EMOTIONS), fontsize="small", frameon=False, columnspacing=1.2)
     return ax
 
 
@@ -93,7 +93,7 @@ def attention(analysis: Analysis, stream: str, ax: Axes | None = None) -> Axes:
         time, table = with_gaps(start[order], end[order], values[order, None])
         ax.plot(time, table[:, 0], color=INK, linewidth=0.9)
     ax.axhline(1, color="#888888", linewidth=0.6, linestyle=":")
-    ax.set(ylabel=f"attention on {'words' if stream == 'text' else stream}", xlim=(0, analysis.facts["length"]))
+    ax.set(ylabel=f"attention\non {'words' if stream == 'text' else stream}", xlim=(0, analysis.facts["length"]))
     return ax
 
 
