@@ -17,7 +17,7 @@ from .layout import CROP, NOMINAL
 
 DETECTION_WIDTH = 240
 QUICK_WIDTH = 160
-"""Longer side of the picture that the cascade sees, in pixels: a thorough look, and a quick one of half the cost."""
+"""Longer side of the picture that the cascade sees, in pixels: a thorough look, and a quick one of a third of its cost."""
 SMALLEST_SHARE = 0.09
 """Faces smaller than this share of the picture's longer side are not looked for."""
 CENTRE_BELOW = 0.08
@@ -82,7 +82,9 @@ class Detector:
         grey = grey_of(image)
         small = np.asarray(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8) if scale < 1 else grey
         least = max(20, round(SMALLEST_SHARE * max(small.shape)))
-        found = self._cascade.detectMultiScale(small, scaleFactor=1.1, minNeighbors=self.neighbours, minSize=(least, least))
+        found = self._cascade.detectMultiScale(
+            small, scaleFactor=1.2 if quick else 1.1, minNeighbors=self.neighbours, minSize=(least, least)
+        )
         boxes = []
         for x, y, w, _ in found:
             side = float(w) / scale

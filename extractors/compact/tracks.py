@@ -9,6 +9,7 @@ through two callables (the reader and the detector), so that tests can hand in t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -118,6 +119,7 @@ class Tracker:
     next_id: int = 0
     detected: float = -np.inf
     quick_looks: int = 0
+    _beside: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "cascade"))
 
     def scene_ended(self) -> None:
         """After a cut nobody is known."""
@@ -127,6 +129,10 @@ class Tracker:
     def follow(self, frames: Sequence[Frame], first: int) -> list[Sighting]:
         """One chunk (frames of one shot, in order), its first frame being number `first` of the clip. Sorted by frame, then face."""
         images = [frame.image for frame in frames]
+        now = frames[-1].start
+        asked = self.quick_looks < THOROUGH - 1
+        # while the network reads the known faces, the cascade looks for new ones on another core
+        ahead = self._beside.submit(self.detect, images[-1], asked) if self.tracks and now - self.detected >= EVERY else None
         found: dict[int, list[Look | None]] = {}
         looks = self._look([(image, track.box) for track in self.tracks for image in images])
         for k, track in enumerate(self.tracks):
@@ -134,14 +140,15 @@ class Tracker:
             found[track.face_id] = self._chained(images, mine, track.box, range(len(images)))
         self._part_doubles(found)
         lost = not self.tracks or any(found[t.face_id][-1] is None for t in self.tracks)
-        now = frames[-1].start
         if now - self.detected >= (EVERY_IF_LOST if lost else EVERY) or self.detected == -np.inf:
             fresh = self.detected == -np.inf
             self.detected = now
-            quick = not lost and self.quick_looks < THOROUGH - 1
+            quick = asked and not lost
+            seen = ahead.result() if ahead is not None else None
             self.quick_looks = self.quick_looks + 1 if quick else 0
             for at in (0, len(images) - 1) if fresh and len(images) > 1 else (len(images) - 1,):
-                self._search(images, at, found, now, quick)
+                boxes = seen if seen is not None and asked == quick else self.detect(images[at], quick)
+                self._search(images, at, found, now, boxes)
             self._part_doubles(found)
         for track in self.tracks:
             for i, look in enumerate(found[track.face_id]):
@@ -189,9 +196,9 @@ class Tracker:
                 box = look.box
         return looks
 
-    def _search(self, images: Sequence[Image], at: int, found: dict[int, list[Look | None]], now: float, quick: bool) -> None:
-        """Runs the cascade on frame `at`; what is new, or lost and back, is followed through the chunk from there."""
-        for box in self.detect(images[at], quick):
+    def _search(self, images: Sequence[Image], at: int, found: dict[int, list[Look | None]], now: float, boxes: Sequence[Box]) -> None:
+        """What the cascade saw in frame `at`: what is new, or lost and back, is followed through the chunk from there."""
+        for box in boxes:
             known = [row[at] for row in found.values()]
             if any(look is not None and look.box.overlap(box) > SAME / 2 for look in known):
                 continue
