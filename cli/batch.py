@@ -30,11 +30,13 @@ DEFAULTS: Mapping[str, Any] = {
     "timeout": None,
     "memory": None,
     "follow_links": False,
+    "engine": "local",
+    "address": None,
 }
 
 
 def batch_options(function: Function) -> Function:
-    """--workers --retry-failed --force --dry-run --limit --shard --timeout --memory --follow-links --json-lines."""
+    """--workers --retry-failed --force --dry-run --limit --shard --timeout --memory --follow-links --engine --address --json-lines."""
     for option in reversed(
         (
             click.option(
@@ -55,6 +57,12 @@ def batch_options(function: Function) -> Function:
                 "--memory", type=click.IntRange(min=256), metavar="MIB", help="What a worker may use (default: its part of what is free)."
             ),
             click.option("--follow-links", is_flag=True, help="Take files that links in a folder lead to outside of it."),
+            click.option(
+                "--engine", type=click.Choice(["local", "ray"]), default="local", help="Workers on this machine, or on a Ray cluster."
+            ),
+            click.option(
+                "--address", metavar="ADDRESS", help="Of the Ray cluster (auto, ray://HOST:10001); without it one is started here."
+            ),
             click.option("--json-lines", is_flag=True, help="Print events as lines of JSON on stdout, for machines."),
         )
     ):
@@ -64,13 +72,16 @@ def batch_options(function: Function) -> Function:
 
 def is_batch(paths: Sequence[Path], values: Mapping[str, Any]) -> bool:
     """A folder is a batch, and so is whatever an option of batches is given for; single files are analysed one after the other."""
-    return any(path.is_dir() for path in paths) or any(values[name] != default for name, default in DEFAULTS.items())
+    from emofuse.pipeline.batch.remote import address_of
+
+    return any(path.is_dir() or address_of(path) for path in paths) or any(values[name] != default for name, default in DEFAULTS.items())
 
 
 def batch(paths: Sequence[Path], out: Path, writing: Mapping[str, Any], values: dict[str, Any], *, as_json: bool) -> int:
     """Runs it and returns the exit code: 0 all done, 1 some failed, 130 stopped by Ctrl-C."""
     from emofuse.assembly import Assembly
-    from emofuse.batch import Job, run
+    from emofuse.batch import Job, ray_engine, run
+    from emofuse.pipeline.batch.remote import address_of
     from emofuse.pipeline.batch.run import Order
 
     from .batch_progress import batch_progress
@@ -79,7 +90,7 @@ def batch(paths: Sequence[Path], out: Path, writing: Mapping[str, Any], values: 
     options = options_from(values)
     _ = Assembly(options, say=lambda line: click.echo(line, err=True)).choices  # what cannot be meant ends the command here
     order = Order(values["force"], values["retry_failed"], values["limit"], shard_of(values["shard"]), values["dry_run"])
-    quiet = values["json_lines"]
+    quiet, place = values["json_lines"], address_of(out) or out
     problems = 0
     with stop_on_interrupt() as stopping, batch_progress() as progress:
 
@@ -92,28 +103,33 @@ def batch(paths: Sequence[Path], out: Path, writing: Mapping[str, Any], values: 
             if values["json_lines"]:
                 click.echo(json.dumps({"event": event, **plain(facts)}, ensure_ascii=True))
             if event == "outcome":
-                show(facts, out, order.look, as_json=as_json, quiet=quiet)
+                show(facts, place, order.look, as_json=as_json, quiet=quiet)
 
+        job, seconds = Job(options, writing), values["timeout"]
+        engine = None
+        if values["engine"] == "ray" and not order.look:
+            engine = ray_engine(job, place, address=values["address"], workers=values["workers"], seconds=seconds)
         memory = None if values["memory"] is None else values["memory"] << 20
         totals = run(
             paths,
-            out,
-            Job(options, writing),
+            place,
+            job,
             order=order,
             workers=values["workers"],
-            seconds=values["timeout"],
+            seconds=seconds,
             memory=memory,
+            engine=engine,
             follow_links=values["follow_links"],
             notice=notice,
             stopping=stopping,
         )
-    click.echo(summary(totals, out, order.look), err=True)
+    click.echo(summary(totals, place, order.look), err=True)
     if totals.stopped:
         return 130
     return 1 if totals.failed or problems else 0
 
 
-def show(facts: Mapping[str, Any], out: Path, look: bool, *, as_json: bool, quiet: bool) -> None:
+def show(facts: Mapping[str, Any], place: str | Path, look: bool, *, as_json: bool, quiet: bool) -> None:
     """A line of a clip: on stdout what came of it, on stderr why nothing did."""
     record = facts["record"]
     name = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in record.path)
@@ -122,17 +138,19 @@ def show(facts: Mapping[str, Any], out: Path, look: bool, *, as_json: bool, quie
     elif quiet:
         return
     elif as_json and not look:
-        text = (out / record.output / "analysis.json").read_text(encoding="utf-8")
-        click.echo(json.dumps(json.loads(text), ensure_ascii=False))
+        from emofuse.pipeline.batch.remote import open_store
+
+        text = open_store(str(place)).read(f"{record.output}/analysis.json")
+        click.echo(json.dumps(json.loads(text or b"null"), ensure_ascii=False))
     elif look:
         click.echo(f"{facts['how']}\t{name}")
     else:
         answer = "no answer" if record.emotion is None else f"{record.emotion} {record.probability:.2f}"
         kept = " (as it was)" if facts["how"] == "kept" else ""
-        click.echo(f"{name}: {record.length:.1f} s, {answer}, {out / record.output}{kept}")
+        click.echo(f"{name}: {record.length:.1f} s, {answer}, {place}/{record.output}{kept}")
 
 
-def summary(totals: Any, out: Path, look: bool) -> str:
+def summary(totals: Any, place: str | Path, look: bool) -> str:
     if look:
         return f"{totals.clips} clips looked at, nothing changed"
     parts = [
@@ -142,7 +160,7 @@ def summary(totals: Any, out: Path, look: bool) -> str:
     ]
     if totals.reasons:
         parts[2] += " (" + ", ".join(f"{reason} {n}" for reason, n in sorted(totals.reasons.items())) + ")"
-    line = f"{', '.join(p for p in parts if p)} of {totals.clips} clips in {totals.seconds:.0f} s; see {out / 'manifest.csv'}"
+    line = f"{', '.join(p for p in parts if p)} of {totals.clips} clips in {totals.seconds:.0f} s; see {place}/manifest.csv"
     if totals.waiting:
         line += f"\n{totals.waiting} clips are waiting: the same command goes on with them"
     elif totals.failed:

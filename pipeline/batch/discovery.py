@@ -130,38 +130,35 @@ def _judge(file: Path, root: Path, follow_links: bool) -> Candidate | None:
         if not Path(target).is_relative_to(os.path.realpath(root)):
             return Candidate(path, str(file), place, "outside_folder", f"{file}: a link that leads out of {root} (--follow-links takes it)")
         return None  # what it leads to is found by itself
-    if looks_like_media(file):
-        return Candidate(path, str(file), place)
-    head = _head(file)
-    if head.lstrip()[:20].startswith(_PLAYLISTS) and (file.suffix.lower() in _CLIP_SUFFIXES or not head.lstrip().startswith(b"<?xml")):
-        message = f"{file}: expected a recording, got a text that names other files or addresses; those are not opened"
-        return Candidate(path, str(file), place, "not_media", message)
-    if file.suffix.lower() in _CLIP_SUFFIXES:
-        return Candidate(path, str(file), place)  # opened, so that the reason is the right one
-    return None
-
-
-def looks_like_media(path: Path) -> bool:
-    """Whether the first bytes are those of a recording's container. A guess for walking folders, not a verdict."""
+    if not file.is_file():
+        # A pipe or a device is never opened; under a clip's name it is told what it is.
+        return Candidate(path, str(file), place) if file.suffix.lower() in _CLIP_SUFFIXES else None
     try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            head = file.read(400)
+        with file.open("rb") as opened:
+            verdict = judge_head(file.name, opened.read(400))
     except OSError:
-        return True  # named by its error when it is opened
+        verdict = ("", "")  # named by its error when it is opened
+    if verdict is None:
+        return None
+    reason, message = verdict
+    return Candidate(path, str(file), place, reason or None, f"{file}: {message}" if reason else None)
+
+
+def judge_head(name: str, head: bytes) -> tuple[str, str] | None:
+    """By a file's first 400 bytes and its name: None if it is no clip, else a reason to refuse it and a message, both empty if none."""
+    suffix, text = Path(name).suffix.lower(), head.lstrip()
+    if _is_media(head):
+        return "", ""
+    if text[:20].startswith(_PLAYLISTS) and (suffix in _CLIP_SUFFIXES or not text.startswith(b"<?xml")):
+        return "not_media", "expected a recording, got a text that names other files or addresses; those are not opened"
+    # Opened although it is no recording by its first bytes, so that the reason is the right one.
+    return ("", "") if suffix in _CLIP_SUFFIXES else None
+
+
+def _is_media(head: bytes) -> bool:
+    """Whether these are the first bytes of a recording's container. A guess for walking folders, not a verdict."""
     if head.startswith(_SIGNATURES) or head[4:8] in _BOXES:
         return True
     if len(head) > 188 and head[0] == 0x47 and head[188] == 0x47:  # an MPEG transport stream
         return True
     return len(head) > 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0  # MPEG audio, AAC
-
-
-def _head(path: Path) -> bytes:
-    try:
-        if not path.is_file():
-            return b""
-        with path.open("rb") as file:
-            return file.read(400)
-    except OSError:
-        return b""

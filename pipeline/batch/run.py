@@ -11,11 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..errors import ClipError
 from ..results import result_name
 from .combined import write_combined
 from .discovery import Candidate, Discovery
 from .index import write_index
 from .manifest import write_manifest
+from .remote import address_of, is_there, size_and_change
 from .stages import Outcome
 from .store import Store, read_records, record_name, write_record
 from .task import Record, Task, task_id
@@ -158,7 +160,7 @@ def _finish(found: Discovery, names: Mapping[str, str], store: Store) -> None:
     records = {record.id: record for record in read_records(store)}
     here = {task_id(c.path) for c in found.clips}
     done = {r.sha256: r for r in records.values() if r.state == "done" and r.id in here}
-    for record in [r for r in records.values() if r.id not in here and r.sha256 in done and not os.path.lexists(r.path)]:
+    for record in [r for r in records.values() if r.id not in here and r.sha256 in done and not is_there(r.path)]:
         if record.output not in names.values():
             store.remove(record.output)
         store.remove(record_name(record.id))
@@ -181,7 +183,7 @@ def output_names(clips: Sequence[Candidate], records: Mapping[str, Record], stor
     case alone, and a folder that holds something else is left in peace.
     """
     here = {c.path for c in clips}
-    taken = {r.output.casefold(): r.path for r in records.values() if r.path in here or os.path.lexists(r.path)}
+    taken = {r.output.casefold(): r.path for r in records.values() if r.path in here or is_there(r.path)}
     foreign = {name.casefold() for name in store.names(".")} - {r.output.casefold() for r in records.values()}
     given: dict[str, str] = {}
     for clip in clips:
@@ -218,6 +220,6 @@ def part_of(clip: Candidate, parts: int) -> int:
 
 def _size(path: str) -> int:
     try:
-        return os.stat(path).st_size
-    except (OSError, ValueError):
+        return os.stat(path).st_size if address_of(path) is None else size_and_change(path)[0]
+    except (OSError, ValueError, ClipError):
         return 0

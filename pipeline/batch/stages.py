@@ -7,11 +7,12 @@ everything that changes a result changes its key.
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +26,7 @@ from ..shared_pass import Progress
 from ..timed import Provenance, TimedSequence
 from .cache import Cache
 from .keys import key_of, stream_keys
+from .remote import address_of, fetched_clip, size_and_change
 from .store import HIDDEN, Store, read_record, write_record
 from .task import Record, Task, reason_of
 
@@ -99,6 +101,7 @@ class _Work:
     """One task in the middle of things."""
 
     task: Task
+    held: ExitStack  # a fetched clip goes when the task is over
     clip: Clip
     record: Record
     seconds: dict[str, float] = field(default_factory=dict)
@@ -127,7 +130,13 @@ class Stages:
     def run(self, task: Task, tell: Tell = lambda event, facts: None) -> Outcome:
         """Never raises for what is wrong with the clip: that is in the record. Raises `WeightsError` and what the output folder gives."""
         before = read_record(self._store, task.id)
-        work = _Work(task, self._open(task.path, self._setup.limits, None), before or Record(task.id, task.path, task.output, "waiting"))
+        with ExitStack() as held:
+            return self._settle(task, before, held, tell)
+
+    def _settle(self, task: Task, before: Record | None, held: ExitStack, tell: Tell) -> Outcome:
+        work = _Work(
+            task, held, self._open(task.path, self._setup.limits, None), before or Record(task.id, task.path, task.output, "waiting")
+        )
         try:
             return self._run(work, before, tell)
         except WeightsError:
@@ -155,7 +164,7 @@ class Stages:
         return Outcome(record, "failed", tuple(work.ran))
 
     def _run(self, work: _Work, before: Record | None, tell: Tell) -> Outcome:
-        task, path = work.task, work.clip.path
+        task, path = work.task, Path(work.task.path)
         forget_peak()
         sha256, size, modified = self._content(work, before)
         same = before is not None and before.sha256 == sha256
@@ -188,7 +197,10 @@ class Stages:
         )
         write_record(self._store, work.record)
         tell("started", {"attempt": work.record.attempts, "record": work.record})
+        self._have(work)
         analysis = self._analysis(work, extractors, keys, fusion_key, tell)
+        # The clip goes by the place that it was named by, and is not read once more for its hash.
+        analysis = replace(analysis, info=replace(analysis.info, path=task.path), facts={**analysis.facts, "sha256": sha256})
         with work.stage("write"):
             self._store.put_folder(task.output, lambda folder: self._setup.write(analysis, folder, self._store.place(task.output)))
         record = replace(work.record, state="done", **summary_of(analysis), emofuse=self._version)
@@ -213,20 +225,23 @@ class Stages:
 
     def _content(self, work: _Work, before: Record | None) -> tuple[str, int, int]:
         """SHA-256, bytes and time of change. The content is read only if size or time differ from what the record says."""
-        path = work.clip.path
-        try:
-            status = os.stat(path)
-            unchanged = before is not None and (before.bytes, before.modified_ns) == (status.st_size, status.st_mtime_ns)
-            if unchanged and before is not None and before.sha256 is not None and not work.task.force:
-                return before.sha256, status.st_size, status.st_mtime_ns
-            if not os.path.isfile(path):
-                raise NotMedia(f"{path}: expected a local media file, got no regular file")
-            with work.stage("hash"):
-                return content_hash(path), status.st_size, status.st_mtime_ns
-        except FileNotFoundError:
-            raise NotMedia(f"{path}: expected a local media file, got no such file") from None
-        except (OSError, ValueError) as error:
-            raise ClipError(f"{path}: cannot be read ({error})") from None
+        size, modified = _size_and_change(work.task.path)
+        unchanged = before is not None and (before.bytes, before.modified_ns) == (size, modified)
+        if unchanged and before is not None and before.sha256 is not None and not work.task.force:
+            return before.sha256, size, modified
+        with work.stage("hash"):
+            self._have(work)
+            try:
+                return content_hash(work.clip.path), size, modified
+            except OSError as error:
+                raise ClipError(f"{work.task.path}: cannot be read ({error})") from None
+
+    def _have(self, work: _Work) -> None:
+        """The clip's bytes on this machine: those at an address are fetched, once."""
+        address = address_of(work.task.path)
+        if address is not None and not work.clip.path.is_file():
+            local = work.held.enter_context(fetched_clip(address, self._store.scratch()))
+            work.clip = self._open(local, self._setup.limits, None)
 
     def _look(self, keys: Mapping[str, str], fusion_key: str, before: Record | None, same: bool) -> str:
         prefix = f"{HIDDEN}/answers/{fusion_key[:2]}"
@@ -302,6 +317,20 @@ class Stages:
 
         hands = [Ready(e.stream, ready[e.stream]) if e.stream in ready else e for e in extractors]
         return extract(clip, hands, lambda stage, at: tell("progress", {"stage": stage, "at": at}), keep)
+
+
+def _size_and_change(path: str) -> tuple[int, int]:
+    if (address := address_of(path)) is not None:
+        return size_and_change(address)
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise NotMedia(f"{path}: expected a local media file, got no such file") from None
+    except (OSError, ValueError) as error:
+        raise ClipError(f"{path}: cannot be read ({error})") from None
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+        raise NotMedia(f"{path}: expected a local media file, got no regular file")
+    return status.st_size, status.st_mtime_ns
 
 
 def summary_of(analysis: Analysis) -> dict[str, Any]:

@@ -74,6 +74,10 @@ class Store(Protocol):
         """Clear away what processes left that were killed."""
         ...
 
+    def close(self) -> None:
+        """Give this process's scratch folder back."""
+        ...
+
 
 class LocalStore:
     """A `Store` in a local folder (or one that is mounted). Nothing is made before something is written."""

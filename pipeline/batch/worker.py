@@ -24,14 +24,14 @@ from typing import Any, BinaryIO
 from ..clip import Clip
 from ..errors import EmofuseError
 from .codec import decode, encode
+from .remote import open_store
 from .stages import OpenClip, Setup, Stages
-from .store import LocalStore
 from .task import Task
 
 PROGRESS_SECONDS = 0.5
 
 
-def serve(make: Callable[[], Setup], out: Path, *, version: str, open_clip: OpenClip = Clip) -> None:
+def serve(make: Callable[[], Setup], out: str, *, version: str, open_clip: OpenClip = Clip) -> None:
     """The whole life of a worker on standard input and output. `make` may take long: it loads what is to be loaded."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not land between messages
@@ -47,7 +47,7 @@ def serve(make: Callable[[], Setup], out: Path, *, version: str, open_clip: Open
 
     tasks: queue.Queue[Task | None] = queue.Queue()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, tasks), daemon=True).start()
-    store = LocalStore(out)
+    store = open_store(out)
     try:
         stages = Stages(make(), store, version=version, open_clip=open_clip)
         say("ready", {"pid": os.getpid()})

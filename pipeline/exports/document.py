@@ -45,11 +45,12 @@ def analysis_document(analysis: Analysis, *, version: str) -> dict[str, Any]:
 def clip_document(analysis: Analysis) -> dict[str, Any]:
     """What is known of the clip itself; `length` is seconds to its last frame, sample or word."""
     info = asdict(analysis.info)
-    path = Path(info.pop("path"))
+    given = info.pop("path")
+    path = Path(given)
     return {
         "name": path.name,
-        "path": str(path.resolve()),
-        "sha256": content_hash(path) if path.is_file() else None,
+        "path": given if "://" in given else str(path.resolve()),
+        "sha256": analysis.facts.get("sha256") or (content_hash(path) if path.is_file() else None),
         **info,
         "length": analysis.facts["length"],
         "broken_packets": analysis.facts["broken_packets"],

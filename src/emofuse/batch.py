@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from typing import Any
 from emofuse import __version__
 from emofuse.extractors import Request
 from emofuse.pipeline.batch.codec import decode, encode
-from emofuse.pipeline.batch.discovery import discover
+from emofuse.pipeline.batch.discovery import Discovery, discover
 from emofuse.pipeline.batch.local import Allowance, LocalEngine
+from emofuse.pipeline.batch.ray_engine import RayEngine
+from emofuse.pipeline.batch.remote import address_of, discover_remote, open_store, refuse_network
 from emofuse.pipeline.batch.run import Engine, Order, Totals, run_batch
-from emofuse.pipeline.batch.store import LocalStore
+from emofuse.pipeline.batch.stages import Stages
 from emofuse.pipeline.clip import Clip, Limits
 from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.extraction import Extraction
@@ -97,7 +99,34 @@ def _known(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in NOT_IN_THE_KEY}
 
 
-def local_engine(job: Job, out: Path, *, workers: int | None, seconds: float | None, memory: int | None) -> LocalEngine:
+def stages(out: str, job: str) -> Stages:
+    """What a worker of a cluster runs on its node (`RayEngine`'s factory)."""
+    return Stages(AssemblySetup(Job.from_json(job)), open_store(out), version=__version__)
+
+
+def find(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str], *, follow_links: bool = False) -> Discovery:
+    """Clips in local folders and at addresses."""
+    local = [Path(p) for p in paths if address_of(p) is None]
+    parts = [discover(local, out=Path(out) if address_of(out) is None else None, follow_links=follow_links)]
+    parts += [discover_remote(address) for p in paths if (address := address_of(p)) is not None]
+    return Discovery(*(tuple(item for part in parts for item in getattr(part, name)) for name in ("clips", "passed_over", "problems")))
+
+
+def ray_engine(job: Job, out: str | os.PathLike[str], *, address: str | None, workers: int | None, seconds: float | None) -> RayEngine:
+    """Actors on a Ray cluster; one that computes on a GPU takes up one."""
+    gpus = 0 if Assembly(job.options).device == "cpu" else 1
+    place = address_of(out) or os.path.abspath(out)
+    return RayEngine(
+        "emofuse.batch:stages", (place, job.to_json()), address=address, workers=workers, gpus=gpus, allowance=allowed(seconds, None)
+    )
+
+
+def allowed(seconds: float | None, memory: int | None) -> Allowance:
+    """What a clip may cost; `seconds` whatever its length."""
+    return Allowance(memory=memory) if seconds is None else Allowance(seconds_base=seconds, seconds_factor=0.0, memory=memory)
+
+
+def local_engine(job: Job, out: str | os.PathLike[str], *, workers: int | None, seconds: float | None, memory: int | None) -> LocalEngine:
     """Worker processes on this machine; None lets the machine decide: a worker a core as far as memory goes, on a GPU one.
 
     seconds  wall seconds that a clip may take, whatever its length;  memory: bytes that a worker may use
@@ -107,15 +136,13 @@ def local_engine(job: Job, out: Path, *, workers: int | None, seconds: float | N
     if workers is None:
         on_gpu = Assembly(job.options).device != "cpu"
         workers = 1 if on_gpu else max(1, min(cores, available // WORKER_MEMORY))
-    allowance = Allowance(memory=memory or max(2 << 30, int(0.9 * available / workers)))
-    if seconds is not None:
-        allowance = replace(allowance, seconds_base=seconds, seconds_factor=0.0)
+    allowance = allowed(seconds, memory or max(2 << 30, int(0.9 * available / workers)))
     return LocalEngine(worker_command(job, out), workers=workers, threads=max(1, cores // workers), allowance=allowance)
 
 
-def worker_command(job: Job, out: Path) -> list[str]:
+def worker_command(job: Job, out: str | os.PathLike[str]) -> list[str]:
     # -P: a file named av.py in the folder that emofuse is called from must not be imported.
-    return [sys.executable, "-P", "-m", "emofuse.worker", str(out.absolute()), job.to_json()]
+    return [sys.executable, "-P", "-m", "emofuse.worker", address_of(out) or os.path.abspath(out), job.to_json()]
 
 
 def free_memory() -> int:
@@ -131,7 +158,7 @@ def free_memory() -> int:
 
 def run(
     paths: Sequence[str | os.PathLike[str]],
-    out: Path,
+    out: str | os.PathLike[str],
     job: Job,
     *,
     order: Order | None = None,
@@ -149,12 +176,15 @@ def run(
     stopping  once it is true, nothing new is begun
     """
     order = order or Order()
-    found = discover([Path(p) for p in paths], out=out, follow_links=follow_links)
+    for place in (*paths, out):
+        if (address := address_of(place)) is not None:
+            refuse_network(address, job.options.offline)
+    found = find(paths, out, follow_links=follow_links)
     for path, reason in found.problems:
         notice("problem", {"path": path, "reason": reason})
     if not found.clips:
         raise UsageError("no clip in what was named")
-    store = LocalStore(out)
+    store = open_store(os.fspath(out))
     try:
         engine = engine or local_engine(job, out, workers=1 if order.look else workers, seconds=seconds, memory=memory)
         return run_batch(found, store, engine, order, notice, stopping)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from emofuse import __version__
 from emofuse.pipeline.batch.worker import serve
@@ -15,4 +14,4 @@ if __name__ == "__main__":
 
         return AssemblySetup(Job.from_json(sys.argv[2]))
 
-    serve(make, Path(sys.argv[1]), version=__version__)  # type: ignore[arg-type]
+    serve(make, sys.argv[1], version=__version__)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,9 +24,10 @@ import numpy as np
 from emofuse.pipeline.analyse import read
 from emofuse.pipeline.batch.discovery import discover
 from emofuse.pipeline.batch.local import Allowance, LocalEngine
+from emofuse.pipeline.batch.ray_engine import RayEngine
+from emofuse.pipeline.batch.remote import address_of, discover_remote, open_store
 from emofuse.pipeline.batch.run import Engine, Order, Totals, run_batch
 from emofuse.pipeline.batch.stages import Outcome, Stages
-from emofuse.pipeline.batch.store import LocalStore
 from emofuse.pipeline.batch.task import Task
 from emofuse.pipeline.batch.worker import serve
 from emofuse.pipeline.clip import Clip, Limits
@@ -81,9 +83,9 @@ class Letters:
 
 def misbehave(text: str) -> None:
     if text.startswith("crash"):
-        os.kill(os.getpid(), 11)
+        signal.raise_signal(signal.SIGSEGV)  # in this thread: it gets no further
     if text.startswith("killed"):
-        os.kill(os.getpid(), 9)
+        os.kill(os.getpid(), signal.SIGKILL)
     if text.startswith("hang"):
         time.sleep(3600)
     if text.startswith("eat"):
@@ -155,6 +157,11 @@ class LightSetup:
         fill_analysis(analysis, folder, version="light", home=home)
 
 
+def stages(out: str, job: str) -> Stages:
+    """What an actor of a cluster runs."""
+    return Stages(LightSetup(json.loads(job)), open_store(out), version="light", open_clip=TextClip)
+
+
 def note(log: str, stage: str, path: Path) -> None:
     """One line, whole, whoever else writes at the same time."""
     with open(log, "ab", buffering=0) as file:
@@ -178,24 +185,35 @@ class InThisProcess:
 
 
 def batch(
-    folder: Path,
-    out: Path,
+    folder: str | Path,
+    out: str | Path,
     job: Mapping[str, Any],
     order: Order | None = None,
     *,
     workers: int = 0,
+    address: str | None = None,
     allowance: Allowance | None = None,
     **more: Any,
 ) -> tuple[Totals, list[tuple[str, Mapping[str, Any]]]]:
-    """Runs a batch here, with so many worker processes or, with 0, without any. Returns totals and all events."""
+    """Runs a batch here, with so many worker processes or, with 0, without any. Returns totals and all events.
+
+    `address` of a Ray cluster: the workers are its actors.
+    """
     events: list[tuple[str, Mapping[str, Any]]] = []
-    command = [sys.executable, "-P", __file__, "worker", str(out), json.dumps(job)]
-    store = LocalStore(out)
-    engine: Engine = LocalEngine(command, workers=workers, threads=1, allowance=allowance)
-    if not workers:
+    text = json.dumps(job)
+    store = open_store(str(out))
+    engine: Engine
+    if address is not None:
+        engine = RayEngine("light:stages", (str(out), text), address=address, workers=workers or None, allowance=allowance)
+    elif workers:
+        command = [sys.executable, "-P", __file__, "worker", str(out), text]
+        engine = LocalEngine(command, workers=workers, threads=1, allowance=allowance)
+    else:
         engine = InThisProcess(Stages(LightSetup(job), store, version="light", open_clip=TextClip))
+    remote = address_of(folder)
+    found = discover_remote(remote) if remote is not None else discover([Path(folder)], out=Path(out))
     try:
-        totals = run_batch(discover([folder], out=out), store, engine, order or Order(), lambda e, f: events.append((e, f)), **more)
+        totals = run_batch(found, store, engine, order or Order(), lambda e, f: events.append((e, f)), **more)
     finally:
         store.close()
     return totals, events
@@ -203,6 +221,6 @@ def batch(
 
 if __name__ == "__main__":
     if sys.argv[1] == "worker":
-        serve(lambda: LightSetup(json.loads(sys.argv[3])), Path(sys.argv[2]), version="light", open_clip=TextClip)
+        serve(lambda: LightSetup(json.loads(sys.argv[3])), sys.argv[2], version="light", open_clip=TextClip)
     else:
         batch(Path(sys.argv[2]), Path(sys.argv[3]), json.loads(sys.argv[4]), workers=2)
