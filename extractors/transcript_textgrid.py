@@ -41,7 +41,8 @@ def cues_of_tiers(tiers: Sequence[Tier], path: Path) -> tuple[Cue, ...]:
     cues = []
     for tier in chosen:
         name = _OVERLAP.sub("", tier.name)
-        speaker = name.rsplit(" - ", 1)[0] if " - " in name else (name if speakers > 1 else "")
+        named = speakers > 1 and _kind(name) not in _WORD_TIERS  # a tier "words" beside others has no speaker: that is not a name
+        speaker = name.rsplit(" - ", 1)[0] if " - " in name else (name if named else "")
         cues += [cue for row in tier.rows if (cue := _cue(*row, speaker))]
     return tuple(cues)
 

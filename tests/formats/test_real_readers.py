@@ -7,6 +7,7 @@ import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import h5py  # type: ignore[import-untyped]
@@ -37,7 +38,7 @@ def test_praat_s_tiers_cover_the_whole_clip(session: Session, tmp_path: Path) ->
         ),
         tmp_path / "x.TextGrid",
     )
-    grid = textgrid.openTextgrid(str(tmp_path / "x.TextGrid"), includeEmptyIntervals=True, reportingMode="error")
+    grid: Any = textgrid.openTextgrid(str(tmp_path / "x.TextGrid"), includeEmptyIntervals=True, reportingMode="error")
     assert (grid.minTimestamp, grid.maxTimestamp) == (0, 2)
     assert grid.tierNames[:3] == ("words", "words (overlap 2)", "Bob B - words")
     for tier in grid.tiers:
@@ -93,7 +94,7 @@ def test_subtitles_open_in_ffmpeg(golden: Path) -> None:
         with av.open(str(golden / name)) as file:
             (stream,) = file.streams.subtitles
             packets = [p for p in file.demux(stream) if p.size]
-            base = float(stream.time_base)
+            base = float(stream.time_base or 0)
             times = [float(t) * base for p in packets for t in (p.pts or 0, (p.pts or 0) + (p.duration or 0))]
         assert times == pytest.approx([0.25, 1.0, 1.25, 1.5])
 
@@ -106,7 +107,8 @@ def test_webvtt_readers_see_voices_and_plain_text(golden: Path) -> None:
 
 def test_a_csd_has_the_layout_of_the_cmu_sdk(golden: Path, session: Session) -> None:
     """Read as the SDK reads it: the first root, data and metadata; the metadata as JSON in arrays of one."""
-    with h5py.File(golden / "csd/csd/voice.csd", "r") as file:
+    with h5py.File(golden / "csd/csd/voice.csd", "r") as opened:
+        file: Any = opened
         (root,) = list(file)
         entry = file[root]["data"]["a clip"]
         np.testing.assert_array_equal(entry["features"][:], session.streams["voice"].values)
@@ -115,7 +117,8 @@ def test_a_csd_has_the_layout_of_the_cmu_sdk(golden: Path, session: Session) -> 
         metadata = {key: json.loads(file[root]["metadata"][key][0]) for key in file[root]["metadata"]}
     assert set(METADATA) <= set(metadata)
     assert metadata["root name"] == root == "voice" and metadata["dimension names"] == ["f0", "rms"]
-    with h5py.File(golden / "csd/csd/words.csd", "r") as file:
+    with h5py.File(golden / "csd/csd/words.csd", "r") as opened:
+        file = opened
         said = [row[0].decode() for row in file["words/data/a clip/features"][:]]
     assert said == ['"so"', "=1+1", "naïve, 音 <b>", "item [1]:"]
 

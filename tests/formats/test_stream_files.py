@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,13 @@ from emofuse.assembly import Assembly, Options
 from emofuse.cli.main import main
 from emofuse.conversion import load
 from emofuse.extractors.stream_file import StreamFile
+from emofuse.extractors.transcripts import read_transcript
 from emofuse.pipeline.errors import FormatError, StreamError, UsageError
+from emofuse.pipeline.exports.csd import read_csd, write_csd
+from emofuse.pipeline.exports.formats import FORMATS, WRITABLE
+from emofuse.pipeline.exports.labels import Labels
 from emofuse.pipeline.exports.parquet import read_stream
+from emofuse.pipeline.exports.session import Session
 from emofuse.pipeline.ports import ClipInfo, Frame, Samples, VideoInfo
 
 FRAMES = np.array([0.48, 0.52, 0.57, 0.60, 0.64])
@@ -46,14 +52,14 @@ def openface(path: Path, frames: tuple[int, ...] = (1, 2, 4), extra: str = "") -
     return path
 
 
-def made(extractor: StreamFile) -> Any:
+def read(extractor: StreamFile) -> Any:
     return extractor(Clip(), {})
 
 
 def test_openface_s_frames_get_the_clip_s_times(tmp_path: Path) -> None:
     reader = StreamFile("face", openface(tmp_path / "talk.csv"))
     assert reader.media == {"video"}
-    face = made(reader)
+    face = read(reader)
     assert face.start.tolist() == [0.48, 0.52, 0.60] and face.end.tolist() == [0.52, 0.57, 0.64]
     np.testing.assert_allclose(face.column("AU12"), [0.2, 0.4, 0.8])
     np.testing.assert_array_equal(face.column("AU43"), [1, 1, 1])
@@ -68,19 +74,19 @@ def test_openface_s_frames_get_the_clip_s_times(tmp_path: Path) -> None:
 
 def test_a_table_of_another_clip_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StreamError, match=r"has a frame 9, but talk\.mp4 has 5 frames"):
-        made(StreamFile("face", openface(tmp_path / "talk.csv", frames=(1, 2, 9))))
-    beyond = made(StreamFile("face", openface(tmp_path / "talk.csv", frames=(1, 2, 6))))
+        read(StreamFile("face", openface(tmp_path / "talk.csv", frames=(1, 2, 9))))
+    beyond = read(StreamFile("face", openface(tmp_path / "talk.csv", frames=(1, 2, 6))))
     assert len(beyond) == 2 and beyond.provenance.notes["frames_beyond_the_clip"] == 1
 
 
 def test_what_the_model_reads_and_the_file_lacks_is_not_measured_and_said(tmp_path: Path) -> None:
     path = openface(tmp_path / "talk.csv")
-    face = made(StreamFile("face", path, wanted=("AU12", "AU24", "happiness")))
+    face = read(StreamFile("face", path, wanted=("AU12", "AU24", "happiness")))
     assert np.isnan(face.select(("AU24", "happiness")).values).all() and not np.isnan(face.column("AU12")).any()
     assert face.reason == "talk.csv lacks AU24, happiness, which the model reads: taken as not measured"
     assert face.provenance.notes["not_in_file"] == ["AU24", "happiness"]
     with pytest.raises(StreamError, match=r"has none of the columns that the model reads of face: AU24, happiness; it has frame"):
-        made(StreamFile("face", path, wanted=("AU24", "happiness")))
+        read(StreamFile("face", path, wanted=("AU24", "happiness")))
 
 
 def test_a_fex_without_times_gets_the_clip_s_and_faces_get_numbers(tmp_path: Path) -> None:
@@ -89,7 +95,7 @@ def test_a_fex_without_times_gets_the_clip_s_and_faces_get_numbers(tmp_path: Pat
         "0,0,0,10,10,0.9,0.5,0.7,Person_0,a.mp4\n0,50,0,10,10,0.9,0.1,0.2,Person_1,a.mp4\n"
         "1,51,0,10,10,0.9,0.1,0.2,Person_1,a.mp4\n1,1,0,10,10,0.9,0.5,0.7,Person_0,a.mp4\n2,,,,,,,,,a.mp4\n"
     )
-    face = made(StreamFile("face", tmp_path / "talk.csv"))
+    face = read(StreamFile("face", tmp_path / "talk.csv"))
     assert face.start.tolist() == [0.48, 0.48, 0.52, 0.52]
     assert face.column("face_id").tolist() == [0, 1, 1, 0], "numbers follow the boxes, not the order"
     np.testing.assert_allclose(face.column("happiness"), [0.7, 0.2, 0.2, 0.7])
@@ -105,12 +111,12 @@ def csd(path: Path, videos: tuple[str, ...], width: int = 74) -> Path:
 
 
 def test_a_csd_gives_the_video_that_is_named_like_the_clip(tmp_path: Path) -> None:
-    voice = made(StreamFile("voice", csd(tmp_path / "COVAREP.csd", ("other", "talk"))))
+    voice = read(StreamFile("voice", csd(tmp_path / "COVAREP.csd", ("other", "talk"))))
     assert voice.columns[:2] == ("F0", "VUV") and (voice.values == 1).all()
     assert "COVAREP's" in voice.provenance.notes["columns"]
-    assert made(StreamFile("voice", csd(tmp_path / "one.csd", ("odd",), 2))).columns == ("COVAREP_0", "COVAREP_1")
+    assert read(StreamFile("voice", csd(tmp_path / "one.csd", ("odd",), 2))).columns == ("COVAREP_0", "COVAREP_1")
     with pytest.raises(StreamError, match="expected a video named talk, like the clip; there are a, b"):
-        made(StreamFile("voice", csd(tmp_path / "two.csd", ("a", "b"))))
+        read(StreamFile("voice", csd(tmp_path / "two.csd", ("a", "b"))))
 
 
 def test_paths_name_files_and_folders_of_them(tmp_path: Path) -> None:
@@ -161,7 +167,10 @@ def test_convert_says_what_it_cannot_do_in_one_line(tmp_path: Path, golden: Path
 
     fex = tmp_path / "x.fex.csv"
     fex.write_text("frame,FaceRectX,AU12\n0,1,0.5\n1,2,0.25\n")
-    assert line(fex, tmp_path / "x.csd") == (2, f"emofuse: {tmp_path}/x.csd: the name does not say a format; say --to " + line_of_formats())
+    assert line(fex, tmp_path / "x.csd") == (
+        2,
+        f"emofuse: {tmp_path}/x.csd: the name does not say a format; say --to {', '.join(WRITABLE)}",
+    )
     code, said = line(fex, tmp_path / "x.openface.csv")
     assert code == 1 and said.endswith("say the clip's frame rate (--fps)")
     assert run("convert", fex, tmp_path / "x.openface.csv", "--fps", "25").exit_code == 0
@@ -173,18 +182,7 @@ def test_convert_says_what_it_cannot_do_in_one_line(tmp_path: Path, golden: Path
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")], "nothing half-written is left"
 
 
-def line_of_formats() -> str:
-    from emofuse.pipeline.exports.formats import WRITABLE
-
-    return ", ".join(WRITABLE)
-
-
 def test_many_clips_become_one_csd_and_labels_say_split_and_sentiment(tmp_path: Path, made: Any) -> None:
-    from dataclasses import replace
-
-    from emofuse.pipeline.exports.csd import read_csd, write_csd
-    from emofuse.pipeline.exports.labels import Labels
-
     one, other = made.session(), replace(made.session(), name="b")
     (tmp_path / "labels.csv").write_text("clip,start,end,sentiment,split,speaker\nb,0.2,0.8,-1.5,train,x\n")
     labelled = Labels.read(tmp_path / "labels.csv").onto(other)
@@ -193,3 +191,24 @@ def test_many_clips_become_one_csd_and_labels_say_split_and_sentiment(tmp_path: 
     assert [s.name for s in read_csd(tmp_path / "csd")] == ["a clip", "b"]
     with pytest.raises(FormatError, match="different names"):
         write_csd((one, one), tmp_path / "csd")
+
+
+@pytest.mark.parametrize("form", ["srt", "vtt", "textgrid", "eaf", "csv"])
+def test_what_we_write_is_a_transcript_that_we_read(form: str, made: Any, tmp_path: Path) -> None:
+    """Words and their times from an annotation file; the emotion in brackets above a subtitle is no word."""
+    words = made.words()
+    labels = {"word": ("so", "well,", "yes", "no"), "speaker": ("", "", "", "Bob")}
+    streams = {"words": replace(words, labels=labels, end=np.array([0.5, 0.7, 1.0, 1.5])), "utterances": made.utterances()}
+    place = tmp_path / FORMATS[form].place.format(name="s")
+    writer = FORMATS[form].write
+    assert writer is not None
+    writer((Session("s", streams, 2.0),), place)
+    cues = read_transcript(place / "words.csv" if form == "csv" else place).cues
+    assert [word for cue in sorted(cues, key=lambda cue: cue.start or 0) for word in cue.words] == list(labels["word"])
+    if form != "srt":
+        assert sorted((cue.start, cue.end, cue.speaker) for cue in cues) == [
+            (0.25, 0.5, ""),
+            (0.5, 0.7, ""),
+            (0.7, 1.0, ""),
+            (1.25, 1.5, "Bob"),
+        ]

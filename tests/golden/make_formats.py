@@ -41,16 +41,17 @@ def face() -> TimedSequence:
         for number in (0, 1):
             pose = (np.nan,) * 3 if (frame, number) == (1, 0) else (0.1 * frame, -0.2, 0.3)
             rows.append((10.0 + frame, 20.5, 64.0, 64.0, 0.99, *pose, 0.2 * frame * (1 - number), 0.25, 0.125, 0.5, number, frame))
-    start = 0.48 + 0.04 * np.array([row[-1] for row in rows])
-    return TimedSequence("face", FACE, np.array(rows, np.float32), start, start + 0.04, BY, reason="no face in 1 of 6 frames")
+    start = np.array([0.48 + 0.04 * row[-1] for row in rows], np.float64)
+    end = np.array([at + 0.04 for at in start], np.float64)
+    return TimedSequence("face", FACE, np.array(rows, np.float32), start, end, BY, reason="no face in 1 of 6 frames")
 
 
 def voice() -> TimedSequence:
     """100 rows a second with a gap of half a second in it; one value is not measured."""
-    start = np.concatenate([np.arange(5), np.arange(55, 60)]) * 0.01 + 0.125
+    start = np.array([i * 0.01 + 0.125 for i in (*range(5), *range(55, 60))], np.float64)
     values = np.linspace(-1, 1, 20, dtype=np.float32).reshape(10, 2)
     values[3, 1] = np.nan
-    return TimedSequence("voice", ("f0", "rms"), values, start, start + 0.01, BY)
+    return TimedSequence("voice", ("f0", "rms"), values, start, np.array([at + 0.01 for at in start], np.float64), BY)
 
 
 def text() -> TimedSequence:
