@@ -25,9 +25,9 @@ def _delta() -> ModelKind:
 
 
 def _early() -> ModelKind:
-    from .baselines import EarlyFusion, EarlyFusionConfig
+    from .baselines import EarlyFusionConfig, early_fusion
 
-    return ModelKind(EarlyFusionConfig, EarlyFusion)
+    return ModelKind(EarlyFusionConfig, early_fusion)
 
 
 def _late() -> ModelKind:

@@ -4,14 +4,17 @@ Letters: b utterances, n rows, g slices, s number of streams, f columns, r = 2H.
 
 Early fusion (EF-LSTM of Tsai et al. 2019, which wants aligned input): the utterance, from its first row to its last, is cut into equal
 slices; each stream's rows are averaged in each slice, with a column that says whether there was one; the joined slices pass one
-bidirectional LSTM. Late fusion (LF-LSTM; Beard et al. 2018): a bidirectional LSTM for each stream, one feed-forward layer on its final
-states, and a learned linear mix of the streams' answers.
+bidirectional LSTM. With `form="attention"` it is Beard et al.'s early fusion (2018, section 4): each stream passes its own LSTM, the
+encoded rows are read at the times of the utterance's fastest stream and joined along features, and RRNN's recursion decodes this one
+view. Late fusion (LF-LSTM; Beard et al. 2018): a bidirectional LSTM for each stream, one feed-forward layer on its final states, and a
+learned linear mix of the streams' answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,20 +22,29 @@ from torch.nn import functional
 
 from .batch import Batch, origin, same_size
 from .outputs import Output
-from .rrnn import Encoder
+from .resampling import Resampling
+from .rrnn import Encoder, Recursion, RRNNConfig
+
+JOINED = "joined"
 
 
 @dataclass(frozen=True)
 class EarlyFusionConfig:
-    """streams: name -> columns, one or more; hidden: H; slices: g, into which an utterance is cut."""
+    """streams: name -> columns, one or more; hidden: H; slices: g, into which an utterance is cut (form "slices");
+    attention, hops: RRNN's, of form "attention"."""
 
     streams: Mapping[str, int]
     outputs: int
     hidden: int = 64
     slices: int = 50
     dropout: float = 0.2
+    form: Literal["slices", "attention"] = "slices"
+    attention: int = 64
+    hops: int = 3
 
     def __post_init__(self) -> None:
+        if self.form not in ("slices", "attention"):
+            raise ValueError(f"early fusion: form must be slices or attention, got {self.form!r}")
         if not self.streams or self.slices < 1:
             raise ValueError(f"early fusion: expected a stream and a slice or more, got {len(self.streams)} and {self.slices}")
 
@@ -91,6 +103,42 @@ class EarlyFusion(nn.Module):
         everywhere = torch.ones(joined.shape[:2], dtype=torch.bool, device=joined.device)
         features = final_states(self.encoder(Batch(joined, torch.zeros_like(joined[..., 0]), everywhere)), everywhere)
         return Output(logits=self.out(features), features=features)
+
+
+class EarlyAttention(Recursion):
+    """Early fusion in the form that RRNN's paper compares with; see the module's docstring."""
+
+    def __init__(self, config: EarlyFusionConfig) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict({m: Encoder(f, config.hidden, config.dropout) for m, f in config.streams.items()})
+        recursion = RRNNConfig(config.streams, config.outputs, config.hidden, config.attention, config.hops, dropout=config.dropout)
+        self._made_of(recursion, [JOINED], 2 * config.hidden * len(config.streams))
+
+    def forward(self, streams: Mapping[str, Batch], maps: Collection[str] = ()) -> Output:
+        same_size(streams, self.config.streams)
+        times, present = fastest([streams[m] for m in self.config.streams])
+        read = []
+        for m in self.config.streams:
+            resampled = Resampling.at(streams[m].times, streams[m].present, times)
+            read.append(resampled(self.encoders[m](streams[m])))  # (b n r), zeros where the stream is absent
+        joined = torch.cat(read, dim=2) * present[..., None]
+        return self.recurse({JOINED: joined}, {JOINED: present}, False)
+
+
+def fastest(streams: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+    """Times (b n) and present (b n) of each utterance's stream with the most rows; of equals the first."""
+    rows = max(s.values.shape[1] for s in streams)
+    pads = [(0, rows - s.values.shape[1]) for s in streams]
+    times = torch.stack([functional.pad(s.times, pad) for s, pad in zip(streams, pads, strict=True)])  # (s b n)
+    present = torch.stack([functional.pad(s.present, pad) for s, pad in zip(streams, pads, strict=True)])
+    chosen = present.sum(2).argmax(0)  # (b)
+    utterances = torch.arange(times.shape[1], device=times.device)
+    return times[chosen, utterances], present[chosen, utterances]
+
+
+def early_fusion(config: EarlyFusionConfig) -> nn.Module:
+    """The module of either form."""
+    return EarlyAttention(config) if config.form == "attention" else EarlyFusion(config)
 
 
 class LateFusion(nn.Module):

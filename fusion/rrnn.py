@@ -7,16 +7,17 @@ reads one context per stream (eq. 8), and is updated through gates (eq. 9-13). W
 
 Ambiguities, settled: the first memory is the sum of the streams' means (`start="mean"`; "zero", the paper's other wording, makes the
 first hop uniform); eq. 11's gates, which the paper defines and never uses, scale each stream's context before they are joined
-(`view_gates`); without `gates` every gate is 1. The model reads order, not seconds: cost grows linearly with length and no weight spans
-time, so this is the paper's own form at any length.
+(`view_gates`); without `gates` every gate is 1. Options that the paper mentions: several `heads` score the same relation and their
+contexts are averaged; `score="add"` relates memory and row by a sum inside one tanh (concatenative attention) in place of a product. The
+model reads order, not seconds: cost grows linearly with length and no weight spans time, so this is the paper's own form at any length.
 
-Maps: kind "cross", target "utterance" (the memory), one for each stream; layers are hops, one head. A BiLSTM row knows its neighbours,
+Maps: kind "cross", target "utterance" (the memory), one for each stream; layers are hops. A BiLSTM row knows its neighbours,
 so a weight points at a place, give or take some rows. Gates: "view" (hop b s r), "joined" (hop b s r), "memory" (hop b r).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,6 +38,7 @@ class RRNNConfig:
     streams    name -> columns, one or more
     hidden     H, LSTM units in each direction;  attention: a, at most 2H
     tied       whether all hops share their attention weights
+    heads      distributions over time for each stream and hop;  score: "product" (eq. 5) or "add"
     """
 
     streams: Mapping[str, int]
@@ -49,12 +51,16 @@ class RRNNConfig:
     gates: bool = True
     view_gates: bool = True
     dropout: float = 0.2
+    heads: int = 1
+    score: Literal["product", "add"] = "product"
 
     def __post_init__(self) -> None:
         if not self.streams:
             raise ValueError("rrnn: expected a stream or more, got none")
         if self.attention > 2 * self.hidden:
             raise ValueError(f"rrnn: the attention's width must be at most 2 * hidden = {2 * self.hidden}, got {self.attention}")
+        if self.heads < 1 or self.score not in ("product", "add"):
+            raise ValueError(f"rrnn: expected heads >= 1 and score product or add, got {self.heads} and {self.score!r}")
         if self.hops < 0 or self.start not in ("mean", "zero"):
             raise ValueError(f"rrnn: expected hops >= 0 and start mean or zero, got {self.hops} and {self.start!r}")
 
@@ -83,43 +89,43 @@ class Encoder(nn.Module):
 class Attention(nn.Module):
     """Eq. 5-8 for one stream and hop."""
 
-    def __init__(self, width: int, attention: int) -> None:
+    def __init__(self, width: int, attention: int, heads: int = 1, additive: bool = False) -> None:
         super().__init__()
+        self.additive = additive
         self.rows = nn.Linear(width, attention, bias=False)
         self.memory = nn.Linear(width, attention, bias=False)
-        self.score = nn.Linear(attention, 1, bias=False)
+        self.score = nn.Linear(attention, heads, bias=False)
 
     def forward(self, rows: Tensor, memory: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        """rows (b n r), memory (b r), present (b n) -> context (b r), weights (b n)."""
-        relation = self.rows(rows).tanh() * self.memory(memory).tanh()[:, None]  # (b n a), eq. 5
-        weights = present_softmax(self.score(relation).squeeze(2), present)  # eq. 6-7
-        return torch.einsum("bn,bnr->br", weights, rows), weights  # eq. 8
+        """rows (b n r), memory (b r), present (b n) -> context (b r), weights (b h n)."""
+        seen, asked = self.rows(rows), self.memory(memory)[:, None]  # (b n a), (b 1 a)
+        relation = (seen + asked).tanh() if self.additive else seen.tanh() * asked.tanh()  # (b n a), eq. 5
+        weights = present_softmax(self.score(relation).transpose(1, 2), present[:, None])  # eq. 6-7
+        return torch.einsum("bhn,bnr->bhr", weights, rows).mean(1), weights  # eq. 8
 
 
-class RRNN(nn.Module):
-    """See the module's docstring; the contract is in outputs.py."""
+class Recursion(nn.Module):
+    """Eq. 4-13 and the decoder: a memory that looks at views, hop after hop. `width` is that of the views' rows and of the memory."""
 
-    def __init__(self, config: RRNNConfig) -> None:
-        super().__init__()
-        self.config = config
-        width, views = 2 * config.hidden, len(config.streams)
-        self.encoders = nn.ModuleDict({m: Encoder(f, config.hidden, config.dropout) for m, f in config.streams.items()})
+    def _made_of(self, config: RRNNConfig, views: Sequence[str], width: int) -> None:
+        self.config, number = config, len(views)
         sets = 1 if config.tied and config.hops else config.hops
-        self.attention = nn.ModuleList(nn.ModuleDict({m: Attention(width, config.attention) for m in config.streams}) for _ in range(sets))
+        self.attention = nn.ModuleList(
+            nn.ModuleDict({m: Attention(width, config.attention, config.heads, config.score == "add") for m in views}) for _ in range(sets)
+        )
         if config.hops:
-            self.update = nn.Linear((1 + views) * width, width)  # eq. 12: W_um, W_uw, b_u
+            self.update = nn.Linear((1 + number) * width, width)  # eq. 12: W_um, W_uw, b_u
         if config.hops and config.gates:
-            self.joined_gate = nn.Linear((1 + views) * width, views * width)  # eq. 9
-            self.memory_gate = nn.Linear((1 + views) * width, width)  # eq. 10
+            self.joined_gate = nn.Linear((1 + number) * width, number * width)  # eq. 9
+            self.memory_gate = nn.Linear((1 + number) * width, width)  # eq. 10
             if config.view_gates:
-                self.view_gates = nn.ModuleDict({m: nn.Linear(2 * width, width) for m in config.streams})  # eq. 11
+                self.view_gates = nn.ModuleDict({m: nn.Linear(2 * width, width) for m in views})  # eq. 11
         self.decode = nn.Linear(width, config.attention)
         self.out = nn.Linear(config.attention, config.outputs)
 
-    def forward(self, streams: Mapping[str, Batch], maps: Collection[str] = ()) -> Output:
-        same_size(streams, self.config.streams)
-        encoded = {m: self.encoders[m](streams[m]) for m in self.config.streams}  # (b n r) each
-        means = [present_mean(rows, streams[m].present) for m, rows in encoded.items()]
+    def recurse(self, encoded: Mapping[str, Tensor], present: Mapping[str, Tensor], want_maps: bool) -> Output:
+        """encoded: view -> (b n width); present: view -> (b n)."""
+        means = [present_mean(rows, present[m]) for m, rows in encoded.items()]
         memory = torch.stack(means).sum(0)
         if self.config.start == "zero" and self.config.hops:
             memory = torch.zeros_like(memory)
@@ -130,7 +136,7 @@ class RRNN(nn.Module):
             assert isinstance(attention, nn.ModuleDict)
             contexts, view = [], []
             for m, rows in encoded.items():
-                context, weights = attention[m](rows, memory, streams[m].present)
+                context, weights = attention[m](rows, memory, present[m])
                 looked[m].append(weights)
                 if self.config.gates and self.config.view_gates:
                     gate = self.view_gates[m](torch.cat([memory, context], 1)).sigmoid()  # (b r)
@@ -144,8 +150,8 @@ class RRNN(nn.Module):
                 gates.setdefault(name, []).append(gate)
         logits = self.out(self.decode(memory).relu())
         found = []
-        if "cross" in maps and self.config.hops:
-            found = [Map("cross", "utterance", m, torch.stack(weights)[:, :, None, None, :]) for m, weights in looked.items()]
+        if want_maps and self.config.hops:
+            found = [Map("cross", "utterance", m, torch.stack(weights)[:, :, :, None, :]) for m, weights in looked.items()]
         return Output(logits=logits, features=memory, maps=tuple(found), gates={k: torch.stack(v) for k, v in gates.items()})
 
     def _updated(self, memory: Tensor, joined: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -158,3 +164,17 @@ class RRNN(nn.Module):
         update = self.update(torch.cat([memory, joined_gate * joined], 1)).tanh()  # eq. 12
         memory = (1 - memory_gate) * memory + memory_gate * update  # eq. 13
         return memory, {"joined": joined_gate.unflatten(1, (-1, memory.shape[1])), "memory": memory_gate}
+
+
+class RRNN(Recursion):
+    """See the module's docstring; the contract is in outputs.py."""
+
+    def __init__(self, config: RRNNConfig) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict({m: Encoder(f, config.hidden, config.dropout) for m, f in config.streams.items()})
+        self._made_of(config, list(config.streams), 2 * config.hidden)
+
+    def forward(self, streams: Mapping[str, Batch], maps: Collection[str] = ()) -> Output:
+        same_size(streams, self.config.streams)
+        encoded = {m: self.encoders[m](streams[m]) for m in self.config.streams}  # (b n r) each
+        return self.recurse(encoded, {m: streams[m].present for m in encoded}, "cross" in maps)

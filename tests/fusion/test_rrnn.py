@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 
 from emofuse.fusion.attention import present_mean
 from emofuse.fusion.batch import Batch
-from emofuse.fusion.rrnn import RRNN, RRNNConfig
+from emofuse.fusion.rrnn import RRNN, Attention, RRNNConfig
 
 PAPER = {"text": 300, "voice": 74, "face": 35}
 StreamsOf = Callable[..., dict[str, Batch]]
@@ -92,3 +93,44 @@ def test_without_gates_the_update_is_plain(streams_of: StreamsOf) -> None:
 def test_a_fat_attention_is_refused() -> None:
     with pytest.raises(ValueError, match="at most 2 \\* hidden = 8, got 9"):
         RRNNConfig(streams=PAPER, outputs=1, hidden=4, attention=9)
+
+
+def test_heads_score_apart_and_their_contexts_are_averaged() -> None:
+    """rows (1, 3), all weights 1; head 0 scores the relation r, head 1 minus r: contexts by hand."""
+    attention = Attention(1, 1, heads=2)
+    with torch.no_grad():
+        attention.rows.weight.fill_(1)
+        attention.memory.weight.fill_(1)
+        attention.score.weight.copy_(torch.tensor([[1.0], [-1.0]]))
+        rows, memory = torch.tensor([[[1.0], [3.0]]]), torch.tensor([[2.0]])
+        context, weights = attention(rows, memory, torch.ones(1, 2, dtype=torch.bool))
+    related = [math.tanh(1) * math.tanh(2), math.tanh(3) * math.tanh(2)]
+    first = 1 / (1 + math.exp(related[1] - related[0]))
+    torch.testing.assert_close(weights, torch.tensor([[[first, 1 - first], [1 - first, first]]]))
+    torch.testing.assert_close(context, torch.tensor([[2.0]]))  # the heads mirror each other: the mean of 1 and 3
+
+
+def test_the_additive_score_by_hand() -> None:
+    attention = Attention(1, 1, additive=True)
+    with torch.no_grad():
+        for layer in (attention.rows, attention.memory, attention.score):
+            layer.weight.fill_(1)
+        rows = torch.tensor([[[1.0], [3.0]]])
+        _, weights = attention(rows, torch.tensor([[-2.0]]), torch.ones(1, 2, dtype=torch.bool))
+    scores = [math.tanh(-1), math.tanh(1)]
+    first = 1 / (1 + math.exp(scores[1] - scores[0]))
+    torch.testing.assert_close(weights, torch.tensor([[[first, 1 - first]]]))
+
+
+def test_maps_have_a_layer_a_hop_and_a_head_a_head(streams_of: StreamsOf) -> None:
+    streams = streams_of(4)
+    for found in made(heads=3, score="add")(streams, maps=("cross",)).maps:
+        assert found.weights.shape == (3, 3, 3, 1, streams[found.source].values.shape[1])
+        sums = found.weights.sum(-1)
+        torch.testing.assert_close(sums, streams[found.source].present.any(1)[None, :, None, None].expand_as(sums).float())
+
+
+@pytest.mark.parametrize("numbers", [{"heads": 0}, {"score": "dot"}])
+def test_an_option_that_cannot_be_is_refused(numbers: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected heads >= 1 and score product or add"):
+        made(**numbers)
