@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from emofuse.pipeline.errors import CheckpointError
+from emofuse.pipeline.errors import CheckpointError, DatasetError
 from emofuse.pipeline.metrics import bootstrap
 
 from .checkpoints import load
-from .datasets.examples import Dataset, DatasetError
+from .datasets.examples import Dataset
 from .recipe import Recipe
 from .run_folder import BEST, RECIPE, plain
 from .tasks import split_logits, tasks_of

@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from emofuse.pipeline import metrics
-from emofuse.pipeline.errors import UsageError
+from emofuse.pipeline.errors import DatasetError, UsageError
 
-from .datasets.examples import DatasetError, Example
+from .datasets.examples import Example
 from .recipe import TaskPart
 
 LOSSES = {  # kind -> losses, its own first

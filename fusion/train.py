@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emofuse.pipeline.errors import UsageError
+from emofuse.pipeline.errors import DatasetError, UsageError
 
 from . import MODELS
 from .augmentation import augmented
 from .checkpoints import Checkpoint, StreamInput, build, save
-from .datasets.examples import Dataset, DatasetError
+from .datasets.examples import Dataset
 from .first_checkpoint import fit_temperature
 from .phases import Learner, Phase, phases_of
 from .recipe import Recipe

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emofuse.pipeline.errors import UsageError
+from emofuse.pipeline.errors import DatasetError, UsageError
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
 from .batch import Batch, Scaling
 from .checkpoints import StreamInput
-from .datasets.examples import SPLITS, Dataset, DatasetError, Example
+from .datasets.examples import SPLITS, Dataset, Example
 from .recipe import Recipe, SplitsPart
 from .tasks import Task
 

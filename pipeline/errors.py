@@ -13,7 +13,9 @@
     ├── FormatError         a file of another program that cannot be read, or cannot hold what is to be written
     ├── OutOfMemory         one item alone does not fit into memory (of a GPU, or of a worker)
     ├── WeightsError        weights that are missing, wrong, or not allowed to be fetched
-    └── CheckpointError     a checkpoint that does not fit the streams or its own description
+    ├── CheckpointError     a checkpoint that does not fit the streams or its own description
+    ├── DatasetError        data to train or test on that cannot be read as asked
+    └── MetricError         truth and answers that cannot be compared
 
 Each message is one line: what was expected, what came, where.
 """
@@ -73,3 +75,11 @@ class WeightsError(EmofuseError):
 
 class CheckpointError(EmofuseError):
     """A fusion checkpoint that does not fit the streams, or its own description."""
+
+
+class DatasetError(EmofuseError):
+    """Data that cannot be read as asked: a missing key, a wrong dimension, an unknown label. One line naming it."""
+
+
+class MetricError(EmofuseError):
+    """Truth and answers that cannot be compared."""

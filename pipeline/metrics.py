@@ -25,15 +25,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import EmofuseError
+from .errors import MetricError
 from .timed import Floats64
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
-
-class MetricError(EmofuseError):
-    """Truth and answers that cannot be compared."""
 
 
 @dataclass(frozen=True)

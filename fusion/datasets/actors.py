@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from emofuse.pipeline.errors import DatasetError
 from emofuse.pipeline.timed import TimedSequence
 
-from .examples import Dataset, DatasetError, Example, Source
+from .examples import Dataset, Example, Source
 
 MEDIA = {".mp4", ".flv", ".wav", ".flac", ".avi", ".mov", ".mkv", ".webm", ".mp3"}
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from emofuse.pipeline.errors import FormatError
+from emofuse.pipeline.errors import DatasetError, FormatError
 from emofuse.pipeline.exports.csd import read_sequence
 from emofuse.pipeline.timed import Floats64, Provenance, Span, TimedSequence
 
-from .examples import Dataset, DatasetError, Example, Source, sequence
+from .examples import Dataset, Example, Source, sequence
 
 LABELS = {
     1: ("sentiment",),

@@ -9,14 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emofuse.pipeline.errors import EmofuseError
+from emofuse.pipeline.errors import DatasetError
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
 SPLITS = ("train", "valid", "test")
-
-
-class DatasetError(EmofuseError):
-    """Data that cannot be read as asked: a missing key, a wrong dimension, an unknown label. One line naming it."""
 
 
 @dataclass(frozen=True, eq=False)

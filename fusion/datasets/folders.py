@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from emofuse.pipeline.errors import StreamError
+from emofuse.pipeline.errors import DatasetError, StreamError
 from emofuse.pipeline.exports.parquet import read_stream
 from emofuse.pipeline.timed import Span, TimedSequence
 
-from .examples import SPLITS, Dataset, DatasetError, Example, Source
+from .examples import SPLITS, Dataset, Example, Source
 
 FACTS = ("clip", "start", "end", "split", "speaker")
 COPY = "copy_of"

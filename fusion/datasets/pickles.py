@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emofuse.pipeline.errors import DatasetError
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
-from .examples import SPLITS, Dataset, DatasetError, Example, Source, sequence
+from .examples import SPLITS, Dataset, Example, Source, sequence
 from .unpickling import read_arrays
 
 OWN_NAMES = {"text": "text", "voice": "audio", "face": "vision"}

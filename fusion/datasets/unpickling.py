@@ -21,7 +21,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .examples import DatasetError
+from emofuse.pipeline.errors import DatasetError
 
 SECONDS = 600
 BYTES = 32 * 2**30

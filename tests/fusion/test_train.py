@@ -14,13 +14,13 @@ import torch
 from safetensors.torch import load_file
 
 from emofuse.fusion.checkpoints import load
-from emofuse.fusion.datasets.examples import Dataset, DatasetError, Example
+from emofuse.fusion.datasets.examples import Dataset, Example
 from emofuse.fusion.evaluate import evaluate
 from emofuse.fusion.recipe import Recipe, find, shipped
 from emofuse.fusion.tasks import Task, TaskPart
 from emofuse.fusion.train import model_config, train
 from emofuse.fusion.training_data import inputs_of, parts_of
-from emofuse.pipeline.errors import UsageError
+from emofuse.pipeline.errors import DatasetError, UsageError
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
 MADE = Provenance("synthetic", "1")

@@ -8,6 +8,7 @@ from scipy.stats import pearsonr
 from sklearn import metrics as sklearn  # type: ignore[import-untyped]
 
 from emofuse.pipeline import metrics as ours
+from emofuse.pipeline.errors import MetricError
 
 TRUTH = np.array([-3, -1.4, 0, 0.5, 2.5, -0.6, 1, 0, 1.6, -2.2])
 ANSWERS = np.array([-3.7, -0.6, 0.2, -0.2, 2.49, 0.3, 0.8, -0.1, -0.4, -1.9])
@@ -131,10 +132,10 @@ def test_bootstrap_is_settled_by_its_seed() -> None:
     [([1, 2], [1], r"\(2,\) and \(1,\)"), ([], [], "one shape"), ([1, np.nan], [1, 1], r"truth \(1,\) is not finite")],
 )
 def test_what_cannot_be_compared_is_refused(truth: list[float], answers: list[float], match: str) -> None:
-    with pytest.raises(ours.MetricError, match=match):
+    with pytest.raises(MetricError, match=match):
         ours.evaluate_sentiment(truth, answers)
 
 
 def test_unknown_class_numbers_are_refused() -> None:
-    with pytest.raises(ours.MetricError, match=r"answers as class numbers 0\.\.1"):
+    with pytest.raises(MetricError, match=r"answers as class numbers 0\.\.1"):
         ours.evaluate_classes([0, 1], [0, 2], "ab")
