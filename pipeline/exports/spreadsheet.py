@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from ..errors import FormatError
-from ..timed import Provenance, TimedSequence
+from ..timed import Floats64, Provenance, TimedSequence
 from .session import UTTERANCES, Session
 from .tables import safe_text, unsafe_text
 
@@ -85,21 +85,26 @@ def _is_text(column: str, cells: list[str], stem: str) -> bool:
     if column in TEXT_COLUMNS:
         # In the utterances `label` is a number: the labelled sentiment.
         return not (column == "label" and stem == UTTERANCES)
-    return any(cell and not _is_number(cell) for cell in cells)
+    return _parsed(cells) is None
 
 
-def _is_number(text: str) -> bool:
+def _parsed(cells: list[str]) -> Floats64 | None:
+    """(n) the numbers that all cells are, NaN for empty ones; None where a cell is no number."""
     try:
-        float(text)
+        return np.array([cell or "nan" for cell in cells], np.str_).astype(np.float64) if cells else np.zeros(0)
     except ValueError:
-        return False
-    return True
+        return None
 
 
-def _floats(cells: list[str], column: str, lines: list[int], path: Path) -> np.ndarray:
-    values = np.array([float(cell) if cell and _is_number(cell) else np.nan for cell in cells], np.float64)
+def _floats(cells: list[str], column: str, lines: list[int], path: Path) -> Floats64:
+    """(n) one column's numbers; raises `FormatError` naming the line of the first that is none, or infinite."""
+    values = _parsed(cells)
     with np.errstate(over="ignore"):
-        wrong = [k for k, cell in enumerate(cells) if cell and (not _is_number(cell) or np.isinf(np.float32(values[k])))]
-    if wrong:
-        raise FormatError(f"{path}: line {lines[wrong[0]]}: expected a finite number as {column}, got {cells[wrong[0]][:40]!r}")
-    return values
+        if values is not None and not np.isinf(values.astype(np.float32)).any():
+            return values
+    for line, cell in zip(lines, cells, strict=True):
+        one = _parsed([cell])
+        with np.errstate(over="ignore"):
+            if one is None or np.isinf(one.astype(np.float32)[0]):
+                raise FormatError(f"{path}: line {line}: expected a finite number as {column}, got {cell[:40]!r}")
+    raise AssertionError("some cell is wrong")
