@@ -14,7 +14,8 @@ from emofuse.extractors.compact.layout import SHAPES
 from emofuse.extractors.compact.network import load_network
 from emofuse.extractors.compact.opinion import opinions
 from emofuse.extractors.compact.photographs import Photographs, Scene
-from emofuse.extractors.compact.train import Recipe, Training, masked_error, rate_at, rescaling, scales_of, train
+from emofuse.extractors.compact.recipe import Recipe, masked_error, rate_at, rescaling, scales_of
+from emofuse.extractors.compact.train import Training, train
 from emofuse.pipeline.errors import UsageError
 
 RECIPE = Recipe(seed=5, epochs=2, batch=8, without_face=2)
@@ -101,16 +102,13 @@ def test_a_second_run_goes_on_from_given_weights_and_mixes_their_opinion_into_th
     mirrored = replace(unlabelled, images=[np.ascontiguousarray(image[:, ::-1]) for image in unlabelled.images])
     assert np.allclose(opinions(network, facts, mirrored, 0.25)[known], mixed[known], atol=2e-3)
 
-    slow = replace(RECIPE, peak_rate=1e-6, opinion=0.25, start="first")
-    near = weights(train(slow, photographs, SCENES, tmp_path / "near", device="cpu", workers=1, start=first))
+    slow = replace(RECIPE, epochs=1, peak_rate=1e-5, opinion=0.25, frozen=3, start="first")
+    second = weights(train(slow, photographs, SCENES, tmp_path / "second", device="cpu", workers=1, start=first))
     before = weights(first)
-    assert (near["heads.weight"] - before["heads.weight"]).abs().max() < 1e-3, "a tiny rate stays where it started"
-    held = weights(
-        train(replace(RECIPE, frozen=3, start="first"), photographs, SCENES, tmp_path / "held", device="cpu", workers=1, start=first)
-    )
-    changed = {name for name in held if not torch.equal(held[name], before[name])}
-    assert {name.split(".")[1] for name in changed if name.startswith("body.")} == {"3", "4", "5"}
-    assert "heads.weight" in changed and not any(name.startswith("stem") for name in changed)
+    change = {name: (second[name].float() - before[name].float()).abs().max().item() for name in before}
+    assert 0 < change["heads.weight"] < 1e-2, "a small rate stays near where it started"
+    blocks = {name.split(".")[1] for name, moved in change.items() if name.startswith("body.") and moved > 0}
+    assert blocks == {"3", "4", "5"} and change["stem.weight"] == 0, "the first blocks are held, their statistics too"
 
 
 def test_the_loss_goes_down(tmp_path: Path) -> None:
