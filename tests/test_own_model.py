@@ -66,8 +66,11 @@ def test_the_shipped_recipe_makes_a_model_that_analyzes(data: Path, samples: Pat
     sha256 = json.loads((trained / "best.json").read_text())["safetensors_sha256"]
     assert sha256 in document  # it was this model
     shares = pd.read_csv(result / "attention.csv")
-    for hop in ("hop_1", "hop_2", "hop_3"):
-        assert any(column.endswith(hop) for column in shares.columns), list(shares.columns)
+    hops = [column for column in shares.columns if "hop_" in column]
+    assert [column[-5:] for column in hops] == ["hop_1", "hop_2", "hop_3"]
+    looked = shares.dropna(subset=hops).groupby(["utterance", "stream"])[hops].sum()  # a timeline a view and hop
+    assert set(looked.index.get_level_values("stream")) == {"text", "face", "voice"}
+    assert looked.to_numpy() == pytest.approx(1, abs=0.01)  # written with few digits
 
 
 @pytest.mark.parametrize("model", SMALL)
