@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "Train a fusion model from a recipe and data."),
     "evaluate": ("evaluate", "Score a trained model, with the answers of no model beside it."),
     "plot": ("plot", "Pictures: timeline, attention, action units, confusion, training curves."),
+    "serve": ("serve", "A page on this machine to drop clips on."),
     "doctor": ("doctor", "What is installed, which device and weights are here, what auto would choose."),
     "models": ("models", "Weights and fusion models: where from, licence, SHA-256; fetch them."),
 }

@@ -23,14 +23,17 @@ from ...errors import EmofuseError
 SCRIPT_END = re.compile(r"</(script)", re.IGNORECASE)
 
 
-def page(template: str, data: Any, *, scripts: tuple[str, ...], style: str, **texts: str) -> str:
-    """A whole page: `template` beside this file, given `data` as JSON, `scripts` and `style` as text, and `texts` (escaped)."""
+def page(template: str, data: Any, *, scripts: tuple[str, ...], style: str, connect: str = "'none'", **texts: str) -> str:
+    """A whole page: `template` beside this file, given `data` as JSON, `scripts` and `style` as text, and `texts` (escaped).
+
+    connect   what its scripts may talk to, as the policy says it
+    """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     contained = [SCRIPT_END.sub(r"<\\/\1", script) for script in scripts]
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in contained)
     policy = (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src 'self' file: data: blob:; "
-        "media-src 'self' file: blob:; base-uri 'none'; form-action 'none'"
+        f"media-src 'self' file: blob:; connect-src {connect}; base-uri 'none'; form-action 'none'"
     )
     markup = environment.from_string(own(template)).render(
         policy=policy,

@@ -1,0 +1,70 @@
+"""`emofuse serve`: a page on this machine to drop clips on."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from emofuse.assembly import Assembly
+from emofuse.pipeline.clip import Limits
+from emofuse.pipeline.errors import EmofuseError, UsageError
+
+from .options import options_from, provider_options
+
+
+@click.command("serve")
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0: any that is free.")
+@click.option("--model", metavar="NAME", help="Fusion model by name, or the path of a checkpoint's .json (default: the shipped one).")
+@click.option("--max-mb", type=click.IntRange(min=1), default=500, show_default=True, help="What a clip may be, in MiB.")
+@click.option("--max-minutes", type=click.FloatRange(min=0.1), default=30.0, show_default=True, help="How long a clip may be.")
+@click.option("--timeout", type=click.FloatRange(min=1), default=3600.0, show_default=True, help="Seconds that work on a clip may take.")
+@provider_options
+def command(port: int, max_mb: int, max_minutes: float, timeout: float, **values: Any) -> None:
+    """A page to drop clips on, for the browser on this machine. Ctrl-C ends it and deletes what was dropped.
+
+    Needs emofuse[serve]. The address that it prints holds a secret: only who has it can look.
+    """
+    from dataclasses import replace
+
+    try:
+        import uvicorn
+
+        from emofuse.serving import Bounds, Desk, application, clip_work
+    except ImportError as error:
+        raise UsageError(f"serve: needs more packages ({error.name}): pip install 'emofuse[serve]'") from None
+
+    options = replace(options_from(values), limits=Limits(seconds=60 * max_minutes))
+    _ = Assembly(options, say=lambda line: click.echo(line, err=True)).choices  # what cannot be meant ends the command here
+    secret = secrets.token_urlsafe(12)
+    configuration = uvicorn.Config("", host="127.0.0.1", port=port, log_level="warning", limit_concurrency=32, timeout_keep_alive=10)
+    try:
+        listening = bound(port)
+    except OSError as error:
+        raise EmofuseError(f"serve: port {port} of 127.0.0.1 cannot be had: {error.strerror or error}") from None
+    port = listening.getsockname()[1]
+    hosts = frozenset({f"127.0.0.1:{port}", f"localhost:{port}"})
+    with tempfile.TemporaryDirectory(prefix="emofuse-serve-") as folder:
+        desk = Desk(Path(folder), clip_work(options, seconds=timeout))
+        try:
+            configuration.app = application(desk, secret=secret, hosts=hosts, bounds=Bounds(clip_bytes=max_mb << 20))
+            click.echo(f"http://127.0.0.1:{port}/{secret}/")
+            uvicorn.Server(configuration).run(sockets=[listening])
+        except KeyboardInterrupt:
+            pass
+        finally:
+            desk.close()
+
+
+def bound(port: int) -> Any:
+    """A socket of our own: uvicorn ends the process where the port is taken."""
+    import socket
+
+    found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    found.bind(("127.0.0.1", port))
+    found.listen(64)
+    return found

@@ -1,0 +1,213 @@
+"""`emofuse serve`: only the page may send and delete, bounds hold, nothing outside a clip's folder goes out, deleting deletes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from emofuse.pipeline.errors import NotMedia
+from emofuse.serving import Bounds, Desk, application, safe_name
+
+uvicorn = pytest.importorskip("uvicorn", reason="needs emofuse[serve]")
+SECRET = "s3cret"
+
+
+def pretend(clip: Path, out: Path, notice: Callable[[str, Mapping[str, Any]], None], stopping: Callable[[], bool]) -> None:
+    """In place of the models: a report that names the clip, or an error for what calls itself bad."""
+    notice("probed", {"length": 4.0})
+    notice("progress", {"stage": "face", "at": 2.0})
+    if clip.name == "bad.mp4":
+        raise NotMedia(f"{clip}: expected a local media file")
+    while "slow" in clip.name and not stopping():
+        time.sleep(0.01)
+    (out / "x").mkdir(parents=True)
+    (out / "x/report.html").write_text(f"<!doctype html><link rel=icon href=data:,><title>{len(clip.read_bytes())} bytes</title>")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    from emofuse.cli.serve import bound
+
+    folder = tmp_path_factory.mktemp("serve")
+    listening = bound(0)
+    port = listening.getsockname()[1]
+    desk = Desk(folder, pretend)
+    hosts = frozenset({f"127.0.0.1:{port}", f"localhost:{port}"})
+    app = application(desk, secret=SECRET, hosts=hosts, bounds=Bounds(clip_bytes=1000, clips=4))
+    running = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
+    thread.start()
+    yield SimpleNamespace(port=port, desk=desk, folder=folder)
+    running.should_exit = True
+    thread.join(10)
+    desk.close()
+    listening.close()
+    assert list(folder.iterdir()) == [], "nothing is left when it ends"
+
+
+def ask(server: Any, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes, Mapping[str, str]]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    try:
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        return answer.status, answer.read(), dict(answer.getheaders())
+    finally:
+        connection.close()
+
+
+def clips(server: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(ask(server, "GET", f"/{SECRET}/clips")[1])
+    return found
+
+
+def send(server: Any, name: str, content: bytes = b"x" * 10) -> dict[str, Any]:
+    """Sends a clip and waits until it is done or failed."""
+    status, body, _ = ask(server, "POST", f"/{SECRET}/clips?name={name}", content, X_Emofuse="1")
+    assert status == 201, body
+    id = json.loads(body)["id"]
+    for _ in range(500):
+        clip = next(c for c in clips(server) if c["id"] == id)
+        if clip["state"] in ("done", "failed"):
+            return clip
+        time.sleep(0.02)
+    raise AssertionError(clip)
+
+
+@pytest.fixture(autouse=True)
+def cleared(server: SimpleNamespace) -> Iterator[None]:
+    yield
+    for id in list(server.desk.clips):
+        server.desk.delete(id)
+
+
+def test_a_clip_comes_gets_a_report_and_goes(server: SimpleNamespace) -> None:
+    clip = send(server, "a%20b.mp4")
+    assert (clip["state"], clip["name"], clip["length"], clip["at"]) == ("done", "a b.mp4", 4.0, 2.0)
+    status, body, headers = ask(server, "GET", f"/{SECRET}/clips/{clip['id']}/{clip['report']}")
+    assert status == 200 and b"10 bytes" in body and headers["content-type"].startswith("text/html")
+    status, body, headers = ask(server, "GET", f"/{SECRET}/clips/{clip['id']}/clip/a%20b.mp4", Range="bytes=2-4")
+    assert status == 206 and body == b"xxx" and headers["content-type"] == "video/mp4", "a player can seek in it"
+    assert ask(server, "DELETE", f"/{SECRET}/clips/{clip['id']}", X_Emofuse="1")[0] == 200
+    assert clips(server) == [] and not (server.folder / clip["id"]).exists()
+
+
+def test_a_failure_is_told_without_the_servers_paths(server: SimpleNamespace) -> None:
+    clip = send(server, "bad.mp4")
+    assert clip["state"] == "failed" and clip["message"] == "bad.mp4: expected a local media file"
+
+
+@pytest.mark.parametrize(
+    ("headers", "path", "status"),
+    [
+        ({"Host": "evil.example"}, f"/{SECRET}/clips", 403),
+        ({"Host": "127.0.0.1:1"}, f"/{SECRET}/clips", 403),
+        ({"Origin": "http://evil.example"}, f"/{SECRET}/clips", 403),
+        ({"Origin": "null"}, f"/{SECRET}/clips", 403),
+        ({}, "/wrong/clips", 404),
+        ({}, "/", 404),
+    ],
+)
+def test_others_are_refused(server: SimpleNamespace, headers: dict[str, str], path: str, status: int) -> None:
+    assert ask(server, "GET", path, **headers)[0] == status
+
+
+def test_a_plain_form_cannot_send_or_delete(server: SimpleNamespace) -> None:
+    assert ask(server, "POST", f"/{SECRET}/clips?name=a.mp4", b"x")[0] == 403
+    clip = send(server, "a.mp4")
+    assert ask(server, "DELETE", f"/{SECRET}/clips/{clip['id']}")[0] == 403
+    assert len(clips(server)) == 1
+
+
+def test_size_and_number_are_bounded(server: SimpleNamespace) -> None:
+    assert ask(server, "POST", f"/{SECRET}/clips?name=a.mp4", b"x" * 1001, X_Emofuse="1")[0] == 413
+    assert list(server.folder.iterdir()) == [], "nothing of it is kept"
+    for i in range(4):
+        send(server, f"{i}.mp4", b"x" * 1000)
+    assert ask(server, "POST", f"/{SECRET}/clips?name=a.mp4", b"x", X_Emofuse="1")[0] == 409
+
+
+def test_nothing_outside_a_clips_folder_is_handed_out(server: SimpleNamespace) -> None:
+    (server.folder / "secret.txt").write_text("no")
+    clip = send(server, "page.html", b"<script>1</script>")
+    for path in ("../secret.txt", "clip/../../secret.txt", "%2e%2e/secret.txt", "..%2fsecret.txt", "//etc/passwd"):
+        assert ask(server, "GET", f"/{SECRET}/clips/{clip['id']}/{path}")[0] == 404
+    (server.folder / clip["id"] / "link").symlink_to("/etc/passwd")
+    assert ask(server, "GET", f"/{SECRET}/clips/{clip['id']}/link")[0] == 404
+    (server.folder / "secret.txt").unlink()
+    status, _, headers = ask(server, "GET", f"/{SECRET}/clips/{clip['id']}/clip/page.html")
+    assert status == 200 and headers["content-type"] == "application/octet-stream", "a clip is never a page"
+
+
+def test_one_that_is_being_worked_on_goes_when_it_is_deleted(server: SimpleNamespace) -> None:
+    status, body, _ = ask(server, "POST", f"/{SECRET}/clips?name=slow.mp4", b"x", X_Emofuse="1")
+    id = json.loads(body)["id"]
+    while server.desk.clips[id].state != "running":
+        time.sleep(0.01)
+    assert status == 201 and ask(server, "DELETE", f"/{SECRET}/clips/{id}", X_Emofuse="1")[0] == 200
+    for _ in range(500):
+        if not (server.folder / id).exists():
+            return
+        time.sleep(0.02)
+    raise AssertionError("its folder is still there")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("../../etc/passwd", "passwd"),
+        ("C:\\x\\talk.mp4", "talk.mp4"),
+        (".hidden.mp4", "hidden.mp4"),
+        ("--out.mp4", "out.mp4"),
+        ("a\x00\nb.mp4", "ab.mp4"),
+        ("", "clip"),
+        ("..", "clip"),
+        ("x" * 300 + ".mp4", "x" * 80 + ".mp4"),
+        ("naïve <b>.mp4", "naïve <b>.mp4"),
+    ],
+)
+def test_a_name_becomes_one_plain_file_name(given: str, kept: str) -> None:
+    assert safe_name(given) == kept
+
+
+def test_the_page_sends_a_clip_and_links_its_report(
+    server: SimpleNamespace, browser: Any, wait: Callable[..., None], serious_faults: Callable[[], list[Any]], tmp_path: Path
+) -> None:
+    name = "<img src=x onerror=window.bad=1>.mp4"
+    (tmp_path / name).write_bytes(b"y" * 33)
+    (tmp_path / "big.mp4").write_bytes(b"y" * 3300)
+    browser.get(f"http://127.0.0.1:{server.port}/{SECRET}/")
+    browser.find_element("id", "files").send_keys(f"{tmp_path / name}\n{tmp_path / 'big.mp4'}")
+    wait(browser, "document.querySelector('#clips a')")
+    assert browser.find_element("css selector", "#clips td.name").text == name
+    wait(browser, "document.getElementById('said').textContent.startsWith('big.mp4: larger than')")
+    assert browser.execute_script("return typeof window.bad") == "undefined"
+    assert serious_faults() == []
+    browser.find_element("css selector", "#clips a").click()
+    wait(browser, "document.title === '33 bytes'")
+    browser.back()
+    wait(browser, "document.querySelector('#clips button')")
+    browser.find_element("css selector", "#clips button").click()
+    wait(browser, "document.querySelectorAll('#clips tbody tr').length === 0")
+    assert server.desk.clips == {}
+    assert [e["message"] for e in browser.get_log("browser") if e["level"] == "SEVERE"] == []
+
+
+@pytest.mark.slow
+def test_a_real_clip_gets_the_command_lines_results(samples: Path, tmp_path: Path) -> None:
+    from emofuse.assembly import Options
+    from emofuse.serving import clip_work
+
+    clip = tmp_path / "voice_only.flac"
+    clip.write_bytes((samples / "voice_only.flac").read_bytes())
+    told: list[str] = []
+    work = clip_work(Options(offline=True), seconds=600)
+    work(clip, tmp_path / "out", lambda event, facts: told.append(event), lambda: False)
+    assert (tmp_path / "out/voice_only/report.html").is_file() and {"probed", "progress", "outcome"} <= set(told)
