@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,9 @@ def command(port: int, max_mb: int, max_minutes: float, timeout: float, **values
         raise EmofuseError(f"serve: port {port} of 127.0.0.1 cannot be had: {error.strerror or error}") from None
     port = listening.getsockname()[1]
     hosts = frozenset({f"127.0.0.1:{port}", f"localhost:{port}"})
+    # uvicorn raises the signal that ended it once more: as an exception, so that what was dropped is deleted.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="emofuse-serve-") as folder:
         desk = Desk(Path(folder), clip_work(options, seconds=timeout))
         try:
@@ -56,6 +60,8 @@ def command(port: int, max_mb: int, max_minutes: float, timeout: float, **values
         except KeyboardInterrupt:
             pass
         finally:
+            if any(clip.state == "running" for clip in desk.clips.values()):
+                click.echo("emofuse: ending after the clip in hand", err=True)
             desk.close()
 
 

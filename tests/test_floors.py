@@ -19,7 +19,7 @@ BELOW = {
     "pipeline": set[str](),
     "extractors": {"pipeline"},
     "fusion": {"pipeline"},
-    "cli": {"pipeline", "extractors", "fusion", "assembly", "batch", "conversion"},
+    "cli": {"pipeline", "extractors", "fusion", "assembly", "batch", "conversion", "serving"},
 }
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -211,3 +215,27 @@ def test_a_real_clip_gets_the_command_lines_results(samples: Path, tmp_path: Pat
     work = clip_work(Options(offline=True), seconds=600)
     work(clip, tmp_path / "out", lambda event, facts: told.append(event), lambda: False)
     assert (tmp_path / "out/voice_only/report.html").is_file() and {"probed", "progress", "outcome"} <= set(told)
+
+
+@pytest.mark.slow
+def test_the_command_serves_one_clip_and_leaves_nothing_when_it_is_ended(samples: Path, tmp_path: Path) -> None:
+    options = ["--offline", "--words", "none", "--face", "none", "--port", "0"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-W", "ignore", "-m", "emofuse", "serve", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        port, secret = int(address.split(":")[2].split("/")[0]), address.split("/")[3]
+        there = SimpleNamespace(port=port)
+        body = (samples / "voice_only.flac").read_bytes()
+        assert ask(there, "POST", f"/{secret}/clips?name=a.flac", body, X_Emofuse="1")[0] == 201
+        (clip,) = json.loads(ask(there, "GET", f"/{secret}/clips")[1])
+        while clip["state"] not in ("done", "failed"):
+            time.sleep(0.5)
+            (clip,) = json.loads(ask(there, "GET", f"/{secret}/clips")[1])
+        assert clip["state"] == "done", clip["message"]
+        page = ask(there, "GET", f"/{secret}/clips/{clip['id']}/{clip['report']}")[1]
+        assert b'"src":"../../clip/a.flac"' in page
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    assert [p for p in tmp_path.iterdir() if p.name.startswith("emofuse-serve-")] == []
