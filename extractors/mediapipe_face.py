@@ -11,7 +11,6 @@ The package mediapipe is an extra (`pip install emofuse[mediapipe]`), the weight
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -65,7 +64,7 @@ class MediapipeFace:
         self._rest, self._high = ends_of_activations()
         self.provenance = Provenance(
             extractor=self.name,
-            version=f"mediapipe {version('mediapipe')}",
+            version=version("mediapipe"),
             weights={self._weights.name: sha256_of(self._weights)},
             options={"most_faces": MOST_FACES, "longest_side": LONGEST_SIDE},
         )
@@ -131,7 +130,6 @@ class MediapipeFace:
 
     def _open(self) -> Any:
         """A landmarker of its own for each clip: it remembers where faces were."""
-        os.environ.setdefault("GLOG_minloglevel", "2")  # read by MediaPipe's library, which tells of its inner life on stderr
         try:
             return landmarker(self._weights, faces=MOST_FACES, video=True)
         except (RuntimeError, ValueError, OSError, ImportError) as error:
