@@ -1,7 +1,8 @@
 """A trained model on disk: `NAME.safetensors` (the weights) beside `NAME.json` (everything else, and the weights' SHA-256).
 
-The description names the model, its config, the streams and columns that it reads, their standardisation, its tasks with their
-labels, the temperature fitted on validation data, and a card for people (training data, licence, numbers, intended use, limits).
+The description names the model, its config, the streams and columns that it reads, what is made of them (preparation.py), their
+standardisation, its tasks with their labels, the temperature fitted on validation data (for each subset of streams, where it was), and
+a card for people (training data, licence, numbers, intended use, limits).
 Nothing is unpickled; loading is strict: every tensor, every shape.
 """
 
@@ -11,11 +12,12 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_of
@@ -27,6 +29,7 @@ from emofuse.pipeline.timed import TimedSequence
 
 from . import MODELS
 from .batch import Scaling
+from .preparation import AsItIs, Preparation, Prepared, preparation_from_json, preparation_to_json
 
 FORMAT = 1
 CARD = ("training_data", "licence", "numbers", "intended_use", "limits")
@@ -35,14 +38,29 @@ CARD = ("training_data", "licence", "numbers", "intended_use", "limits")
 
 @dataclass(frozen=True, eq=False)
 class StreamInput:
-    """What a model reads of one stream: columns, in order, and how they were standardised in training."""
+    """What a model reads of one stream: columns, in order, what is made of them, and how that was standardised in training."""
 
     columns: tuple[str, ...]
     scaling: Scaling
+    preparation: Preparation = field(default_factory=AsItIs)
 
     def __post_init__(self) -> None:
-        if len(self.columns) != len(self.scaling.mean):
-            raise CheckpointError(f"checkpoint: {len(self.columns)} columns, but a standardisation of {len(self.scaling.mean)}")
+        if self.width != len(self.scaling.mean):
+            raise CheckpointError(f"checkpoint: {self.width} columns, but a standardisation of {len(self.scaling.mean)}")
+
+    @property
+    def width(self) -> int:
+        """Columns that the module reads."""
+        return len(self.preparation.made(self.columns))
+
+    def prepared(self, sequence: TimedSequence) -> Prepared:
+        """These columns of a stream, prepared; raises `CheckpointError` naming both lists."""
+        wanted = self.of(sequence)
+        if len(wanted):
+            return self.preparation.prepare(wanted)
+        nothing = np.zeros(0, np.intp)
+        made = self.preparation.made(self.columns)
+        return Prepared(TimedSequence.empty(wanted.name, made, wanted.provenance, wanted.reason), nothing, nothing)
 
     def of(self, sequence: TimedSequence) -> TimedSequence:
         """These columns of a stream; an empty stream is taken as it is. Raises `CheckpointError` naming both lists."""
@@ -64,6 +82,7 @@ class Checkpoint:
     streams      name -> what it reads
     tasks        task -> labels of its logits; the tasks stand one after the other in the logits ("emotion" -> seven, "sentiment" -> one)
     temperature  the emotion logits are divided by it before the softmax
+    temperatures  the same for a subset of streams ("face+voice": exactly these are present), where it was fitted apart
     card         for people: training_data, licence, numbers, intended_use, limits (all required)
     sha256       of the weights; "" before saving
     """
@@ -75,17 +94,24 @@ class Checkpoint:
     temperature: float
     card: Mapping[str, Any]
     sha256: str = ""
+    temperatures: Mapping[str, float] = field(default_factory=dict)
+
+    def temperature_of(self, present: Iterable[str]) -> float:
+        """The temperature for an utterance with exactly these streams."""
+        shown = set(present)
+        return self.temperatures.get("+".join(name for name in self.streams if name in shown), self.temperature)
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
             raise CheckpointError(f"checkpoint: no model {self.model!r}; there are {', '.join(MODELS)}")
-        read = {name: len(stream.columns) for name, stream in self.streams.items()}
+        read = {name: stream.width for name, stream in self.streams.items()}
         if dict(self.config.streams) != read:
             raise CheckpointError(f"checkpoint: the config has streams {dict(self.config.streams)}, the description {read}")
         if sum(map(len, self.tasks.values())) != self.config.outputs:
             raise CheckpointError(f"checkpoint: {self.config.outputs} outputs, but tasks { ({k: len(v) for k, v in self.tasks.items()}) }")
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise CheckpointError(f"checkpoint: expected a positive temperature, got {self.temperature}")
+        for temperature in (self.temperature, *self.temperatures.values()):
+            if not (math.isfinite(temperature) and temperature > 0):
+                raise CheckpointError(f"checkpoint: expected a positive temperature, got {temperature}")
         if missing := [k for k in CARD if k not in self.card]:
             raise CheckpointError(f"checkpoint: the card lacks {', '.join(missing)}")
 
@@ -100,11 +126,13 @@ class Checkpoint:
                     "mean": [float(x) for x in stream.scaling.mean],
                     "deviation": [float(x) for x in stream.scaling.deviation],
                     "limit": stream.scaling.limit,
+                    "preparation": preparation_to_json(stream.preparation),
                 }
                 for name, stream in self.streams.items()
             },
             "tasks": {task: list(labels) for task, labels in self.tasks.items()},
             "temperature": self.temperature,
+            "temperatures": dict(self.temperatures),
             "card": dict(self.card),
             "safetensors_sha256": self.sha256,
         }
@@ -121,13 +149,18 @@ class Checkpoint:
                 model=model,
                 config=MODELS[model]().config(**data["config"]),
                 streams={
-                    name: StreamInput(tuple(s["columns"]), Scaling(s["mean"], s["deviation"], float(s["limit"])))
+                    name: StreamInput(
+                        tuple(s["columns"]),
+                        Scaling(s["mean"], s["deviation"], float(s["limit"])),
+                        preparation_from_json(s.get("preparation")),
+                    )
                     for name, s in data["streams"].items()
                 },
                 tasks={task: tuple(labels) for task, labels in data["tasks"].items()},
                 temperature=float(data["temperature"]),
                 card=data["card"],
                 sha256=data["safetensors_sha256"],
+                temperatures={subset: float(t) for subset, t in data.get("temperatures", {}).items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{where}: not a checkpoint's description: {type(error).__name__} {error}") from error

@@ -7,6 +7,7 @@ size, so memory does not grow with their number; who shares a batch with whom ch
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from emofuse.pipeline.timed import Floats64, Provenance, TimedSequence
 from .batch import Batch
 from .checkpoints import Checkpoint, listed, load
 from .outputs import Map, Output
+from .preparation import Prepared
 
 OWN_KINDS = ("self", "memory")
 MAX_CELLS = 6_000_000
@@ -64,20 +66,24 @@ class Predictor:
     @property
     def provenance(self) -> Provenance:
         weights = {self.file or f"{self.name}.safetensors": self.checkpoint.sha256}
-        options = {"temperature": self.checkpoint.temperature, "tasks": {k: list(v) for k, v in self.checkpoint.tasks.items()}}
+        options = {
+            "temperature": self.checkpoint.temperature,
+            "temperatures": dict(self.checkpoint.temperatures),
+            "tasks": {k: list(v) for k, v in self.checkpoint.tasks.items()},
+        }
         return Provenance(extractor=self.name, version="1", weights=weights, options=options, notes={"card": dict(self.checkpoint.card)})
 
     def predict(self, utterances: Sequence[Utterance], *, attention: bool = True) -> list[Prediction]:
-        """One prediction an utterance, in order; probabilities are softmax(logits / temperature).
+        """One prediction an utterance, in order; probabilities are softmax(logits / temperature of the streams that are there).
 
         Raises `CheckpointError` where a stream lacks columns, or an utterance has none of the streams that the model reads.
         """
         inputs = [self._inputs(utterance) for utterance in utterances]
         answers: list[Prediction | None] = [None] * len(inputs)
-        for members in batches([sum(map(len, streams.values())) for streams in inputs]):
+        for members in batches([sum(len(s.rows) for s in streams.values()) for streams in inputs]):
             chosen = [inputs[m] for m in members]
             padded = {
-                name: Batch.of([streams[name] for streams in chosen], stream.scaling).to(self.device)
+                name: Batch.of([streams[name].rows for streams in chosen], stream.scaling).to(self.device)
                 for name, stream in self.checkpoint.streams.items()
             }
             kinds = [self._kinds(streams) if attention else () for streams in chosen]
@@ -87,27 +93,29 @@ class Predictor:
                 answers[m] = self._prediction(output, b, inputs[m], padded, kinds[b])
         return [answer for answer in answers if answer is not None]
 
-    def _kinds(self, streams: Mapping[str, TimedSequence]) -> tuple[str, ...]:
-        alone = sum(len(stream) > 0 for stream in streams.values()) == 1
+    def _kinds(self, streams: Mapping[str, Read]) -> tuple[str, ...]:
+        alone = sum(len(stream.rows) > 0 for stream in streams.values()) == 1
         return tuple(dict.fromkeys((*self.kinds, *(OWN_KINDS if alone else ()))))
 
-    def _inputs(self, utterance: Utterance) -> dict[str, TimedSequence]:
+    def _inputs(self, utterance: Utterance) -> dict[str, Read]:
         nothing = Provenance("none", "0")
         streams = {}
         for name, wanted in self.checkpoint.streams.items():
             found = utterance.streams.get(name)
-            streams[name] = TimedSequence.empty(name, wanted.columns, nothing, "not extracted") if found is None else wanted.of(found)
-        if not any(len(s) for s in streams.values()):
+            stream = TimedSequence.empty(name, wanted.columns, nothing, "not extracted") if found is None else found
+            streams[name] = Read.of(wanted.prepared(stream), stream)
+        if not any(len(s.rows) for s in streams.values()):
             span = f"{utterance.span.start:.2f}-{utterance.span.end:.2f} s"
             raise CheckpointError(f"{self.name}: reads {listed(list(streams))}, and the utterance at {span} has none of them")
         return streams
 
     def _prediction(
-        self, output: Output, b: int, streams: Mapping[str, TimedSequence], padded: Mapping[str, Batch], kinds: Sequence[str]
+        self, output: Output, b: int, streams: Mapping[str, Read], padded: Mapping[str, Batch], kinds: Sequence[str]
     ) -> Prediction:
         widths = [len(labels) for labels in self.checkpoint.tasks.values()]
         logits = dict(zip(self.checkpoint.tasks, torch.split(output.logits[b].double(), widths), strict=True))
-        found = (logits["emotion"] / self.checkpoint.temperature).softmax(0).tolist()
+        temperature = self.checkpoint.temperature_of(name for name, stream in streams.items() if len(stream.rows))
+        found = (logits["emotion"] / temperature).softmax(0).tolist()
         by_label = dict(zip(self.checkpoint.tasks["emotion"], found, strict=True))
         maps = (_attention(m, b, streams, padded) for m in output.maps if m.kind in kinds)
         return Prediction(
@@ -118,37 +126,69 @@ class Predictor:
         )
 
 
-def _attention(found: Map, b: int, streams: Mapping[str, TimedSequence], padded: Mapping[str, Batch]) -> Attention | None:
-    """One utterance's share of a map, absent rows cut away; None where target or source has no row."""
-    target_start, target_end, i = _rows(found.target, b, streams, padded)
-    source_start, source_end, j = _rows(found.source, b, streams, padded)
-    if not (i.any() and j.any()):
+def _attention(found: Map, b: int, streams: Mapping[str, Read], padded: Mapping[str, Batch]) -> Attention | None:
+    """One utterance's share of a map, for the streams' own rows; None where target or source has no row.
+
+    Rows that the model read as one (preparation.py) share its attention: as targets they all look where it looks, as sources each gets
+    an equal part, so that what a target pays still sums to 1.
+    """
+    target, source = _rows(found.target, b, streams, padded), _rows(found.source, b, streams, padded)
+    if not (target.present.any() and source.present.any()):
         return None
-    weights = found.weights[:, b].float().cpu().numpy()[:, :, i][:, :, :, j]  # (layer h i j)
+    weights = found.weights[:, b].float().cpu().numpy()[:, :, target.present][:, :, :, source.present]  # (layer h i j)
     return Attention(
         kind=found.kind,
         target=found.target,
         source=found.source,
-        weights=np.ascontiguousarray(weights),
-        target_start=target_start,
-        target_end=target_end,
-        source_start=source_start,
-        source_end=source_end,
+        weights=np.ascontiguousarray((weights[:, :, target.member] / source.count)[:, :, :, source.member]),
+        target_start=target.start,
+        target_end=target.end,
+        source_start=source.start,
+        source_end=source.end,
     )
 
 
-def _rows(
-    name: str, b: int, streams: Mapping[str, TimedSequence], padded: Mapping[str, Batch]
-) -> tuple[Floats64, Floats64, NDArray[np.bool_]]:
-    """Starts and ends of a map's real rows, and which of its padded rows they are; names as in `Map`."""
+@dataclass(frozen=True, eq=False)
+class Read:
+    """One stream of an utterance: the rows that the model reads (m), and the stream's own rows (n) with their member and count."""
+
+    rows: TimedSequence
+    start: Floats64
+    end: Floats64
+    member: NDArray[np.intp]
+    count: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, prepared: Prepared, stream: TimedSequence) -> Read:
+        return cls(prepared.rows, stream.start, stream.end, prepared.member, prepared.count)
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One side of a map: the streams' own rows (n), which of the model's real rows (m) each went into, how many each took, and which of
+    the padded rows are real."""
+
+    start: Floats64
+    end: Floats64
+    member: NDArray[np.intp]
+    count: NDArray[np.float32]
+    present: NDArray[np.bool_]
+
+
+def _rows(name: str, b: int, streams: Mapping[str, Read], padded: Mapping[str, Batch]) -> Side:
+    """A map's side; names as in `Map`."""
     if name == "utterance":
-        spans = [s.span for s in streams.values() if len(s)]
-        return np.array([min(s.start for s in spans)]), np.array([max(s.end for s in spans)]), np.ones(1, bool)
-    parts = name.split("+")
-    return (
-        np.concatenate([streams[part].start for part in parts]),
-        np.concatenate([streams[part].end for part in parts]),
-        np.concatenate([padded[part].present[b].cpu().numpy() for part in parts]),
+        spans = [s.rows.span for s in streams.values() if len(s.rows)]
+        start, end = min(s.start for s in spans), max(s.end for s in spans)
+        return Side(np.array([start]), np.array([end]), np.zeros(1, np.intp), np.ones(1, np.float32), np.ones(1, bool))
+    parts = [streams[part] for part in name.split("+")]
+    before = np.cumsum([0, *(len(part.rows) for part in parts)])
+    return Side(
+        np.concatenate([part.start for part in parts]),
+        np.concatenate([part.end for part in parts]),
+        np.concatenate([part.member + first for part, first in zip(parts, before, strict=False)]),
+        np.concatenate([part.count for part in parts]).astype(np.float32),
+        np.concatenate([padded[part].present[b].cpu().numpy() for part in name.split("+")]),
     )
 
 

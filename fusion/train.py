@@ -25,9 +25,9 @@ from emofuse.pipeline.errors import DatasetError, UsageError
 
 from . import MODELS
 from .augmentation import augmented
+from .calibration import fit_temperature
 from .checkpoints import Checkpoint, StreamInput, build, save
 from .datasets.examples import Dataset
-from .first_checkpoint import fit_temperature
 from .phases import Learner, Phase, phases_of
 from .recipe import Recipe
 from .run_folder import (

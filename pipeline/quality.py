@@ -7,17 +7,19 @@ from collections.abc import Mapping
 import numpy as np
 
 from .ports import MODALITIES, Quality, Utterance
-from .timed import TimedSequence
+from .timed import Span, TimedSequence
 
 FACE_SEEN = 0.5  # share of the utterance in which the face is seen, below which the face is called sparse
 SPEAKER_SURE = 0.5  # confidence that the face read is the one who speaks, below which it is called unsure
-WORDS_SURE = 0.5  # mean probability of the words, below which they are called uncertain
+WORDS_SURE = 0.5  # mean probability of the words, below which they do not count as text: of pocketsphinx's, most are then wrong
+VOICE_HEARD = 0.1  # share of the voice's rows that are voiced, below which there is hardly a voice
 
 
 def quality(utterance: Utterance, streams: Mapping[str, TimedSequence]) -> Quality:
     """Flags, reasons and coverage (share of the utterance's seconds that each modality's rows cover, 0..1).
 
-    Flags: no_text, no_face, no_voice, sparse_face, uncertain_words, several_faces, unsure_face.
+    Flags: no_text, no_face, no_voice, sparse_face, uncertain_words, several_faces, unsure_face, weak_voice, abstain (every stream is
+    absent or poor: the answer is not to be used).
     """
     flags: list[str] = []
     reasons: dict[str, str] = {}
@@ -43,12 +45,16 @@ def quality(utterance: Utterance, streams: Mapping[str, TimedSequence]) -> Quali
             if choice.confidence is not None and choice.confidence < SPEAKER_SURE:
                 flags.append("unsure_face")
                 reasons.setdefault("face", f"which of {len(choice.faces)} faces speaks is unsure (confidence {choice.confidence:.2f})")
-    if words is not None and len(index := words.inside(utterance.span)) and "probability" in words.columns:
-        sure = words.column("probability")[index]
-        mean = float(np.nanmean(sure)) if not np.isnan(sure).all() else 1.0
-        if mean < WORDS_SURE:
-            flags.append("uncertain_words")
-            reasons.setdefault("text", f"the recogniser gives these words a mean probability of {mean:.2f}")
+    if (sure := words_sure(words, utterance.span)) < WORDS_SURE:
+        flags.append("uncertain_words")
+        reasons["text"] = f"the recogniser gives these words a mean probability of {sure:.2f}: below {WORDS_SURE} they do not count as text"
+    if (heard := voiced_share(utterance.streams.get("voice"))) < VOICE_HEARD:
+        flags.append("weak_voice")
+        reasons.setdefault("voice", f"{heard:.0%} of this sound is voiced")
+    poor = ({"no_text"}, {"no_face", "sparse_face"}, {"no_voice", "weak_voice"})
+    if all(kinds & set(flags) for kinds in poor):
+        flags.append("abstain")
+        reasons["answer"] = "no words that count, no face for most of the time and hardly a voice: the answer is not to be used"
     return Quality(tuple(flags), reasons, coverage)
 
 
@@ -60,3 +66,18 @@ def covered(rows: TimedSequence, utterance: Utterance) -> float:
     end = np.maximum.accumulate(np.clip(rows.end, utterance.span.start, utterance.span.end))
     start[1:] = np.maximum(start[1:], end[:-1])
     return float(min(1.0, np.maximum(0.0, end - start).sum() / utterance.span.duration))
+
+
+def words_sure(words: TimedSequence | None, span: Span) -> float:
+    """Mean probability of the words in a span; 1 where there is none, or nobody says how sure it is."""
+    if words is None or "probability" not in words.columns:
+        return 1.0
+    sure = words.column("probability")[words.inside(span)]
+    return 1.0 if np.isnan(sure).all() else float(np.nanmean(sure))
+
+
+def voiced_share(voice: TimedSequence | None) -> float:
+    """Share of the rows that are voiced; 1 where there is no voice stream or it does not say."""
+    if voice is None or not len(voice) or "VUV" not in voice.columns:
+        return 1.0
+    return float((np.nan_to_num(voice.column("VUV")) > 0.5).mean())

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .ports import MODALITIES, FaceChoice, Utterance
+from .quality import WORDS_SURE, words_sure
 from .timed import Span, TimedSequence
 from .whose_face import WhoseFace, active_rows
 
@@ -143,6 +144,8 @@ def utterance(span: Span, streams: Mapping[str, TimedSequence], whose: WhoseFace
             index, chosen = whose.rows(stream, index, span)
             if whose.face_id is not None and not len(index):
                 reason = f"face {whose.face_id} is not seen between {span.start:.2f} and {span.end:.2f} s"
+        if name == "text" and (sure := words_sure(words, span)) < WORDS_SURE:
+            index, reason = index[:0], f"words of a mean probability of {sure:.2f} do not count as text (below {WORDS_SURE})"
         if name == "voice" and silent(stream, index):
             index, reason = index[:0], f"silence between {span.start:.2f} and {span.end:.2f} s"
         rows[name] = index

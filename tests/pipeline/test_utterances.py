@@ -112,8 +112,35 @@ def test_an_utterance_reads_its_rows_and_says_why_there_are_none() -> None:
     assert piece.text == "w1"
     assert "no voice between 1.50 and 3.00 s" in piece.streams["voice"].reason
     found = quality(piece, streams)
-    assert set(found.flags) == {"no_text", "no_face", "no_voice", "uncertain_words"}
+    assert set(found.flags) == {"no_text", "no_face", "no_voice", "uncertain_words", "abstain"}
     assert found.coverage["voice"] == 0.0
+
+
+def test_words_of_a_recogniser_that_doubts_them_do_not_count_as_text() -> None:
+    times = [(0.0, 0.5), (2.0, 2.5)]
+    for probability, kept in ((0.45, 0), (0.55, 1), (float("nan"), 1)):
+        said = words(times, probability=probability)
+        text = TimedSequence("text", ("a",), np.ones((2, 1), np.float32), said.start, said.end, BY)
+        piece = utterance(Span(1.5, 3.0), {"words": said, "text": text})
+        assert piece.text == "w1" and len(piece.streams["text"]) == kept and len(piece.rows["text"]) == kept
+        found = quality(piece, {"words": said, "text": text})
+        assert ("uncertain_words" in found.flags) == ("no_text" in found.flags) == (kept == 0)
+        assert ("mean probability of 0.45" in found.reasons.get("text", "")) == (kept == 0)
+
+
+def test_it_abstains_only_where_every_stream_is_poor() -> None:
+    def sound(share: float) -> TimedSequence:
+        voiced = (np.arange(100) < 100 * share).astype(np.float32)[:, None]
+        return TimedSequence("voice", ("VUV",), voiced, np.arange(100) / 100, np.arange(1, 101) / 100, BY)
+
+    span = Span(0.0, 1.0)
+    for share, faces, flags in (
+        (0.05, 10, {"weak_voice", "sparse_face", "abstain"}),
+        (0.3, 10, {"sparse_face"}),
+        (0.05, 25, {"weak_voice"}),
+    ):
+        streams = {"voice": sound(share), "face": face([(i * 0.04, 0, 50) for i in range(faces)])}
+        assert set(quality(utterance(span, streams), streams).flags) == flags | {"no_text"}
 
 
 def test_silence_is_no_voice_and_says_so() -> None:

@@ -1,0 +1,234 @@
+"""Puts utterances together: the voice of one person, the face of another and the words of a third, which share an emotion.
+
+Who says what of it (`Shares`): every subset of streams occurs; words are often neutral, or of another emotion, while voice and face
+carry it, as in acted corpora, where every emotion speaks the same sentences; a face or a voice is neutral now and then while the others
+are not, since talking faces often look neutral. The utterance's label is the one that was drawn; labels are drawn evenly. Words are
+spread over the voice, a face's clock is stretched to the voice's length and shifted a little. A share of a batch are CMU-MOSI's
+sentences for sentiment, half of them with a voice or face whose emotion has that sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emofuse.pipeline.ports import EMOTIONS, MODALITIES
+from emofuse.pipeline.timed import Floats32, Floats64
+
+from ..batch import Batch, Scaling
+from .texts import Texts
+from .voices import Row
+
+WORD_SECONDS = 0.35
+NEUTRAL = EMOTIONS.index("neutral")
+SIGNS = {-1: ("anger", "disgust", "fear", "sadness"), 0: ("neutral", "surprise"), 1: ("happiness",)}
+"""Emotions whose voice or face may go with a sentence of negative, middling (within 0.5 of 0) or positive sentiment."""
+MOST_WORDS = 24
+
+SUBSETS: tuple[tuple[str, ...], ...] = (
+    ("text",),
+    ("face",),
+    ("voice",),
+    ("text", "face"),
+    ("text", "voice"),
+    ("face", "voice"),
+    ("text", "face", "voice"),
+)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Of a training batch.
+
+    subsets        how often each of SUBSETS occurs, in its order; the trainer adds words alone as batches of their own (cheap: short)
+    sentiment      share of CMU-MOSI sentences
+    neutral_text   words that carry nothing beside a voice or face: sentences of acted corpora or neutral texts
+    wrong_text     words of any other emotion beside a voice or face
+    neutral_face, neutral_voice  a neutral one beside another stream that carries the emotion
+    """
+
+    subsets: tuple[float, ...] = (0.0, 0.15, 0.19, 0.08, 0.11, 0.27, 0.20)
+    sentiment: float = 0.12
+    neutral_text: float = 0.55
+    wrong_text: float = 0.08
+    neutral_face: float = 0.2
+    neutral_voice: float = 0.08
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Prepared streams with labels (n); `group` (n) says whose they are (actor, photograph), `kinds` (n) what they are."""
+
+    rows: Sequence[Row]
+    labels: NDArray[np.intp]
+    group: NDArray[np.intp]
+    kinds: NDArray[np.str_] | None = None
+
+    def of_label(self) -> list[NDArray[np.intp]]:
+        return [np.flatnonzero(self.labels == k) for k in range(len(EMOTIONS))]
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One utterance: its streams (None: absent), label (-1: none) and sentiment (NaN: none); whose it is, and its kind."""
+
+    text: NDArray[np.float16] | None
+    face: Row | None
+    voice: Row | None
+    label: int
+    sentiment: float = float("nan")
+    group: int = -1
+    kind: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Utterances:
+    """A padded batch of the streams, labels (b), sentiments (b)."""
+
+    streams: dict[str, Batch]
+    labels: torch.Tensor
+    sentiments: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What utterances are put together from, of one split."""
+
+    texts: Texts
+    spoken: Texts
+    mosi: Texts
+    face: Pool
+    voice: Pool
+
+
+class Composer:
+    """Draws members from the material; everything follows from the seed."""
+
+    def __init__(self, material: Material, shares: Shares, seed: int) -> None:
+        self.material, self.shares = material, shares
+        self.random = np.random.default_rng(seed)
+        self.faces, self.voices = material.face.of_label(), material.voice.of_label()
+        self.texts = [np.flatnonzero(material.texts.labels == k) for k in range(len(EMOTIONS))]
+
+    def batches(self, size: int, texts: int = 0) -> Iterator[list[list[Member]]]:
+        """Training batches without end, each in parts that are padded apart: `size` utterances, and `texts` of words alone."""
+        while True:
+            parts = [[self.sentence() if self.random.random() < self.shares.sentiment else self.emotion() for _ in range(size)]]
+            if texts:
+                parts.append([self.member(("text",), int(self.random.integers(len(EMOTIONS)))) for _ in range(texts)])
+            yield parts
+
+    def emotion(self) -> Member:
+        label = int(self.random.integers(len(EMOTIONS)))
+        streams = SUBSETS[int(self.random.choice(len(SUBSETS), p=self.shares.subsets))]
+        return self.member(streams, label)
+
+    def member(self, streams: Sequence[str], label: int) -> Member:
+        """An utterance of this label with these streams."""
+        mute = {name: False for name in MODALITIES}
+        if len(streams) > 1:
+            mute["face"] = "face" in streams and self.random.random() < self.shares.neutral_face
+            mute["voice"] = "voice" in streams and not mute["face"] and self.random.random() < self.shares.neutral_voice
+            draw = self.random.random()
+            carried = any(name in streams and not mute[name] for name in ("face", "voice"))
+            mute["text"] = carried and draw < self.shares.neutral_text
+            if carried and 0 <= draw - self.shares.neutral_text < self.shares.wrong_text:
+                return replace(self._parts(streams, label, mute), text=self._any_words(int(self.random.integers(len(EMOTIONS)))))
+        return self._parts(streams, label, mute)
+
+    def _parts(self, streams: Sequence[str], label: int, mute: dict[str, bool]) -> Member:
+        text = face = voice = None
+        if "text" in streams:
+            text = self.neutral_words() if mute["text"] else self._any_words(label)
+        if "face" in streams:
+            face = self.material.face.rows[int(self.random.choice(self.faces[NEUTRAL if mute["face"] else label]))]
+        if "voice" in streams:
+            voice = self.material.voice.rows[int(self.random.choice(self.voices[NEUTRAL if mute["voice"] else label]))]
+        return Member(text, face, voice, label)
+
+    def neutral_words(self) -> NDArray[np.float16]:
+        """Words that carry nothing: of acted corpora, or a neutral text."""
+        if self.random.random() < 0.6:
+            return self.material.spoken.rows[int(self.random.integers(len(self.material.spoken)))]
+        return self._any_words(NEUTRAL)
+
+    def _any_words(self, label: int) -> NDArray[np.float16]:
+        return self.material.texts.rows[int(self.random.choice(self.texts[label]))]
+
+    def sentence(self) -> Member:
+        """A sentence of CMU-MOSI, alone or with a voice and face of its sign."""
+        i = int(self.random.integers(len(self.material.mosi)))
+        sentiment = float(self.material.mosi.labels[i])
+        text = self.material.mosi.rows[i]
+        if self.random.random() < 0.5:
+            return Member(text, None, None, -1, sentiment)
+        sign = 0 if abs(sentiment) < 0.5 else 1 if sentiment > 0 else -1
+        label = EMOTIONS.index(str(self.random.choice(SIGNS[sign])))
+        streams = [name for name in ("face", "voice") if self.random.random() < 0.6] or ["face"]
+        made = self._parts(streams, label, dict.fromkeys(MODALITIES, False))
+        return replace(made, text=text if self.random.random() < 0.7 else None, label=-1, sentiment=sentiment)
+
+
+def collate(members: Sequence[Member], scalings: Mapping[str, Scaling], random: np.random.Generator | None = None) -> Utterances:
+    """The streams that have a scaling, standardised, padded right. With `random` (training) words are left out and rows disturbed."""
+    found: dict[str, list[tuple[Floats32, Floats64] | None]] = {name: [] for name in scalings}
+    for member in members:
+        seconds = member.voice.seconds if member.voice is not None else member.face.seconds if member.face is not None else 0.0
+        for name, scaling in scalings.items():
+            if name == "text":
+                found[name].append(None if member.text is None else _words(member.text, seconds, scaling, random))
+            else:
+                row = member.face if name == "face" else member.voice
+                found[name].append(None if row is None else _rows(row, scaling, seconds / row.seconds, random))
+    streams = {name: padded(rows, len(scalings[name].mean)) for name, rows in found.items()}
+    labels = torch.tensor([m.label for m in members])
+    return Utterances(streams, labels, torch.tensor([m.sentiment for m in members], dtype=torch.float32))
+
+
+def _scaled(values: NDArray[np.float16], scaling: Scaling) -> Floats32:
+    return np.nan_to_num(scaling.apply(values.astype(np.float32)), nan=0.0)
+
+
+def _words(rows: NDArray[np.float16], seconds: float, scaling: Scaling, random: np.random.Generator | None) -> tuple[Floats32, Floats64]:
+    """Words and their times: evenly over the voice less a tenth at either end, or 0.35 s a word where there is nothing else."""
+    rows = rows[:MOST_WORDS]
+    margin, length = (0.1 * seconds, 0.8 * seconds) if seconds else (0.0, WORD_SECONDS * len(rows))
+    times = margin + (np.arange(len(rows)) + 0.5) * length / len(rows)
+    values = _scaled(rows, scaling)
+    if random is not None and len(rows) > 2:
+        kept = random.random(len(rows)) > 0.1
+        kept[int(random.integers(len(rows)))] = True
+        values, times = values[kept], times[kept]
+    return values, times
+
+
+def _rows(row: Row, scaling: Scaling, stretch: float, random: np.random.Generator | None) -> tuple[Floats32, Floats64]:
+    """Rows and times; in training with noise, a lag of up to 0.1 s, and a stretch of rows lost now and then."""
+    values, times = _scaled(row.values, scaling), row.times * stretch
+    if random is None:
+        return values, times
+    values = values + (0.1 * random.standard_normal(values.shape)).astype(np.float32)
+    values += (0.15 * random.standard_normal((1, values.shape[1]))).astype(np.float32)
+    times = times + random.uniform(0, 0.1)
+    if len(values) > 8 and random.random() < 0.3:
+        lost = int(random.integers(1, len(values) // 4 + 1))
+        first = int(random.integers(len(values) - lost))
+        kept = np.r_[0:first, first + lost : len(values)]
+        values, times = values[kept], times[kept]
+    return values, times
+
+
+def padded(found: Sequence[tuple[Floats32, Floats64] | None], columns: int) -> Batch:
+    """Right-padded; None is an absent stream."""
+    n = max(1, *(0 if f is None else len(f[0]) for f in found)) if found else 1
+    values = np.zeros((len(found), n, columns), np.float32)
+    times, present = np.zeros((len(found), n)), np.zeros((len(found), n), bool)
+    for b, one in enumerate(found):
+        if one is not None:
+            rows = len(one[0])
+            values[b, :rows], times[b, :rows], present[b, :rows] = one[0], one[1], True
+    return Batch(torch.from_numpy(values), torch.from_numpy(times), torch.from_numpy(present))

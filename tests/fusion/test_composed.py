@@ -1,0 +1,219 @@
+"""How the shipped checkpoints are trained: the splits, what an utterance is put together from, scores, a whole (tiny) run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from emofuse.extractors.covarep.voice import CovarepVoice
+from emofuse.fusion.batch import Scaling
+from emofuse.fusion.calibration import fit_temperature
+from emofuse.fusion.checkpoints import load
+from emofuse.fusion.composed.__main__ import make
+from emofuse.fusion.composed.composer import SUBSETS, Composer, Shares, collate
+from emofuse.fusion.composed.faces import NEUTRAL, Talking, logarithms, stream_of
+from emofuse.fusion.composed.material import Prepared, Speakers, material
+from emofuse.fusion.composed.scores import calibration_error, even_weights, f1, interval, score, uar
+from emofuse.fusion.composed.sets import composed_set, subset_sets
+from emofuse.fusion.composed.training import Recipe, loss_of
+from emofuse.fusion.composed.voices import spoken, varied
+from emofuse.pipeline.errors import UsageError
+from emofuse.pipeline.ports import EMOTIONS
+
+FACE = ("Pitch", "Roll", "Yaw", "AU12", "AU26", *EMOTIONS)
+MODELS = ("mult", "pmr", "mcr", "rrnn", "delta")
+
+
+def write_features(folder: Path) -> Path:
+    """Small cached features: 4 actors x 8 emotions, 40 photographs of each emotion, texts whose first column is their label."""
+    random = np.random.default_rng(1)
+    names = [f"03-01-0{e}-01-0{s}-01-0{a}" for e in range(1, 9) for s in (1, 2) for a in range(1, 5)]
+    lengths = random.integers(60, 90, len(names))
+    values = random.normal(size=(lengths.sum(), len(CovarepVoice.columns))).astype(np.float32)
+    values[:, CovarepVoice.columns.index("VUV")] = 1
+    values[:, CovarepVoice.columns.index("F0")] = 180
+    for copy in (0, 1):
+        np.savez(folder / f"voice_{copy}.npz", values=values, lengths=lengths, names=names, columns=CovarepVoice.columns)
+    labels = np.repeat(np.arange(7), 40)
+    faces = np.concatenate([random.uniform(0, 0.5, (280, 3, 5)), random.dirichlet(np.ones(7), (280, 3))], axis=2).astype(np.float32)
+    part = np.array(["test", "train", "validation", "test"])[np.arange(280) % 4]
+    np.savez(
+        folder / "faces.npz", values=faces, labels=labels, source=np.full(280, "made"), part=part, share=np.arange(280) * 7 % 100,
+        columns=FACE, network="0" * 64,
+    )  # fmt: skip
+    np.savez(folder / "talking.npz", values=faces[:60, 0], lengths=[30, 30], columns=FACE)
+    for name, n in (
+        *((f"text_{s}", 42) for s in ("train", "dev", "test")),
+        *((f"mosi_{s}", 12) for s in ("train", "dev", "test")),
+        ("spoken", 6),
+    ):
+        length = random.integers(2, 8, n)
+        label = np.linspace(-3, 3, n) if "mosi" in name else np.arange(n) % 7 if "text" in name else np.full(n, NEUTRAL)
+        rows = random.normal(size=(length.sum(), 5))
+        rows[:, 0] = 9 if name == "spoken" else np.repeat(label, length)
+        np.savez(
+            folder / f"{name}.npz", values=rows.astype(np.float16), lengths=length, labels=label, columns=[f"t{i}" for i in range(5)],
+            source=np.where(np.arange(n) % 2, "meld", "goemotions"), damaged=np.arange(n) % 3 == 2,
+        )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return material(write_features(tmp_path_factory.mktemp("features")), Speakers(valid=(3,), test=(4,)), 1, variations=1)
+
+
+def test_speakers_and_photographs_keep_to_their_split(made: Prepared) -> None:
+    assert {s: set(m.voice.group) for s, m in made.splits.items()} == {"train": {1, 2}, "valid": {3}, "test": {4}}
+    assert len(made.splits["train"].voice.rows) == 64 and len(made.splits["valid"].voice.rows) == 16  # copies train, and only train
+    counts = made.facts["photographs"]
+    assert isinstance(counts, dict) and sum(counts.values()) == 280 and min(counts.values()) > 15
+    assert len(made.splits["test"].face.rows) == counts["test"]
+
+
+def test_an_utterances_parts_have_its_label(made: Prepared) -> None:
+    train = made.splits["train"]
+    labels = {
+        name: {id(row): k for row, k in zip(pool.rows, pool.labels, strict=True)}
+        for name, pool in (("face", train.face), ("voice", train.voice))
+    }
+    honest = Composer(train, Shares(neutral_text=0, wrong_text=0, neutral_face=0, neutral_voice=0), seed=1)
+    for label in range(7):
+        member = honest.member(("text", "face", "voice"), label)
+        assert member.text is not None and (member.text[:, 0] == label).all()
+        assert labels["face"][id(member.face)] == labels["voice"][id(member.voice)] == member.label == label
+    mute = Composer(train, Shares(neutral_text=1, wrong_text=0, neutral_face=1, neutral_voice=1), seed=1)
+    for label in range(7):
+        member = mute.member(("text", "face", "voice"), label)
+        assert member.label == label and labels["voice"][id(member.voice)] == label  # one stream always carries it
+        assert labels["face"][id(member.face)] == NEUTRAL
+        assert member.text is not None and member.text[0, 0] in (9, NEUTRAL)
+
+
+def test_batches_hold_every_subset_and_label_as_often_as_they_should(made: Prepared) -> None:
+    shares = Shares()
+    assert sum(shares.subsets) == pytest.approx(1)
+    batches = Composer(made.splits["train"], shares, seed=2).batches(100)
+    members = [m for _ in range(40) for (part,) in [next(batches)] for m in part]
+    emotional = [m for m in members if m.label >= 0]
+    assert 1 - len(emotional) / len(members) == pytest.approx(shares.sentiment, abs=0.03)
+    assert np.abs(np.bincount([m.label for m in emotional]) / len(emotional) - 1 / 7).max() < 0.03
+    found = [tuple(n for n in ("text", "face", "voice") if getattr(m, n) is not None) for m in emotional]
+    for subset, share in zip(SUBSETS, shares.subsets, strict=True):
+        assert found.count(subset) / len(found) == pytest.approx(share, abs=0.03)
+    _, words = next(Composer(made.splits["train"], shares, seed=2).batches(3, texts=50))
+    assert len(words) == 50 and all(m.text is not None and m.face is None and m.voice is None for m in words)
+
+
+def test_batches_are_padded_on_one_clock(made: Prepared) -> None:
+    scalings = {name: read.scaling for name, read in made.inputs.items()}
+    members = [Composer(made.splits["train"], Shares(), seed=s).member(("text", "face", "voice"), s) for s in range(7)]
+    for random in (None, np.random.default_rng(1)):
+        batch = collate(members, scalings, random)
+        assert torch.isfinite(batch.streams["voice"].values).all() and batch.labels.tolist() == list(range(7))
+        for b, member in enumerate(members):
+            assert member.voice is not None
+            for stream in batch.streams.values():
+                times = stream.times[b][stream.present[b]]
+                assert len(times) and (times.diff() > 0).all() and times.min() >= 0 and times.max() <= member.voice.seconds + 0.2
+
+
+def test_a_made_face_moves_and_comes_and_goes() -> None:
+    random = np.random.default_rng(4)
+    apex, rest = (np.full((3, 12), 0.02, np.float32) for _ in range(2))
+    apex[:, 4] = rest[:, 4] = 0.4
+    apex[:, 5 + EMOTIONS.index("happiness")], rest[:, 5 + NEUTRAL] = 0.88, 0.88
+    apex[:, 3] = 0.9
+    talking = Talking((random.normal(0, 0.05, (200, 12)),))
+    happiest = []
+    for _ in range(60):
+        rows = stream_of(logarithms(apex), logarithms(rest), EMOTIONS.index("happiness"), talking, 60, random)
+        np.testing.assert_allclose(rows[:, 5:].sum(1), 1, atol=1e-5)
+        assert rows[:, 3:5].min() >= 0 and rows[:, 3:5].max() <= 1
+        assert (rows.std(0) > 1e-4).all()  # never a constant
+        happiest.append(rows[:, 5 + EMOTIONS.index("happiness")])
+    spread = np.array([(h > 0.5).mean() for h in happiest])
+    assert (spread > 0.95).any() and (spread < 0.2).any()  # the whole time in some, hardly in others
+
+
+def test_voices_are_cut_to_speech_and_vary() -> None:
+    columns = CovarepVoice.columns
+    rows = np.ones((300, len(columns)), np.float32)
+    rows[:, columns.index("VUV")] = (np.arange(300) >= 100) & (np.arange(300) < 180)
+    assert 118 <= len(spoken(rows, columns, 0.2, 0.2)) <= 122
+    rows[:, columns.index("VUV")] = 0
+    assert len(spoken(rows, columns)) == 300
+    rows[100:180, columns.index("VUV")] = 1
+    copies = [varied(rows, columns, np.random.default_rng(s)) for s in range(8)]
+    assert len({len(c) for c in copies}) > 4
+    assert np.std([c[0, columns.index("MCEP_0")] for c in copies]) > 0.3
+    assert rows.max() == 1  # the clip itself is left alone
+
+
+def test_scores_solved_by_hand() -> None:
+    labels, said = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
+    np.testing.assert_allclose(even_weights(labels), [1 / 6, 1 / 6, 1 / 6, 1 / 2])
+    assert uar(labels, said) == pytest.approx((2 / 3 + 1) / 2)
+    assert f1(labels, said) == pytest.approx(((0.8 + 2 / 3) / 2, 0.75 * 0.8 + 0.25 * 2 / 3))
+    found = np.eye(7)[said] * 0.8 + 0.1 * np.eye(7)[[6, 6, 6, 6]] + 0.1 * np.eye(7)[[5, 5, 5, 5]]
+    assert calibration_error(found, labels) == pytest.approx(5 / 6 - 0.8)  # all in one bin, sure by 0.8, right by 5/6
+    low, high = interval(labels, labels, ["a", "a", "b", "b"])
+    assert (low, high) == (pytest.approx(1), pytest.approx(1))
+    assert score(torch.eye(8)[torch.from_numpy(said)], labels, 1.0).accuracy == 0.75
+
+
+def test_the_temperature_undoes_a_known_sharpening() -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(4000, 7, generator=generator)
+    labels = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]  # labels as uncertain as the logits say
+    assert fit_temperature(2 * logits, labels) == pytest.approx(2, rel=0.1)
+    half = torch.cat([torch.full((2000,), 1 / 2000), torch.zeros(2000)])
+    sharp = torch.cat([3 * logits[:2000], logits[2000:]])
+    assert fit_temperature(sharp, labels, half) == pytest.approx(3, rel=0.15)  # only what has weight counts
+
+
+def test_the_loss_asks_only_what_is_known() -> None:
+    logits = torch.zeros(2, 8, requires_grad=True)
+    loss_of(logits, torch.tensor([3, -1]), torch.tensor([float("nan"), 2.0]), Recipe("rrnn", {})).backward()
+    assert logits.grad is not None
+    assert logits.grad[0, -1] == 0 and (logits.grad[1, :-1] == 0).all() and logits.grad[0, 3] < 0 and logits.grad[1, -1] < 0
+
+
+def test_every_subset_is_measured_on_each_validation_voice(made: Prepared) -> None:
+    sets = subset_sets(made.splits["valid"], seed=1)
+    assert list(sets) == ["+".join(s) for s in SUBSETS]
+    assert len(sets["text+face+voice"]) == 2 * len(sets["voice"]) == 32
+    assert all((m.text is not None, m.face is not None, m.voice is not None) == (False, True, True) for m in sets["face+voice"])
+    again = composed_set(made.splits["valid"], ("face", "voice"), seed=1)
+    assert all(a.face is b.face and a.voice is b.voice for a, b in zip(sets["face+voice"], again, strict=True))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_run_of_every_recipe_writes_a_checkpoint(name: str, made: Prepared, tmp_path: Path) -> None:
+    recipe = Recipe.read(name)
+    small = Recipe(recipe.model, recipe.config, steps=2, batch=6, checked_every=2)
+    checkpoint = make(name, small, made, tmp_path, test=False, say=lambda line: None)
+    again, _ = load(tmp_path / f"{name}.safetensors")
+    assert again.sha256 == checkpoint.sha256
+    assert set(again.temperatures) == {"+".join(s) for s in SUBSETS}
+    assert again.streams["voice"].preparation == made.inputs["voice"].preparation
+    assert "validation" in again.card["numbers"] and "test" not in again.card["numbers"]
+
+
+def test_the_same_recipe_gives_the_same_weights(made: Prepared, tmp_path: Path) -> None:
+    recipe = Recipe("rrnn", {"hidden": 4, "attention": 4, "hops": 1}, steps=2, batch=6, checked_every=2)
+    first, second = (make("rrnn", recipe, made, tmp_path / n, test=False, say=lambda line: None) for n in ("a", "b"))
+    assert first.sha256 == second.sha256
+
+
+def test_an_unknown_recipe_is_one_line() -> None:
+    with pytest.raises(UsageError, match="expected delta, mcr, mult, pmr, rrnn"):
+        Recipe.read("magic")
+
+
+def test_scaling_reads_prepared_columns(made: Prepared) -> None:
+    for read in made.inputs.values():
+        assert isinstance(read.scaling, Scaling) and len(read.scaling.mean) == read.width

@@ -1,0 +1,138 @@
+"""What a model reads of a stream: pools on the clip's clock, a voice without its microphone, a face's strongest moments."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from emofuse.extractors.covarep.voice import CovarepVoice
+from emofuse.fusion.batch import Batch, Scaling
+from emofuse.fusion.checkpoints import StreamInput
+from emofuse.fusion.outputs import Map
+from emofuse.fusion.predictor import Read, _attention
+from emofuse.fusion.preparation import (
+    SPEECH_READS,
+    AsItIs,
+    Expression,
+    Pools,
+    Preparation,
+    Speech,
+    preparation_from_json,
+    preparation_to_json,
+)
+from emofuse.pipeline.errors import CheckpointError
+from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
+
+BY = Provenance("made", "1")
+FACE = ("Pitch", "Roll", "Yaw", "AU12", "AU25", *EMOTIONS)
+
+
+def voice(seconds: float = 1.0, at: float = 0.0, gain: float = 0.0, colour: float = 0.0, f0: float = 200.0) -> TimedSequence:
+    """A seeded voice whose first half is voiced; `gain` and `colour` are added to MCEP_0 and MCEP_3."""
+    random, n = np.random.default_rng(3), round(seconds * 100)
+    values = random.normal(size=(n, len(CovarepVoice.columns))).astype(np.float32)
+    column = {c: i for i, c in enumerate(CovarepVoice.columns)}
+    values[:, column["VUV"]] = np.arange(n) < n / 2
+    values[:, column["F0"]] = f0 * 2 ** (random.normal(size=n) / 12)
+    values[:, column["MCEP_0"]] = -np.abs(values[:, column["MCEP_0"]]) + gain
+    values[:, column["MCEP_3"]] += colour
+    start = at + np.arange(n) * 0.01
+    return TimedSequence("voice", CovarepVoice.columns, values, start, start + 0.01, BY)
+
+
+def face(values: Floats32, at: float = 0.0) -> TimedSequence:
+    start = at + np.arange(len(values)) * 0.04
+    return TimedSequence("face", FACE, values, start, start + 0.04, BY)
+
+
+def test_pools_keep_the_clock_and_their_members() -> None:
+    found = Speech(step=0.1).prepare(voice(1.05, at=7.3))
+    assert found.count.tolist() == [10] * 10 + [5] and found.member.tolist() == sorted(found.member.tolist())
+    np.testing.assert_allclose(found.rows.start, 7.3 + 0.1 * np.arange(11), atol=1e-9)
+    assert found.rows.end[-1] == pytest.approx(8.35)
+    holes = Pools.of(np.array([0.0, 0.04, 0.9, 0.94]), 0.1)  # nothing between: no row is made up
+    assert holes.member.tolist() == [0, 0, 1, 1] and holes.count.tolist() == [2, 2]
+
+
+def test_a_pool_is_the_mean_of_what_is_measured() -> None:
+    pools = Pools.of(np.arange(4) * 0.05 + 0.01, 0.1)
+    values = np.array([[1.0, np.nan], [3.0, np.nan], [5.0, 2.0], [np.nan, 4.0]])
+    np.testing.assert_array_equal(pools.mean(values), [[2.0, np.nan], [5.0, 3.0]])
+    np.testing.assert_array_equal(pools.mean(values, np.array([True, False, False, True])), [[1.0, np.nan], [np.nan, 4.0]])
+
+
+def test_time_shift_changes_nothing_but_the_times() -> None:
+    one, other = Speech().prepare(voice()), Speech().prepare(voice(at=100.0))
+    np.testing.assert_array_equal(one.rows.values, other.rows.values)
+
+
+def test_a_microphone_moves_only_what_says_so() -> None:
+    read = Speech()
+    names = np.array(read.made(()))
+    plain, other = (read.prepare(v).rows.values for v in (voice(), voice(gain=1.5, colour=0.7)))
+    moved = names[~np.isclose(plain, other, atol=1e-4, equal_nan=True).all(0)]
+    assert set(moved) == {"all_level", "all_MCEP_3"}
+    column = names.tolist().index("all_level")
+    np.testing.assert_allclose(other[:, column] - plain[:, column], 1.5, atol=1e-4)
+
+
+def test_pitch_is_in_octaves_and_absent_without_voice() -> None:
+    read = Speech()
+    names = read.made(())
+    low, high = (read.prepare(voice(f0=f)).rows.values for f in (150.0, 300.0))
+    pitch, within = names.index("pitch"), names.index("pitch_within")
+    np.testing.assert_allclose(high[:5, pitch] - low[:5, pitch], 1.0, atol=1e-5)
+    np.testing.assert_allclose(high[:5, within], low[:5, within], atol=1e-5)
+    assert np.isnan(low[6:, pitch]).all()
+    assert set(SPEECH_READS) <= set(CovarepVoice.columns)
+
+
+def test_a_voice_without_voicing_is_still_prepared() -> None:
+    stream = voice()
+    values = stream.values.copy()
+    values[:, stream.columns.index("VUV")] = 0
+    found = Speech().prepare(TimedSequence("voice", stream.columns, values, stream.start, stream.end, BY))
+    assert found.rows.values.shape == (10, len(Speech().made(())))
+
+
+def test_the_strongest_moment_of_a_face_is_kept() -> None:
+    random = np.random.default_rng(1)
+    rows = np.concatenate([random.uniform(0, 0.1, (50, 5)), random.dirichlet(np.ones(7), 50)], axis=1).astype(np.float32)
+    rows[20:32, FACE.index("AU12")] = 0.9
+    read = Expression(step=0.16)
+    names = read.made(FACE)
+    found = dict(zip(names, read.prepare(face(rows)).rows.values[0], strict=True))
+    assert found["all_AU12_high"] > 0.8 and found["all_AU12_mean"] < 0.4 and found["all_AU25_high"] < 0.2
+    assert not any("Pitch" in n for n in names if n.startswith("all_"))  # where somebody looks is no expression
+    certain = np.tile(rows[:1], (50, 1))
+    certain[:, -7:] = np.eye(7, dtype=np.float32)[3]
+    made = dict(zip(names, read.prepare(face(certain)).rows.values[0], strict=True))
+    assert np.isfinite(made["happiness"]) and made["happiness"] == max(made[e] for e in EMOTIONS)
+
+
+@pytest.mark.parametrize("preparation", [AsItIs(), Speech(step=0.2), Expression(step=0.3)])
+def test_a_preparation_survives_json(preparation: Preparation) -> None:
+    assert preparation_from_json(preparation_to_json(preparation)) == preparation
+
+
+def test_unknown_preparations_are_refused() -> None:
+    for wrong in ({"kind": "magic"}, {"kind": "speech", "hop": 3}):
+        with pytest.raises(CheckpointError, match="no preparation"):
+            preparation_from_json(wrong)
+
+
+def test_attention_is_handed_out_for_the_streams_own_rows() -> None:
+    """Two pools of 3 and 1 rows as the source: each row gets its part, rows of one pool alike, and all sum to 1."""
+    middles = np.array([0.0, 0.03, 0.06, 0.12])
+    stream = TimedSequence("face", FACE, np.full((4, len(FACE)), 0.1, np.float32), middles, middles + 0.01, BY)
+    read = StreamInput(FACE, Scaling(np.zeros(w := len(Expression().made(FACE))), np.ones(w)), Expression(step=0.1))
+    streams = {"face": Read.of(read.prepared(stream), stream)}
+    padded = {"face": Batch.of([streams["face"].rows], read.scaling)}
+    weights = torch.tensor([[0.6, 0.4], [0.3, 0.7]]).reshape(1, 1, 1, 2, 2)
+    found = _attention(Map("self", "face", "face", weights), 0, streams, padded)
+    assert found is not None
+    expected = [[0.2, 0.2, 0.2, 0.4]] * 3 + [[0.1, 0.1, 0.1, 0.7]]
+    np.testing.assert_allclose(found.weights[0, 0], expected, atol=1e-6)
+    np.testing.assert_array_equal(found.source_start, middles)
