@@ -26,6 +26,7 @@ from emofuse.pipeline.head_pose import from_pyfeat as pose_angles
 from emofuse.pipeline.ports import EMOTIONS, Frame, Media, Medium
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
+from .compact.tracks import is_cut, thumbnail
 from .face_ids import FaceIds
 from .hub import hub_file
 from .known_weights import known, pull
@@ -99,9 +100,16 @@ class PyfeatFace:
         values: list[Floats32] = []
         start: list[float] = []
         end: list[float] = []
+        cuts: list[float] = []
+        before: Floats32 | None = None
         seen = with_face = 0
         for batch in batches(clip.frames(), self._batch_size):
             for frame, rows in zip(batch, self._read(batch), strict=True):
+                now = thumbnail(frame.image)
+                if before is not None and is_cut(before, now):
+                    faces.scene_ended()
+                    cuts.append(frame.start)
+                before = now
                 if len(rows):
                     rows[:, -2] = faces.of(rows[:, :4], frame.start)
                     rows[:, -1] = seen
@@ -110,7 +118,7 @@ class PyfeatFace:
                     end += [frame.end] * len(rows)
                     with_face += 1
                 seen += 1
-        provenance = replace(self.provenance, notes={"frames": seen, "frames_with_face": with_face, "faces": faces.count})
+        provenance = replace(self.provenance, notes={"frames": seen, "frames_with_face": with_face, "faces": faces.count, "cuts": cuts})
         if not values:
             return TimedSequence.empty("face", COLUMNS, provenance, f"no face was found in any of {seen} frames")
         return TimedSequence(

@@ -20,7 +20,7 @@ from emofuse.extractors.face_ids import FaceIds
 from emofuse.extractors.pyfeat_face import AUS, COLUMNS, PyfeatFace, as_columns, assemble, batches, pose_angles
 from emofuse.pipeline.errors import NoStream, UsageError, WeightsError
 from emofuse.pipeline.ports import EMOTIONS, ClipInfo, Frame, Samples, VideoInfo
-from emofuse.pipeline.timed import Floats64
+from emofuse.pipeline.timed import Floats64, Provenance
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # py-feat's own, on import
 
@@ -264,6 +264,22 @@ def test_faces_keep_their_numbers() -> None:
     assert faces.of(right[None], 0.08) == [1]
     assert faces.of(np.stack([left, right]), 0.9) == [0, 1]  # lost for less than a second
     assert faces.of(left[None], 3.0) == [2] and faces.count == 3
+
+
+def test_after_a_cut_everybody_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = PyfeatFace.__new__(PyfeatFace)  # what it does with the rows does not depend on its networks
+    provider._batch_size = 2
+    provider.provenance = Provenance("pyfeat", "0")
+
+    def one_face_each(batch: list[Frame]) -> list[Any]:
+        return [np.array([[10, 10, 50, 50, *[0.0] * (len(COLUMNS) - 4)]], np.float32) for _ in batch]
+
+    monkeypatch.setattr(provider, "_read", one_face_each)
+    random = np.random.default_rng(0)
+    one, other = (random.integers(0, 255, (3, 4, 3), np.uint8).repeat(32, 0).repeat(32, 1) for _ in range(2))
+    face = provider(Pictures([one, one, one, other, other]), {})
+    assert face.column("face_id").tolist() == [0, 0, 0, 1, 1]
+    assert face.provenance.notes["cuts"] == [0.12] and face.provenance.notes["faces"] == 2
 
 
 def test_frames_of_other_shapes_are_other_batches() -> None:
