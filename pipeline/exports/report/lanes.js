@@ -167,7 +167,7 @@
     const box = view === null ? null : view.frame.bbox, plot = all[0].plot;
     return { left: plot.offsetLeft + (box ? box.left : LEFT), width: box ? box.width : plot.clientWidth - LEFT - RIGHT };
   };
-  drawn.then((found) => { view = found.get(all[0].figure); R.drawn = found; refresh(); R.ready = true; });
+  drawn.then((found) => { view = found.get(all[0].figure); R.drawn = found; refresh(); R.readyAt = performance.now(); R.ready = true; });
   R.secondsAt = (clientX) => {
     const { left, width } = frame();
     return range.start + ((clientX - lanes.getBoundingClientRect().left - left) / width) * (range.end - range.start);
