@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Two small models on two cores run fastest with one thread each; spinning OpenMP threads only fight.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow lint bench setup clean
+.PHONY: demo test test-slow fuzz lint bench setup clean
 
 demo: $(READY)
 	$(BIN)/emofuse analyze samples/smile.mp4 --offline --out demo-results
@@ -16,6 +16,11 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+# Bent files through every reader, in a process of their own: make fuzz MINUTES=60
+MINUTES ?= 10
+fuzz: $(READY)
+	$(BIN)/python tests/fuzz/fuzz.py $(MINUTES)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

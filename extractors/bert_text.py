@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from emofuse.pipeline.errors import UsageError, WeightsError
+from emofuse.pipeline.halving import in_halves
 from emofuse.pipeline.ports import Media, Medium
 from emofuse.pipeline.timed import Floats32, Floats64, Provenance, TimedSequence
 
@@ -129,14 +130,16 @@ class BertText:
         made = np.empty((len(words), len(self.columns)), np.float32)
         for at in range(0, len(windows), self._batch_size):
             batch = windows[at : at + self._batch_size]
-            for window, rows in zip(batch, self._encode([[readable[i] for i in window] for window in batch]), strict=True):
+            texts = [[readable[i] for i in window] for window in batch]
+            encoded = in_halves(texts, lambda some: list(self._encode(some)), self._torch.OutOfMemoryError, self._torch.cuda.empty_cache)
+            for window, rows in zip(batch, encoded, strict=True):
                 made[window.start : window.stop] = rows
         return made
 
-    def _encode(self, texts: list[list[str]]) -> Iterator[Floats32]:
+    def _encode(self, texts: Sequence[list[str]]) -> Iterator[Floats32]:
         """For each text, a list of words, its (words d) rows."""
         torch = self._torch
-        tokens = self._tokenizer(texts, is_split_into_words=True, padding=True, return_tensors="pt")
+        tokens = self._tokenizer(list(texts), is_split_into_words=True, padding=True, return_tensors="pt")
         with torch.inference_mode():
             hidden = self._model(**tokens.to(self._device)).last_hidden_state.float().cpu().numpy()  # (b t d)
         for i, text in enumerate(texts):

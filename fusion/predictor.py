@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from emofuse.pipeline.errors import CheckpointError
+from emofuse.pipeline.halving import in_halves
 from emofuse.pipeline.ports import EMOTIONS, Attention, Prediction, Utterance
 from emofuse.pipeline.timed import Floats64, Provenance, TimedSequence
 
@@ -81,17 +82,27 @@ class Predictor:
         inputs = [self._inputs(utterance) for utterance in utterances]
         answers: list[Prediction | None] = [None] * len(inputs)
         for members in batches([sum(len(s.rows) for s in streams.values()) for streams in inputs]):
-            chosen = [inputs[m] for m in members]
-            padded = {
-                name: Batch.of([streams[name].rows for streams in chosen], stream.scaling).to(self.device)
-                for name, stream in self.checkpoint.streams.items()
-            }
-            kinds = [self._kinds(streams) if attention else () for streams in chosen]
-            with torch.inference_mode():
-                output: Output = self.module(padded, maps=tuple(dict.fromkeys(kind for own in kinds for kind in own)))
-            for b, m in enumerate(members):
-                answers[m] = self._prediction(output, b, inputs[m], padded, kinds[b])
+            found = in_halves(members, lambda some: self._answers(inputs, some, attention), torch.OutOfMemoryError, self._let_go)
+            for m, answer in zip(members, found, strict=True):
+                answers[m] = answer
         return [answer for answer in answers if answer is not None]
+
+    def _answers(self, inputs: Sequence[Mapping[str, Read]], members: Sequence[int], attention: bool) -> list[Prediction]:
+        """One padded batch. Raises `torch.OutOfMemoryError` where a GPU does not hold it."""
+        chosen = [inputs[m] for m in members]
+        padded = {
+            name: Batch.of([streams[name].rows for streams in chosen], stream.scaling).to(self.device)
+            for name, stream in self.checkpoint.streams.items()
+        }
+        kinds = [self._kinds(streams) if attention else () for streams in chosen]
+        with torch.inference_mode():
+            output: Output = self.module(padded, maps=tuple(dict.fromkeys(kind for own in kinds for kind in own)))
+        return [self._prediction(output, b, streams, padded, kinds[b]) for b, streams in enumerate(chosen)]
+
+    def _let_go(self) -> None:
+        """Give what a failed try held back to the device."""
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def _kinds(self, streams: Mapping[str, Read]) -> tuple[str, ...]:
         alone = sum(len(stream.rows) > 0 for stream in streams.values()) == 1

@@ -140,7 +140,12 @@ def choose_streams(container: InputContainer) -> tuple[VideoStream | None, Audio
         default = [s for s in streams if s.disposition & Disposition.default]
         return (default or streams or [None])[0]
 
-    videos = [s for s in container.streams.video if s.codec_context is not None and not s.disposition & Disposition.attached_pic]
+    # A stream without a size claims one that FFmpeg takes for impossible (more than 2^28 pixels), and gives no frame.
+    videos = [
+        s
+        for s in container.streams.video
+        if s.codec_context is not None and s.codec_context.width * s.codec_context.height and not s.disposition & Disposition.attached_pic
+    ]
     sounds = [s for s in container.streams.audio if s.codec_context is not None]
     return best(videos), best(sounds)
 

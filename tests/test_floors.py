@@ -115,3 +115,38 @@ def test_a_registry_imports_no_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "import dill",
+        "import torch\n\ntorch.load('x')",
+        "from torch import load",
+        "eval('1')",
+        "exec('x = 1')",
+        "import subprocess\n\nsubprocess.run('ls', shell=True)",
+        "import os\n\nos.system('ls')",
+        "import os\n\nos.popen('ls')",
+        "import pandas as pd\n\npd.read_pickle('x')",
+        "import yaml\n\nyaml.load('x')",
+    ],
+)
+def test_lint_forbids_what_runs_other_peoples_code(line: str) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--no-cache",
+        "--select",
+        "S,TID251",
+        "--stdin-filename",
+        str(ROOT / "pipeline/made_up.py"),
+        "-",
+    ]
+    done = subprocess.run(command, input=line + "\n", capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert any(code in done.stdout for code in ("TID251", "S102", "S307", "S506", "S602", "S605")), done.stdout

@@ -15,7 +15,7 @@ fusion/datasets/unpickling.py's work, which runs nothing.
 from __future__ import annotations
 
 import math
-import pickle
+import pickle  # noqa: TID251 (only written here: it is the form that MMSA reads)
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import torch
 from emofuse.fusion.batch import Batch, Scaling
 from emofuse.fusion.checkpoints import Checkpoint, StreamInput, load, save
 from emofuse.fusion.predictor import Predictor, batches
-from emofuse.pipeline.errors import CheckpointError, StreamError
+from emofuse.pipeline.errors import CheckpointError, OutOfMemory, StreamError
 from emofuse.pipeline.ports import EMOTIONS, FusionModel, Utterance
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 
@@ -226,3 +227,30 @@ def test_scaling_is_fitted_on_what_was_measured() -> None:
     scaling = Scaling.fit(rows)
     assert scaling.mean.tolist() == [2.0, 5.0, 0.0] and scaling.deviation.tolist() == [1.0, 1.0, 1.0]
     assert scaling.apply(np.array([[100.0, 5.0, 0.0]], np.float32)).tolist() == [[5.0, 0.0, 0.0]]
+
+
+def test_a_device_without_room_gets_half_batches(checkpoint_of: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = Predictor(*checkpoint_of("mult"))
+    said = [utterance(i, {"text": 4, "face": 3, "voice": 9}) for i in range(5)]
+    expected = predictor.predict(said)
+    sizes: list[int] = []
+    forward = predictor.module.forward
+
+    def small(padded: dict[str, Any], **more: Any) -> Any:
+        sizes.append(len(padded["text"].values))
+        if sizes[-1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return forward(padded, **more)
+
+    monkeypatch.setattr(predictor.module, "forward", small)
+    found = predictor.predict(said)
+    assert sizes == [5, 2, 3, 1, 2]
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_allclose(list(one.probabilities.values()), list(two.probabilities.values()), rtol=0, atol=1e-6)
+
+    def none(padded: dict[str, Any], **more: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(predictor.module, "forward", none)
+    with pytest.raises(OutOfMemory, match="one item alone does not fit"):
+        predictor.predict(said)

@@ -1,0 +1,87 @@
+"""`emofuse analyze FOLDER` as a user and as a program sees it; the work itself is done by stand-ins."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import emofuse.batch
+from emofuse.cli.main import main
+from emofuse.pipeline.batch.stages import Stages
+from emofuse.pipeline.batch.store import LocalStore
+
+QUIET = ("--offline", "--words", "none", "--text", "none", "--face", "none", "--voice", "librosa")
+
+
+@pytest.fixture
+def run(light: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    stores: list[LocalStore] = []
+
+    def engine(job: Any, out: Any, **_: Any) -> Any:
+        setup = light.LightSetup({"log": str(tmp_path / "log"), "pause": 0.0})
+        stores.append(LocalStore(Path(out)))
+        return light.InThisProcess(Stages(setup, stores[-1], version="light", open_clip=light.TextClip))
+
+    monkeypatch.setattr(emofuse.batch, "local_engine", engine)
+
+    def analyze(*arguments: str | Path) -> Result:
+        done = CliRunner().invoke(main, ["analyze", *QUIET, "--out", str(tmp_path / "out"), *(str(a) for a in arguments)])
+        while stores:
+            stores.pop().close()
+        return done
+
+    (tmp_path / "clips").mkdir()
+    for i in range(3):
+        (tmp_path / f"clips/clip{i}.mp4").write_text(f"fine words of number {i}")
+    return analyze
+
+
+def test_exit_codes_lines_and_events(run: Any, tmp_path: Path) -> None:
+    done = run(tmp_path / "clips")
+    assert done.exit_code == 0, done.output
+    assert len(done.stdout.splitlines()) == 3 and f"{tmp_path / 'out'}/clip0" in done.stdout
+    (line,) = done.stderr.splitlines()  # a pipe gets no bar and no colour
+    assert re.fullmatch(rf"3 done of 3 clips in \d+ s; see {tmp_path / 'out'}/manifest.csv", line)
+    (tmp_path / "clips/bad\nname.mp4").write_text("broken")
+    done = run(tmp_path / "clips", "--json-lines")
+    assert done.exit_code == 1
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    told = [e["event"] for e in events]
+    assert told[0] == "plan" and told[-1] == "end" and told.count("outcome") == 4 and told.count("started") == 1
+    assert [e["how"] for e in events if e["event"] == "outcome"].count("kept") == 3
+    assert events[-1]["totals"]["reasons"] == {"not_media": 1}
+    assert r"bad\nname.mp4" in done.stderr and "[not_media]" in done.stderr and len(done.stderr.splitlines()) == 3
+    assert run(tmp_path / "clips").exit_code == 1, "what failed before still counts"
+    done = run(tmp_path / "clips", "--dry-run", "--retry-failed")
+    assert done.exit_code == 1 and "kept\t" in done.stdout and "nothing changed" in done.stderr
+    for wrong in (("--shard", "3/2"), ("--limit", "0"), ("--workers", "-1"), ("--engine", "magic"), ("--device", "abacus")):
+        assert run(tmp_path / "clips", *wrong).exit_code == 2
+    assert run("s3://bucket/clips").exit_code == 2, "--offline was given"
+    (tmp_path / "bare").mkdir()
+    done = run(tmp_path / "bare", tmp_path / "nowhere")
+    assert done.exit_code == 2 and "a folder without clips" in done.stderr and "no such file" in done.stderr
+
+
+def test_ctrl_c_stops_after_the_clip_in_hand_and_says_how_to_go_on(run: Any, light: ModuleType, tmp_path: Path, monkeypatch: Any) -> None:
+    write = light.LightSetup.write
+
+    def interrupted(self: Any, *arguments: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        write(self, *arguments)
+
+    monkeypatch.setattr(light.LightSetup, "write", interrupted)
+    done = run(tmp_path / "clips")
+    assert done.exit_code == 130
+    assert "stopping after the clips in hand" in done.stderr and "2 clips are waiting: the same command goes on" in done.stderr
+    assert (tmp_path / "out/clip0/analysis.json").exists() and not (tmp_path / "out/clip1").exists()
+    monkeypatch.setattr(light.LightSetup, "write", write)
+    assert run(tmp_path / "clips").exit_code == 0
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "our handler goes when the batch does"

@@ -1,0 +1,208 @@
+"""Fuzzing: hypothesis bends good files, a child process reads them, and whatever is neither read nor refused in a sentence is a finding.
+
+    python tests/fuzz/fuzz.py MINUTES [NAME ...]        make fuzz MINUTES=10
+
+Findings are kept, made as small as hypothesis can make them, under fuzz-findings/. Exit code 1 if there is one.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import select
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import h5py
+import numpy as np
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 60.0  # that one file may take
+
+TEXTS: dict[str, str] = {
+    "srt": "1\n00:00:00,500 --> 00:00:02,000\n<i>Hello</i> there\n\n2\n00:00:02,500 --> 00:00:04,000\nBOB: good bye\n",
+    "vtt": "WEBVTT\n\nNOTE x\n\n00:00.500 --> 00:02.000 align:start\n<v Ann>Hello <00:01.000>there &amp; you\n",
+    "json": json.dumps(
+        {
+            "language": "en",
+            "segments": [{"start": 0.5, "end": 2.0, "text": " Hello there", "words": [{"word": "Hello", "start": 0.5, "end": 1.0}]}],
+        }
+    ),
+    "TextGrid": 'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\nxmax = 2\ntiers? <exists>\nsize = 1\nitem []:\n'
+    "    item [1]:\n"
+    '        class = "IntervalTier"\n        name = "words"\n        xmin = 0\n        xmax = 2\n        intervals: size = 2\n'
+    '        intervals [1]:\n            xmin = 0\n            xmax = 1\n            text = "hello"\n'
+    '        intervals [2]:\n            xmin = 1\n            xmax = 2\n            text = "there"\n',
+    "csv": "start,end,word,speaker\n0.1,0.4,hello,A\n0.5,0.9,there,B\n",
+    "glove": "".join(f"word{i} {i}.5 -0.25 1e-3\n" for i in range(20)),
+}
+
+
+def seeds(folder: Path) -> dict[str, bytes]:
+    """A small good file of every kind."""
+    found = {name: text.encode() for name, text in TEXTS.items()}
+    found["mp4"] = (ROOT / "samples/no_audio.mp4").read_bytes()
+    found["mkv"] = (ROOT / "samples/late.mkv").read_bytes()[:40_000]
+    found["flac"] = (ROOT / "samples/voice_only.flac").read_bytes()[:20_000]
+    with h5py.File(folder / "seed.csd", "w") as file:
+        file["labels/data/v1/features"] = np.ones((2, 1), np.float32)
+        file["labels/data/v1/intervals"] = np.array([[0.0, 1.0], [1.0, 2.0]])
+    found["csd"] = (folder / "seed.csd").read_bytes()
+    content = {"train": {"text": np.ones((2, 3)), "names": np.array([["a", "b"]], object), "id": ["x", 1, 2.5, None, {1}, (b"r", 2**70)]}}
+    found["pkl"] = pickle.dumps(content, 2) + b""
+    with zipfile.ZipFile(folder / "seed.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("glove.txt", TEXTS["glove"])
+    found["zip"] = (folder / "seed.zip").read_bytes()
+    from emofuse.pipeline.exports.parquet import write_stream
+    from emofuse.pipeline.timed import Provenance, TimedSequence
+
+    start = np.arange(3, dtype=np.float64)
+    write_stream(
+        TimedSequence("voice", ("a",), np.ones((3, 1), np.float32), start, start + 1, Provenance("x", "1")), folder / "seed.parquet"
+    )
+    found["parquet"] = (folder / "seed.parquet").read_bytes()
+    return found
+
+
+@st.composite
+def bent(draw: Any, data: bytes) -> bytes:
+    """The file with bytes changed, pieces taken out, doubled, or put in from a list of what readers stumble over."""
+    found = bytearray(data)
+    awkward = (
+        b"\0",
+        b"\xff\xff\xff\xff",
+        b"\x80",
+        b"-1",
+        b"1e999",
+        b"nan",
+        b'"',
+        b"\n\n",
+        b"{" * 50,
+        b"\xef\xbb\xbf",
+        b"9" * 40,
+        b"\x7f\xff\xff\xff",
+    )
+    for _ in range(draw(st.integers(1, 5))):
+        size = max(1, len(found))
+        at = draw(st.integers(0, size - 1))
+        kind = draw(st.integers(0, 12)) % 6 if found else 2
+        if kind == 0:
+            found[at : at + 1] = bytes([draw(st.integers(0, 255))])
+        elif kind == 1:
+            del found[at : at + draw(st.integers(1, 64))]
+        elif kind == 2:
+            found[at:at] = draw(st.sampled_from(awkward))
+        elif kind == 3:
+            other, n = draw(st.integers(0, size - 1)), draw(st.integers(1, 200))
+            found[at:at] = found[other : other + n]
+        elif kind == 4:
+            found[at : at + 4] = draw(st.integers(0, 2**32 - 1)).to_bytes(4, "big")
+        else:
+            del found[at:]
+    return bytes(found)
+
+
+class Child:
+    """One target process; started again when it dies."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, path: Path) -> dict[str, str]:
+        if self.process is None:
+            command = [sys.executable, "-P", str(Path(__file__).parent / "target.py"), self.name]
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        out: IO[bytes] | None = self.process.stdout
+        assert self.process.stdin is not None and out is not None
+        self.process.stdin.write(str(path).encode() + b"\n")
+        self.process.stdin.flush()
+        ready, _, _ = select.select([out], [], [], SECONDS)
+        line = out.readline() if ready else b""
+        if line:
+            answer: dict[str, str] = json.loads(line)
+            return answer
+        why = f"took longer than {SECONDS} s" if not ready else f"died with {self.process.wait()}"
+        self.close()
+        return {"how": "bug", "why": why}
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            for pipe in (self.process.stdin, self.process.stdout):
+                assert pipe is not None
+                pipe.close()
+            self.process = None
+
+
+def fuzz(name: str, data: bytes, until: float, scratch: Path) -> tuple[dict[str, int], str | None]:
+    """How many files were read and refused, and the first finding, as small as it could be made."""
+    counts = {"ok": 0, "refused": 0}
+    child = Child(name)
+    suffix = "txt" if name == "glove" else name
+    last = b""
+    round_ = 0
+    assert child.ask(_written(scratch / f"seed.{suffix}", data))["how"] == "ok", f"the good {name} file is not read"
+    try:
+        while time.monotonic() < until:
+            round_ += 1
+
+            @seed(round_)
+            @settings(
+                max_examples=100,
+                deadline=None,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+                phases=(Phase.generate, Phase.shrink),
+            )
+            @given(bent(data))
+            def one(content: bytes) -> None:
+                nonlocal last
+                if time.monotonic() > until + 60:
+                    return
+                answer = child.ask(_written(scratch / f"bent.{suffix}", content))
+                if answer["how"] == "bug":
+                    last = content
+                    raise AssertionError(answer["why"])
+                counts[answer["how"]] += 1
+
+            try:
+                one()
+            except AssertionError as error:
+                folder = ROOT / "fuzz-findings"
+                folder.mkdir(exist_ok=True)
+                (folder / f"{name}.{suffix}").write_bytes(last)
+                return counts, f"{folder / name}.{suffix}: {error}"
+    finally:
+        child.close()
+    return counts, None
+
+
+def _written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def main(minutes: float, names: list[str]) -> int:
+    found = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        files = seeds(Path(scratch))
+        wanted = names or list(files)
+        for name in wanted:
+            counts, finding = fuzz(name, files[name], time.monotonic() + 60 * minutes / len(wanted), Path(scratch))
+            sys.stdout.write(f"{name}: {counts['ok']} read, {counts['refused']} refused{', ' + finding if finding else ''}\n")
+            sys.stdout.flush()
+            found += finding is not None
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(float(sys.argv[1]), sys.argv[2:]))
