@@ -144,6 +144,15 @@ def test_a_gap_in_the_sound_stays_a_gap(results: Path, truth: dict[str, Any]) ->
     assert inside.all(), "no voice where there is no sound"
 
 
+def test_every_clip_has_a_page(results: Path) -> None:
+    for clip in ("smile", "late", "no_audio", "voice_only"):
+        page = (results / clip / "report.html").read_text(encoding="utf-8")
+        assert f"<title>{clip}." in page and len(page) < 3e6
+        # Browsers play mp4 and flac themselves; of the Matroska file a film is made.
+        assert (results / clip / "clip.mp4").exists() == (clip == "late")
+        assert (results / clip / "thumbnail.jpg").exists() == (clip != "voice_only")
+
+
 def test_every_stream_says_who_made_it(results: Path) -> None:
     streams = json.loads((results / "smile/analysis.json").read_text())["streams"]
     for stream in streams.values():

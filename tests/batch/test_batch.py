@@ -207,6 +207,7 @@ def test_the_manifest_and_the_joined_emotions_say_the_same_in_both_forms(light: 
     (clips / "=cmd|calc.mp4").write_text("fine =SUM(A1) words")
     (clips / "-2+3.mp4").write_text("broken")
     light.batch(clips, out, job(tmp_path))
+    assert '"name":"=cmd|calc.mp4"' in (out / "index.html").read_text(encoding="utf-8")
     with (out / "manifest.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == SCHEMA.names

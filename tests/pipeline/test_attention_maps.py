@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +77,11 @@ def test_what_is_no_file_of_maps_is_refused(tmp_path: Path) -> None:
     for name in ("other", "text", "objects", "missing"):
         with pytest.raises(StreamError, match=f"{name}.npz: expected attention maps"):
             read_maps(tmp_path / f"{name}.npz")
+
+
+def test_an_even_map_stays_even_when_frames_are_taken_together() -> None:
+    even = attention("text", "voice", 3, 556)
+    even = replace(even, weights=np.full_like(even.weights, 1 / 556))
+    found = taken_together(even, 3, 200).weights
+    assert np.allclose(found[..., :-1], 3 / 556, rtol=1e-3), "no stripes where groups would differ in size"
+    assert found.sum(-1) == pytest.approx(1.0, abs=1e-3)
