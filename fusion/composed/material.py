@@ -111,7 +111,7 @@ def material(
         )
     facts: dict[str, object] = {
         "voices": {split: int(split_of_voices(voices, split, speakers).sum()) for split in SPLITS} | {"copies": len(set(voices.copies))},
-        "texts": counts_of(found["train"]),
+        "texts": counts_of(found["train"]) if "train" in found else {},
         "photographs": {split: int(split_of_stills(stills, split).sum()) for split in SPLITS},
         "photographs_new_to_the_face_network": int((split_of_stills(stills, "train") & stills.unseen).sum()),
         "face_network": network_of(folder),

@@ -99,10 +99,11 @@ def scored(module: nn.Module, members: list[Member], scalings: dict[str, Scaling
 
 
 def numbers(module: nn.Module, material: Material, scalings: dict[str, Scaling], heat: dict[str, float], seed: int) -> dict[str, Any]:
-    """Every set's scores, and CMU-MOSI's."""
+    """Every set's scores, and CMU-MOSI's; sets for which there is nothing are left out."""
     found: dict[str, Any] = {}
     for name, members in subset_sets(material, seed).items():
-        found[name] = vars(scored(module, members, scalings, heat[name]))
+        if members:
+            found[name] = vars(scored(module, members, scalings, heat[name]))
     for kind in ("female", "male", "normal", "strong"):
         if members := [m for m in voice_set(material) if kind in m.kind.split()]:
             found[f"voice, {kind}"] = vars(scored(module, members, scalings, heat["voice"]))
@@ -110,8 +111,8 @@ def numbers(module: nn.Module, material: Material, scalings: dict[str, Scaling],
         found[f"text, {source}"] = vars(scored(module, text_set(material, source), scalings, heat["text"]))
     if material.texts.damaged.any():
         found["text, damaged as by a recogniser"] = vars(scored(module, text_set(material, damaged=True), scalings, heat["text"]))
-    both = composed_set(material, ("text", "face", "voice"), seed, neutral_text=1.0)
-    found["text+face+voice, neutral words"] = vars(scored(module, both, scalings, heat["text+face+voice"]))
+    if both := composed_set(material, ("text", "face", "voice"), seed, neutral_text=1.0):
+        found["text+face+voice, neutral words"] = vars(scored(module, both, scalings, heat["text+face+voice"]))
     found["sentiment, mosi"] = sentiment(module, material, scalings)
     return found
 

@@ -12,7 +12,7 @@ from emofuse.extractors.covarep.voice import CovarepVoice
 from emofuse.fusion.batch import Scaling
 from emofuse.fusion.calibration import fit_temperature
 from emofuse.fusion.checkpoints import load
-from emofuse.fusion.composed.__main__ import make
+from emofuse.fusion.composed.__main__ import make, measure, write_cards
 from emofuse.fusion.composed.composer import SUBSETS, Composer, Shares, collate
 from emofuse.fusion.composed.faces import NEUTRAL, Talking, logarithms, stream_of
 from emofuse.fusion.composed.material import Prepared, Speakers, material
@@ -195,7 +195,7 @@ def test_every_subset_is_measured_on_each_validation_voice(made: Prepared) -> No
 def test_a_run_of_every_recipe_writes_a_checkpoint(name: str, made: Prepared, tmp_path: Path) -> None:
     recipe = Recipe.read(name)
     small = Recipe(recipe.model, recipe.config, steps=2, batch=6, checked_every=2)
-    checkpoint = make(name, small, made, tmp_path, test=False, say=lambda line: None)
+    checkpoint = make(name, small, made, tmp_path, say=lambda line: None)
     again, _ = load(tmp_path / f"{name}.safetensors")
     assert again.sha256 == checkpoint.sha256
     assert set(again.temperatures) == {"+".join(s) for s in SUBSETS}
@@ -205,8 +205,23 @@ def test_a_run_of_every_recipe_writes_a_checkpoint(name: str, made: Prepared, tm
 
 def test_the_same_recipe_gives_the_same_weights(made: Prepared, tmp_path: Path) -> None:
     recipe = Recipe("rrnn", {"hidden": 4, "attention": 4, "hops": 1}, steps=2, batch=6, checked_every=2)
-    first, second = (make("rrnn", recipe, made, tmp_path / n, test=False, say=lambda line: None) for n in ("a", "b"))
+    first, second = (make("rrnn", recipe, made, tmp_path / n, say=lambda line: None) for n in ("a", "b"))
     assert first.sha256 == second.sha256
+
+
+def test_the_test_sets_are_opened_only_when_asked(tmp_path: Path) -> None:
+    features = write_features(tmp_path)
+    recipe = Recipe("rrnn", {"hidden": 4, "attention": 4, "hops": 1}, steps=2, batch=6, checked_every=2, valid=(3, 4))
+    prepared = material(features, Speakers(recipe.valid), 1, variations=1, splits=("train", "valid"))
+    assert set(prepared.splits) == {"train", "valid"}
+    make("rrnn", recipe, prepared, tmp_path / "out", say=lambda line: None)
+    measure(tmp_path / "out" / "rrnn.safetensors", features, lambda line: None)
+    write_cards(tmp_path / "out", tmp_path / "cards")
+    found = load(tmp_path / "out" / "rrnn.safetensors")[0].card["numbers"]["test"]
+    assert {"text", "face", "text+face", "text, damaged as by a recogniser", "sentiment, mosi"} <= set(found)
+    assert not any("voice" in key for key in found)  # no actor is kept back
+    page = (tmp_path / "cards" / "rrnn.md").read_text()
+    assert "## Numbers, test" in page and "diagnosis" in page and f"| text | {found['text']['utterances']} |" in page
 
 
 def test_an_unknown_recipe_is_one_line() -> None:
