@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Two small models on two cores run fastest with one thread each; spinning OpenMP threads only fight.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow fuzz lint bench setup clean
+.PHONY: demo test test-slow fuzz lint bench bench-check setup clean
 
 demo: $(READY)
 	$(BIN)/emofuse analyze samples/smile.mp4 --offline --out demo-results
@@ -28,11 +28,12 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/pyright
 
+# The table of docs/performance.md, about a quarter of an hour; bench-check fails where a ratio is a fifth worse than in benchmarks/results.json
 bench: $(READY)
-	$(BIN)/python benchmarks/decode.py
-	$(BIN)/python benchmarks/covarep.py samples/voice_only.flac
-	$(BIN)/python benchmarks/faces.py samples/smile.mp4
-	$(BIN)/python benchmarks/model_cost.py
+	$(BIN)/python benchmarks/performance.py
+
+bench-check: $(READY)
+	$(BIN)/python benchmarks/performance.py --check
 
 setup: $(READY)
 

@@ -151,7 +151,7 @@ def _attention(found: Map, b: int, streams: Mapping[str, Read], padded: Mapping[
         kind=found.kind,
         target=found.target,
         source=found.source,
-        weights=np.ascontiguousarray((weights[:, :, target.member] / source.count)[:, :, :, source.member]),
+        weights=np.ascontiguousarray((weights[:, :, target.member] / source.count)[:, :, :, source.member], np.float32),
         target_start=target.start,
         target_end=target.end,
         source_start=source.start,

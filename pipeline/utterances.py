@@ -124,8 +124,11 @@ def _with_margins(spans: Sequence[Span], duration: float, margin: float) -> list
     return wide
 
 
-def utterance(span: Span, streams: Mapping[str, TimedSequence], whose: WhoseFace | None = None) -> Utterance:
-    """What lies in a span: its words and the rows of each modality whose middle is inside; of several faces, the one that `whose` picks."""
+def utterance(
+    span: Span, streams: Mapping[str, TimedSequence], whose: WhoseFace | None = None, *, words_floor: float = WORDS_SURE
+) -> Utterance:
+    """What lies in a span: its words and the rows of each modality whose middle is inside; of several faces, the one that `whose` picks.
+    Words of a mean probability below `words_floor` do not count as text."""
     whose = whose or WhoseFace()
     chosen: FaceChoice | None = None
     words = streams.get("words")
@@ -144,8 +147,8 @@ def utterance(span: Span, streams: Mapping[str, TimedSequence], whose: WhoseFace
             index, chosen = whose.rows(stream, index, span)
             if whose.face_id is not None and not len(index):
                 reason = f"face {whose.face_id} is not seen between {span.start:.2f} and {span.end:.2f} s"
-        if name == "text" and (sure := words_sure(words, span)) < WORDS_SURE:
-            index, reason = index[:0], f"words of a mean probability of {sure:.2f} do not count as text (below {WORDS_SURE})"
+        if name == "text" and (sure := words_sure(words, span)) < words_floor:
+            index, reason = index[:0], f"words of a mean probability of {sure:.2f} do not count as text (below {words_floor})"
         if name == "voice" and silent(stream, index):
             index, reason = index[:0], f"silence between {span.start:.2f} and {span.end:.2f} s"
         rows[name] = index

@@ -17,7 +17,7 @@ from emofuse.pipeline.utterances import cut, utterance
 from emofuse.pipeline.whose_face import WhoseFace
 
 pytestmark = [pytest.mark.shared, pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")]
-LIGHT = Options(words="none", text="none", voice="librosa", face="compact")
+LIGHT = Options(words="none", text="none", voice="covarep", face="compact")
 
 
 @pytest.fixture(scope="module")

@@ -73,6 +73,6 @@ def _decode(kind: Any, value: Any) -> Any:
         return [_decode(arguments[0], v) for v in value]
     if kind is float and value is not None:
         return float(value)
-    if kind is Path:
+    if kind is Path and value is not None:
         return Path(value)
     return value

@@ -279,7 +279,7 @@ class Stages:
         present: set[Medium] = {m for m, found in (("audio", info.audio), ("video", info.video)) if found is not None}  # type: ignore[misc]
         working = [e for e in extractors if not e.media - present]
         media: set[Medium] = set().union(*(e.media for e in working))
-        ends_at = {medium: key_of({"stage": "end", "medium": medium, **facts}) for medium in sorted(media)}
+        ends_at: dict[Medium, str] = {medium: key_of({"stage": "end", "medium": medium, **facts}) for medium in sorted(media)}
         ends: dict[Medium, MediumEnd] = (
             {} if force else {medium: end for medium, key in ends_at.items() if (end := self._cache.end(key)) is not None}
         )
@@ -290,7 +290,7 @@ class Stages:
         if len(ready) < len(working):
             with work.stage("extract"):
                 extraction = self._extract(clip, extractors, keys, ready, tell)
-            new = dict(extraction.end.media) if extraction.end is not None else {}
+            new: dict[Medium, MediumEnd] = dict(extraction.end.media) if extraction.end is not None else {}
             for medium, end in new.items():
                 self._cache.keep_end(ends_at[medium], end)
             ends = {**ends, **new}

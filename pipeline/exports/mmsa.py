@@ -66,7 +66,7 @@ def _piece(session: Session, span: Span, number: int) -> Utterance:
     """The rows in a span, of several faces those of the one that the analysis read."""
     utterances = session.streams[UTTERANCES]
     read = float(utterances.column("face_id")[number]) if "face_id" in utterances.columns else math.nan
-    return utterance(span, session.streams, None if math.isnan(read) else WhoseFace(face_id=int(read)))
+    return utterance(span, session.streams, None if math.isnan(read) else WhoseFace(face_id=int(read)), words_floor=0.0)
 
 
 def _width(name: str, every: Sequence[Utterance]) -> int:

@@ -127,7 +127,7 @@ def _feed(clip: Clip, pipe: IO[bytes], size: tuple[int, int] | None, draw: Draw 
 def resized(picture: Picture, size: tuple[int, int]) -> Picture:
     """(h w 3) RGB brought to this width and height."""
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
-    return np.ascontiguousarray(frame.reformat(*size, "rgb24", interpolation="AREA").to_ndarray())
+    return np.ascontiguousarray(frame.reformat(*size, "rgb24", interpolation="AREA").to_ndarray(), np.uint8)
 
 
 def _picture(picture: Picture, seconds: float) -> av.VideoFrame:

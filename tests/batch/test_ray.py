@@ -31,7 +31,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("PYTHONPATH", f"{os.environ.get('PYTHONPATH', '')}:{Path(__file__).parent}")
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    made.nodes = [made.add_node(num_cpus=2) for _ in range(2)]
+    made.nodes = [made.add_node(num_cpus=2) for _ in range(2)]  # pyright: ignore[reportAttributeAccessIssue]
     made.wait_for_nodes()
     yield made
     ray.shutdown()

@@ -36,7 +36,7 @@ def astronaut() -> Picture:
 
     image = cv2.imread(str(Path(skimage.__file__).parent / "data" / "astronaut.png"))
     assert image is not None
-    return np.ascontiguousarray(image[:384, :448, ::-1])  # not square: a turned frame has another shape
+    return np.ascontiguousarray(image[:384, :448, ::-1], np.uint8)  # not square: a turned frame has another shape
 
 
 def written(path: Path, images: list[Picture], milliseconds: list[int]) -> Path:

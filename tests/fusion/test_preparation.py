@@ -38,12 +38,12 @@ def voice(seconds: float = 1.0, at: float = 0.0, gain: float = 0.0, colour: floa
     values[:, column["F0"]] = f0 * 2 ** (random.normal(size=n) / 12)
     values[:, column["MCEP_0"]] = -np.abs(values[:, column["MCEP_0"]]) + gain
     values[:, column["MCEP_3"]] += colour
-    start = at + np.arange(n) * 0.01
+    start = np.asarray(at + np.arange(n) * 0.01, np.float64)
     return TimedSequence("voice", CovarepVoice.columns, values, start, start + 0.01, BY)
 
 
 def face(values: Floats32, at: float = 0.0) -> TimedSequence:
-    start = at + np.arange(len(values)) * 0.04
+    start = np.asarray(at + np.arange(len(values)) * 0.04, np.float64)
     return TimedSequence("face", FACE, values, start, start + 0.04, BY)
 
 
@@ -57,7 +57,7 @@ def test_pools_keep_the_clock_and_their_members() -> None:
 
 
 def test_a_pool_is_the_mean_of_what_is_measured() -> None:
-    pools = Pools.of(np.arange(4) * 0.05 + 0.01, 0.1)
+    pools = Pools.of(np.array([0.01, 0.06, 0.11, 0.16]), 0.1)
     values = np.array([[1.0, np.nan], [3.0, np.nan], [5.0, 2.0], [np.nan, 4.0]])
     np.testing.assert_array_equal(pools.mean(values), [[2.0, np.nan], [5.0, 3.0]])
     np.testing.assert_array_equal(pools.mean(values, np.array([True, False, False, True])), [[1.0, np.nan], [np.nan, 4.0]])
@@ -127,7 +127,7 @@ def test_attention_is_handed_out_for_the_streams_own_rows() -> None:
     """Two pools of 3 and 1 rows as the source: each row gets its part, rows of one pool alike, and all sum to 1."""
     middles = np.array([0.0, 0.03, 0.06, 0.12])
     stream = TimedSequence("face", FACE, np.full((4, len(FACE)), 0.1, np.float32), middles, middles + 0.01, BY)
-    read = StreamInput(FACE, Scaling(np.zeros(w := len(Expression().made(FACE))), np.ones(w)), Expression(step=0.1))
+    read = StreamInput(FACE, Scaling(np.zeros(w := len(Expression().made(FACE)), np.float32), np.ones(w, np.float32)), Expression(step=0.1))
     streams = {"face": Read.of(read.prepared(stream), stream)}
     padded = {"face": Batch.of([streams["face"].rows], read.scaling)}
     weights = torch.tensor([[0.6, 0.4], [0.3, 0.7]]).reshape(1, 1, 1, 2, 2)

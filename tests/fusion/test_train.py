@@ -249,7 +249,9 @@ def test_a_shipped_recipe_reads_back_and_fits_its_model(name: str) -> None:
     assert config.streams == widths
     assert (
         config.outputs
-        == {"mosi": 1, "mosei": 6 if found.tasks.get("emotion") else 1, "iemocap": 8, "cremad": 6, "ravdess": 8}[name.split("-")[0]]
+        == {"mosi": 1, "mosei": 6 if found.tasks.get("emotion") else 1, "iemocap": 8, "cremad": 6, "ravdess": 8, "seven": 8}[
+            name.split("-")[0]
+        ]
     )
 
 

@@ -160,7 +160,7 @@ def fuzz(name: str, data: bytes, until: float, scratch: Path) -> tuple[dict[str,
                 max_examples=100,
                 deadline=None,
                 database=None,
-                suppress_health_check=list(HealthCheck),
+                suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much),
                 phases=(Phase.generate, Phase.shrink),
             )
             @given(bent(data))

@@ -16,7 +16,7 @@ from emofuse.pipeline.ports import Attention
 def attention(target: str, source: str, n: int, m: int, layers: int = 2, heads: int = 3, kind: str = "cross") -> Attention:
     weights = np.random.default_rng(n + m).random((layers, heads, n, m)).astype(np.float32)
     weights /= weights.sum(-1, keepdims=True)
-    i, j = np.arange(n) * 0.5, np.arange(m) * 0.25
+    i, j = np.arange(n, dtype=np.float64) * 0.5, np.arange(m, dtype=np.float64) * 0.25
     return Attention(kind, target, source, weights, i, i + 0.5, j, j + 0.25)
 
 

@@ -23,7 +23,8 @@ class Reader:
     provenance = Provenance("reader", "1")
 
     def __init__(self, stream: str, media: Medium) -> None:
-        self.stream, self.media = stream, frozenset({media})
+        self.stream = stream
+        self.media: frozenset[Medium] = frozenset({media})
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         for _ in clip.frames() if "video" in self.media else clip.samples():

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def test_every_plot_takes_an_axes_and_gives_it_back(analysed: Callable[..., Anal
 
 def test_emotions_are_columns_as_high_as_their_probabilities(analysed: Callable[..., Analysis], tmp_path: Path) -> None:
     analysis = analysed(tmp_path / "x.mp4")
-    bars = plots.emotions(analysis).patches
+    bars: Any = plots.emotions(analysis).patches
     assert len(bars) == len(EMOTIONS) * len(analysis.utterances)
     for k, emotion in enumerate(EMOTIONS):
         for i, u in enumerate(analysis.utterances):
@@ -55,6 +56,7 @@ def test_the_matrix_is_the_map(analysed: Callable[..., Analysis], tmp_path: Path
     prediction = analysis.utterances[1].prediction
     assert prediction is not None
     chosen = next(a for a in prediction.attention if (a.target, a.source) == ("face", "text"))
+    image: Any
     (image,) = plots.attention_matrix(analysis, 1, "face", "text", layer=0, head=2).images
     assert np.array_equal(image.get_array(), chosen.weights[0, 2])
     (image,) = plots.attention_matrix(analysis, 1, "face", "text").images
@@ -100,7 +102,7 @@ def test_the_command_writes_pictures(analysed: Callable[..., Analysis], samples:
         writer.writeheader()
         writer.writerows(history)
     (lines, _) = plots.curves(history).lines
-    assert lines.get_xydata().tolist() == [[1, 1], [2, 0.5], [3, pytest.approx(1 / 3)]]
+    assert np.asarray(lines.get_xydata()).tolist() == [[1, 1], [2, 0.5], [3, pytest.approx(1 / 3)]]
     scores = {"confusion": [[3, 1], [0, 2]], "labels": ["a", "b"]}
     (tmp_path / "e.json").write_text(json.dumps({"split": "test", "tasks": {"emotion": {"scores": scores}}}))
     for kind, source in (("curves", "metrics.csv"), ("curves", "."), ("confusion", "e.json")):

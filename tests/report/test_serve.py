@@ -77,6 +77,7 @@ def send(server: Any, name: str, content: bytes = b"x" * 10) -> dict[str, Any]:
     status, body, _ = ask(server, "POST", f"/{SECRET}/clips?name={name}", content, X_Emofuse="1")
     assert status == 201, body
     id = json.loads(body)["id"]
+    clip: dict[str, Any] = {}
     for _ in range(500):
         clip = next(c for c in clips(server) if c["id"] == id)
         if clip["state"] in ("done", "failed"):
@@ -120,7 +121,7 @@ def test_a_failure_is_told_without_the_servers_paths(server: SimpleNamespace) ->
     ],
 )
 def test_others_are_refused(server: SimpleNamespace, headers: dict[str, str], path: str, status: int) -> None:
-    assert ask(server, "GET", path, **headers)[0] == status
+    assert ask(server, "GET", path, None, **headers)[0] == status
 
 
 def test_a_plain_form_cannot_send_or_delete(server: SimpleNamespace) -> None:
@@ -187,6 +188,7 @@ def test_the_page_sends_a_clip_and_links_its_report(
     name = "<img src=x onerror=window.bad=1>.mp4"
     (tmp_path / name).write_bytes(b"y" * 33)
     (tmp_path / "big.mp4").write_bytes(b"y" * 3300)
+    browser.get_log("browser")  # what other pages said before this one is not its fault
     browser.get(f"http://127.0.0.1:{server.port}/{SECRET}/")
     browser.find_element("id", "files").send_keys(f"{tmp_path / name}\n{tmp_path / 'big.mp4'}")
     wait(browser, "document.querySelector('#clips a')")

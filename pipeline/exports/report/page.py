@@ -53,7 +53,7 @@ def harmless(data: Any) -> str:
 
 def own(name: str) -> str:
     """The text of a file beside this one."""
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return files(__name__.rpartition(".")[0]).joinpath(name).read_text(encoding="utf-8")
 
 
 def bokeh() -> tuple[str, str]:
