@@ -40,7 +40,10 @@ def make(name: str, recipe: Recipe, made: Prepared, out: Path, *, say: Say) -> C
     config, module = fresh(recipe, made.inputs)
     say(f"{name}: {sum(p.numel() for p in module.parameters())} weights")
     valid = made.splits["valid"]
-    module = train(recipe, module, made.inputs, made.splits["train"], checker(valid, scalings, recipe.seed), say)
+    if recipe.coding and made.coding is None:
+        raise UsageError(f"{name}: the recipe imitates sound coding, but the features have no coding.npz (benchmarks/checkpoint_coding.py)")
+    coding = recipe.coding * made.coding if recipe.coding and made.coding is not None else None
+    module = train(recipe, module, made.inputs, made.splits["train"], checker(valid, scalings, recipe.seed), say, coding)
     heat = temperatures(module, valid, scalings, recipe.seed)
     facts: dict[str, Any] = {"recipe": dataclasses.asdict(recipe), "cpu_seconds": round(time.process_time() - began), **made.facts}
     checkpoint = Checkpoint(

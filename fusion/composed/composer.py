@@ -28,6 +28,8 @@ NEUTRAL = EMOTIONS.index("neutral")
 SIGNS = {-1: ("anger", "disgust", "fear", "sadness"), 0: ("neutral", "surprise"), 1: ("happiness",)}
 """Emotions whose voice or face may go with a sentence of negative, middling (within 0.5 of 0) or positive sentiment."""
 MOST_WORDS = 24
+CODED = 0.7
+"""Share of training voices whose columns are moved as sound coding moves them, where a recipe asks for it."""
 
 SUBSETS: tuple[tuple[str, ...], ...] = (
     ("text",),
@@ -173,8 +175,13 @@ class Composer:
         return replace(made, text=text if self.random.random() < 0.7 else None, label=-1, sentiment=sentiment)
 
 
-def collate(members: Sequence[Member], scalings: Mapping[str, Scaling], random: np.random.Generator | None = None) -> Utterances:
-    """The streams that have a scaling, standardised, padded right. With `random` (training) words are left out and rows disturbed."""
+def collate(
+    members: Sequence[Member], scalings: Mapping[str, Scaling], random: np.random.Generator | None = None, coding: Floats32 | None = None
+) -> Utterances:
+    """The streams that have a scaling, standardised, padded right. With `random` (training) words are left out and rows disturbed.
+
+    coding   (g) deviations by which sound coding, imitated in CODED of the training voices, moves the voice's columns; None: not imitated
+    """
     found: dict[str, list[tuple[Floats32, Floats64] | None]] = {name: [] for name in scalings}
     for member in members:
         seconds = member.voice.seconds if member.voice is not None else member.face.seconds if member.face is not None else 0.0
@@ -183,7 +190,8 @@ def collate(members: Sequence[Member], scalings: Mapping[str, Scaling], random: 
                 found[name].append(None if member.text is None else _words(member.text, seconds, scaling, random))
             else:
                 row = member.face if name == "face" else member.voice
-                found[name].append(None if row is None else _rows(row, scaling, seconds / row.seconds, random))
+                moved = coding if name == "voice" else None
+                found[name].append(None if row is None else _rows(row, scaling, seconds / row.seconds, random, moved))
     streams = {name: padded(rows, len(scalings[name].mean)) for name, rows in found.items()}
     labels = torch.tensor([m.label for m in members])
     return Utterances(streams, labels, torch.tensor([m.sentiment for m in members], dtype=torch.float32))
@@ -206,13 +214,17 @@ def _words(rows: NDArray[np.float16], seconds: float, scaling: Scaling, random: 
     return values, times
 
 
-def _rows(row: Row, scaling: Scaling, stretch: float, random: np.random.Generator | None) -> tuple[Floats32, Floats64]:
+def _rows(
+    row: Row, scaling: Scaling, stretch: float, random: np.random.Generator | None, coding: Floats32 | None = None
+) -> tuple[Floats32, Floats64]:
     """Rows and times; in training with noise, a lag of up to 0.1 s, and a stretch of rows lost now and then."""
     values, times = _scaled(row.values, scaling), row.times * stretch
     if random is None:
         return values, times
     values = values + (0.1 * random.standard_normal(values.shape)).astype(np.float32)
     values += (0.15 * random.standard_normal((1, values.shape[1]))).astype(np.float32)
+    if coding is not None and random.random() < CODED:
+        values = np.clip(values + (coding * random.standard_normal((1, len(coding)))).astype(np.float32), -scaling.limit, scaling.limit)
     times = times + random.uniform(0, 0.1)
     if len(values) > 8 and random.random() < 0.3:
         lost = int(random.integers(1, len(values) // 4 + 1))

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.timed import Floats32
 
 from ..batch import Scaling
 from ..checkpoints import StreamInput
@@ -46,11 +47,13 @@ class Speakers:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Material of each split, and what a model reads of each stream."""
+    """Material of each split, what a model reads of each stream, and (g) by how many training deviations sound coding moves each column
+    of the voice (None: not measured)."""
 
     splits: dict[str, Material]
     inputs: dict[str, StreamInput]
     facts: dict[str, object]
+    coding: Floats32 | None = None
 
 
 def split_of_stills(stills: Stills, split: str) -> NDArray[np.bool_]:
@@ -117,7 +120,7 @@ def material(
         "face_network": network_of(folder),
         "emotions": list(EMOTIONS),
     }
-    return Prepared(found, inputs, facts)
+    return Prepared(found, inputs, facts, coding_shift(folder, inputs["voice"]) if "voice" in inputs else None)
 
 
 def kept(folder: Path, key: str, make: Callable[[], tuple[list[Row], NDArray[np.intp]]]) -> tuple[list[Row], NDArray[np.intp]]:
@@ -152,6 +155,17 @@ def source_hash() -> str:
 def counts_of(train: Material) -> dict[str, int]:
     """Training texts by source."""
     return {str(s): int((train.texts.source == s).sum()) for s in np.unique(train.texts.source)} | {"mosi": len(train.mosi)}
+
+
+def coding_shift(folder: Path, voice: StreamInput) -> Floats32 | None:
+    """(g) Of coding.npz (`columns` made, `shift` in their own units), in training deviations, cut at LIMIT; None without that file."""
+    path = folder / "coding.npz"
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as data:
+        shift = dict(zip((str(c) for c in data["columns"]), data["shift"], strict=True))
+    moved = np.array([shift[c] for c in voice.preparation.made(voice.columns)], np.float32)
+    return np.asarray(np.minimum(np.nan_to_num(moved) / voice.scaling.deviation, LIMIT), np.float32)
 
 
 def read_by(preparation: Preparation, columns: tuple[str, ...]) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.timed import Floats32
 
 from .. import MODELS
 from ..batch import Scaling
@@ -43,6 +44,7 @@ class Recipe:
     rate     the cycle's highest learning rate;  average: of the weights, per step
     batch, texts  utterances of a step, and words alone beside them
     variations  of each voice clip and copy, made once before training
+    coding   training voices' columns are moved by so many times the shift that sound coding was measured to cause; 0: not at all
     """
 
     model: str
@@ -58,6 +60,7 @@ class Recipe:
     sentiment_weight: float = 0.3
     checked_every: int = 150
     variations: int = 4
+    coding: float = 0.0
     valid: tuple[int, ...] = (15, 16, 17, 18)
     shares: Shares = field(default_factory=Shares)
 
@@ -102,8 +105,9 @@ def train(
     material: Material,
     check: Callable[[nn.Module], dict[str, float]],
     say: Say,
+    coding: Floats32 | None = None,
 ) -> nn.Module:
-    """The module with the averaged weights of the step whose mean of `check` is highest."""
+    """The module with the averaged weights of the step whose mean of `check` is highest; `coding` as `collate` takes it."""
     scalings = {name: stream.scaling for name, stream in inputs.items()}
     torch.manual_seed(recipe.seed)
     random = np.random.default_rng([recipe.seed, 99])
@@ -115,7 +119,7 @@ def train(
     began = time.process_time()
     for step in range(1, recipe.steps + 1):
         module.train()
-        parts = [collate(members, scalings, random) for members in next(batches)]
+        parts = [collate(members, scalings, random, coding) for members in next(batches)]
         outputs: list[Output] = [module(part.streams) for part in parts]
         labels, sentiments = torch.cat([part.labels for part in parts]), torch.cat([part.sentiments for part in parts])
         loss = loss_of(torch.cat([o.logits for o in outputs]), labels, sentiments, recipe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +202,44 @@ def test_a_run_of_every_recipe_writes_a_checkpoint(name: str, made: Prepared, tm
     assert set(again.temperatures) == {"+".join(s) for s in SUBSETS}
     assert again.streams["voice"].preparation == made.inputs["voice"].preparation
     assert "validation" in again.card["numbers"] and "test" not in again.card["numbers"]
+
+
+def test_imitated_coding_moves_the_voice_by_the_measured_shift_and_nothing_else(made: Prepared) -> None:
+    scalings = {name: stream.scaling for name, stream in made.inputs.items()}
+    member = composed_set(made.splits["valid"], ("text", "face", "voice"), seed=1)[0]
+    shift = np.zeros(len(scalings["voice"].mean), np.float32)
+    shift[[2, 5]] = 100, 1
+    plain, moved = ([collate([member], scalings, np.random.default_rng(s), coding).streams for s in range(40)] for coding in (None, shift))
+    rows = [s["voice"].values[0][s["voice"].present[0]].numpy() for s in moved]
+    cut = sum(bool((np.abs(r[:, 2]) == 3).all()) for r in rows)
+    assert 20 <= cut <= 36  # about CODED of them, cut where a strange column is cut
+    first = [s["voice"].values[0].numpy() for s in plain]
+    assert not any((np.abs(r[:, 2]) == 3).all() for r in first)
+    for one, other in zip(plain, moved, strict=True):  # words come first: drawn before the voice
+        np.testing.assert_array_equal(one["text"].values.numpy(), other["text"].values.numpy())
+    still = np.flatnonzero(shift == 0)
+    spread = [np.std([r[:, still].mean() for r in group]) for group in (rows, first)]
+    assert spread[0] < 2 * spread[1]
+
+
+def test_the_measured_shift_is_in_training_deviations(tmp_path: Path) -> None:
+    features = write_features(tmp_path)
+    speakers = Speakers(valid=(3,), test=(4,))
+    bare = material(features, speakers, 1, variations=1, splits=("train", "valid"))
+    assert bare.coding is None
+    recipe = Recipe("rrnn", {"hidden": 4, "attention": 4, "hops": 1}, steps=2, batch=6, checked_every=2, coding=2.0)
+    with pytest.raises(UsageError, match=r"coding\.npz"):
+        make("rrnn", recipe, bare, tmp_path / "out", say=lambda line: None)
+    voice = bare.inputs["voice"]
+    columns = voice.preparation.made(voice.columns)
+    shift = np.resize([0.0, 0.5, 50.0], len(columns)) * voice.scaling.deviation
+    np.savez(features / "coding.npz", columns=np.array(columns[::-1]), shift=shift[::-1])
+    told = material(features, speakers, 1, variations=1, splits=("train", "valid"))
+    assert told.coding is not None
+    np.testing.assert_allclose(told.coding, np.resize([0.0, 0.5, 3.0], len(columns)), rtol=1e-5)
+    with_coding = make("rrnn", recipe, told, tmp_path / "out", say=lambda line: None)
+    without = make("rrnn", dataclasses.replace(recipe, coding=0.0), told, tmp_path / "plain", say=lambda line: None)
+    assert with_coding.sha256 != without.sha256
 
 
 def test_the_same_recipe_gives_the_same_weights(made: Prepared, tmp_path: Path) -> None:
