@@ -7,7 +7,6 @@ Columns as in CMU-MOSI with GloVe, COVAREP and Facet. No dropout on either side,
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 import plain_mult
 import torch
-from measure import Row, medians
+from measure import Row, high_water, medians
 from torch import Tensor
 
 from emofuse.fusion.batch import Batch
@@ -63,7 +62,7 @@ def equal(net: MulT, batch: dict[str, Batch]) -> float:
 
 
 def rows(runs: int = 3) -> Iterator[Row]:
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # two spinning threads beside anything else measure the else
     net = model(LAYERS)
     small = streams(BATCH, (50, 375, 500), 15.0)
     worst = equal(net, small)
@@ -116,9 +115,9 @@ def memory() -> tuple[float, str, float, str, float]:
 def peak(who: str) -> None:
     net, minute = model(SHALLOW), streams(1, (600, 1800, 6000), 60.0)
     without_gradients(lambda: net(streams(1, (5, 5, 5), 1.0)))()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = high_water()
     without_gradients(lambda: net(minute) if who == "ours" else plain_mult.forward(net, minute))()
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20)
+    print((high_water() - before) / 2**20)
 
 
 if __name__ == "__main__":

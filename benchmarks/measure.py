@@ -72,6 +72,12 @@ def medians(tasks: Mapping[str, Callable[[], object]], runs: int, clock: Callabl
     return {name: statistics.median(times) for name, times in found.items()}
 
 
+def high_water() -> int:
+    """KiB: this process's resident memory at its highest. (`getrusage` would count what its parent had when it was started.)"""
+    status = Path("/proc/self/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+
+
 def talking_clip(folder: Path, seconds: float, size: int = 512) -> Path:
     """The sample clip over and over, as H.264 and AAC at 25 frames a second."""
     path = folder / f"talking_{seconds:g}.mp4"
