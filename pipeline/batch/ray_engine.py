@@ -214,7 +214,7 @@ class RayEngine:
 
 def _ray() -> Any:
     try:
-        import ray
+        import ray  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UsageError("--engine ray: expected Ray to be installed (pip install 'emofuse[ray]')") from None
     return ray
