@@ -70,7 +70,7 @@ def start(folder: Path) -> Iterator[Row]:
     yield Row("start", "emofuse --help", found["help"], "s", found["python"], "python -c pass, s", found["help"], ("<=", 0.3), floor)
     clip = talking_clip(folder, 3)
     whole = statistics.median(wall(quiet([*emofuse, "analyze", str(clip), "--offline", "--out", str(folder / "out")])) for _ in range(3))
-    floor = "most of it is importing torch and pocketsphinx's 30 MB model"
+    floor = "most of it is importing torch and loading pocketsphinx's model"
     yield Row("start", "analyze a clip of 3 s", whole, "s", None, "", whole, ("<=", 8), floor)
     second = float(statistics.median(float(str(facts["seconds"])) for facts in analysed({}, clip, clip, clip)))
     yield Row("start", "the same as the second clip of a process", second, "s", whole, "first clip, s", second / whole, None)
