@@ -29,6 +29,7 @@ from .compact.layout import AUS, BLENDSHAPES, activations
 from .compact.teacher import faces_of, landmarker, names_of, picture
 from .compact.tracks import is_cut, thumbnail
 from .face_ids import FaceIds
+from .face_rows import face_stream
 from .known_weights import known, pull
 from .weights import Status, reachable, sha256_of
 
@@ -116,17 +117,7 @@ class MediapipeFace:
             watcher.close()
         notes = {"frames": seen, "frames_with_face": with_face, "faces": faces.count, "cuts": cuts}
         provenance = replace(self.provenance, notes=notes)
-        if not values:
-            return TimedSequence.empty("face", COLUMNS, provenance, f"no face was found in any of {seen} frames")
-        return TimedSequence(
-            name="face",
-            columns=COLUMNS,
-            values=np.concatenate(values),
-            start=np.array([start for start, _ in times]),
-            end=np.array([end for _, end in times]),
-            provenance=provenance,
-            reason="" if with_face == seen else f"no face was found in {seen - with_face} of {seen} frames",
-        )
+        return face_stream(COLUMNS, values, times, provenance, seen, with_face)
 
     def _open(self) -> Any:
         """A landmarker of its own for each clip: it remembers where faces were."""

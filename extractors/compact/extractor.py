@@ -19,6 +19,7 @@ from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.ports import EMOTIONS, Media, Medium
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
+from ..face_rows import face_stream
 from ..weights import Status, check_sha256
 from .detect import Detector
 from .layout import AUS, Read, activations
@@ -101,17 +102,7 @@ class Compact:
             seen += len(chunk)
         notes = {"frames": seen, "frames_with_face": with_face, "faces": tracker.next_id, "cuts": cuts}
         provenance = replace(self._provenance, notes=notes)
-        if not rows:
-            return TimedSequence.empty("face", COLUMNS, provenance, f"no face was found in any of {seen} frames")
-        return TimedSequence(
-            name="face",
-            columns=COLUMNS,
-            values=np.concatenate(rows),
-            start=np.array([start for start, _ in times]),
-            end=np.array([end for _, end in times]),
-            provenance=provenance,
-            reason="" if with_face == seen else f"no face was found in {seen - with_face} of {seen} frames",
-        )
+        return face_stream(COLUMNS, rows, times, provenance, seen, with_face)
 
     def _rows(self, sightings: list[Sighting]) -> Floats32:
         """(n 33): sightings in the order of COLUMNS."""
