@@ -19,6 +19,7 @@ import argparse
 import json
 import time
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,12 @@ if __package__:
 else:
     from ravdess_voice import FOLDS, Sound
 
-SPEEDS = {"1": (1, 1), "0.92": (25, 23), "1.09": (11, 12), "0.84": (25, 21), "1.19": (16, 19)}
+SPEEDS = {"1": (1, 1), "0.92": (25, 23), "1.09": (11, 12), "0.84": (25, 21), "1.19": (16, 19), "0.76": (25, 19), "1.31": (16, 21)}
 """Name -> resampled up and down; all but the first are copies that are only trained on."""
 WINDOW = 8  # rows of 10 ms
 QUIET = 35.0  # dB below the loudest
 AIR = 10  # rows
+EIGHTHS = 8  # parts of a clip's time in its functionals
 EMOTIONS = tuple(RAVDESS.emotions.values())
 DRY = {"text": 0.0, "embedding": 0.2, "attention": 0.2, "residual": 0.2, "relu": 0.2, "output": 0.2}
 TRANSFORMER: dict[str, Any] = {"width": 40, "heads": 4, "layers": 1, "dropouts": DRY}
@@ -77,8 +79,8 @@ def extracted(data: Path, cache: Path, speed: str) -> tuple[list[str], list[NDAr
         return [str(name) for name in kept["names"]], parts
 
 
-def rows_of(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """librosa's rows (n 48) of one clip -> (m 96): mean and deviation over windows of the part that is spoken."""
+def spoken(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """librosa's rows (n 48) of one clip -> those of the part that is spoken, with level (dB) for rms and octaves for f0."""
     columns = LibrosaVoice.columns
     found = values.astype(np.float64)
     level = 20 * np.log10(found[:, columns.index("rms")] + 1e-5)
@@ -86,12 +88,38 @@ def rows_of(values: NDArray[np.float32]) -> NDArray[np.float32]:
     loud = np.flatnonzero(smooth > smooth.max() - QUIET)
     found[:, columns.index("rms")] = level
     found[:, columns.index("f0")] = np.log2(found[:, columns.index("f0")] / 100)
-    found = found[max(0, loud[0] - AIR) : loud[-1] + AIR + 1]
+    return found[max(0, loud[0] - AIR) : loud[-1] + AIR + 1]
+
+
+def windows_of(found: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Rows (n 48) -> (m 96): mean and deviation over windows."""
     whole = max(1, len(found) // WINDOW) * WINDOW
-    windows = found[:whole].reshape(-1, min(WINDOW, len(found)), len(columns))
+    windows = found[:whole].reshape(-1, min(WINDOW, len(found)), found.shape[1])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # windows without voice: NaN, not measured
         return np.concatenate([np.nanmean(windows, 1), np.nanstd(windows, 1)], axis=1).astype(np.float32)
+
+
+def functionals_of(found: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Rows (n 48) -> one row (1 728) about the whole clip: over the voiced rows each column's mean, deviation, tenth, fiftieth and
+    ninetieth percentile, and how fast it changes (deviation and mean size); each column's mean in each eighth of the clip's time; and
+    its seconds, voiced and loud shares, how many voiced stretches a second, how long they are, and its level."""
+    voiced = np.isfinite(found[:, LibrosaVoice.columns.index("f0")])
+    level = found[:, LibrosaVoice.columns.index("rms")]
+    chosen = voiced if voiced.sum() > 5 else np.ones_like(voiced)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], voiced.astype(int), [0]]))).reshape(-1, 2)
+    stretches = np.diff(edges, axis=1)[:, 0] if len(edges) else np.zeros(1)
+    change = np.gradient(found, axis=0)[chosen]
+    cuts = np.linspace(0, len(found), EIGHTHS + 1).round().astype(int)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # what was never voiced: NaN, not measured
+        parts = [found[chosen].mean(0), found[chosen].std(0), *np.percentile(found[chosen], [10, 50, 90], axis=0)]
+        parts += [np.nanstd(change, 0), np.nanmean(np.abs(change), 0)]
+        parts += [np.nanmean(found[a : max(a + 1, b)], 0) for a, b in pairwise(cuts)]
+    seconds = len(found) / 100
+    parts += [[seconds, voiced.mean(), (level > level.max() - 25).mean(), len(edges) / seconds, stretches.mean(), stretches.max()]]
+    parts += [[level.max(), level.mean()]]
+    return np.concatenate(parts)[None].astype(np.float32)
 
 
 def dataset(data: Path, cache: Path, speeds: list[str]) -> Dataset:
@@ -103,13 +131,16 @@ def dataset(data: Path, cache: Path, speeds: list[str]) -> Dataset:
     examples = []
     for speed in speeds:
         for name, values in zip(*extracted(data, cache, speed), strict=True):
-            rows = rows_of(values)
+            found = spoken(values)
+            rows, whole = windows_of(found), functionals_of(found)
             start = np.arange(len(rows)) * WINDOW / 100
             made = Provenance("librosa", "80 ms")
             streams = {
                 stream: TimedSequence(stream, tuple(columns[i] for i in index), rows[:, index], start, start + WINDOW / 100, made)
                 for stream, index in chosen.items()
             }
+            names = tuple(f"whole_{i}" for i in range(whole.shape[1]))
+            streams["whole"] = TimedSequence("whole", names, whole, start[:1], start[-1:] + WINDOW / 100, made)
             labels = {"emotion": RAVDESS.emotions[name.split("-")[2]]}
             copy_of = "" if speed == "1" else name
             examples.append(Example(f"{name}@{speed}", streams, labels, "", name.split("-")[6], copy_of=copy_of))

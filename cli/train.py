@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -116,9 +117,9 @@ def epoch_progress(recipe: Recipe) -> Iterator[Callable[[Row], None]]:
     """A bar over all epochs on a terminal, a line an epoch elsewhere; on stderr."""
 
     def line(row: Row) -> str:
-        return (
-            f"{row['phase']} epoch {row['epoch']}: loss {row['train_loss']:.4f}, validation {row['valid_loss']:.4f}, {row['seconds']:.1f} s"
-        )
+        said = f"{row['phase']} epoch {row['epoch']}: loss {row['train_loss']:.4f}, "
+        said += "" if math.isnan(row["valid_loss"]) else f"validation {row['valid_loss']:.4f}, "
+        return said + f"{row['seconds']:.1f} s"
 
     if not sys.stderr.isatty():
         yield lambda row: click.echo(line(row), err=True)

@@ -88,6 +88,9 @@ class TrainingPart:
     scaling          "standard" (training mean and deviation, cut at 5) or "none"
     precision        "float32", "bfloat16" or "float16" (mixed; float16 on a GPU only)
     balanced         classes weigh alike in the loss
+    keep             "best": the epoch with the lowest validation loss; "last": the last one, for a number of epochs that was settled
+                     before (on other speakers). Then valid may stay empty, and nobody is kept from training to choose an epoch
+    grouped          utterances of so many batches are sorted by length before they are cut into batches (less padding); 0 = not
     """
 
     epochs: int
@@ -104,10 +107,17 @@ class TrainingPart:
     scaling: str = "standard"
     precision: str = "float32"
     balanced: bool = False
+    keep: str = "best"
+    grouped: int = 0
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 1 or not self.rate > 0:
             raise ValueError(f"expected epochs, batch and rate above 0, got {self.epochs}, {self.batch}, {self.rate}")
+        _choice("keep", self.keep, ("best", "last"))
+        if self.keep == "last" and self.stop:
+            raise ValueError(f"keep last trains all epochs, but stop is {self.stop}")
+        if self.grouped < 0:
+            raise ValueError(f"grouped: expected 0 or more batches, got {self.grouped}")
         _choice("optimiser", self.optimiser, ("adam", "adamw"))
         _choice("schedule", self.schedule, ("plateau", "one-cycle"))
         _choice("scaling", self.scaling, ("standard", "none"))

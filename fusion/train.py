@@ -2,7 +2,7 @@
 
 On a CPU the same recipe, data and seed give the same weights, in one go or resumed after a kill: every epoch draws its order and its
 dropout from a seed made of the recipe's seed, the phase and the epoch, so no generator's state has to survive. The model is chosen by
-validation loss; the test split is not looked at (evaluate.py does, when asked).
+validation loss, or is that of the last epoch (`training.keep`); the test split is not looked at (evaluate.py does, when asked).
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def train(
         raise UsageError(f"precision float16 needs a GPU, the device is {place.type}; bfloat16 works on both")
     tasks = tasks_of(recipe.tasks)
     parts = parts_of(recipe, dataset, tasks)
-    for split in ("train", "valid"):
+    for split in ("train", "valid") if recipe.training.keep == "best" else ("train",):
         if not len(parts[split]):
             raise DatasetError(f"{dataset.name}: no utterance in {split}")
     inputs = inputs_of(recipe, dataset, parts["train"])
@@ -194,10 +194,10 @@ class Loop:
             seed = (training.seed * MILLION + number * 10_007 + epoch) % 2**63
             train_loss = self.epoch(phase, moved, optimiser, scaler, seed, epoch)
             rate = optimiser.param_groups[0]["lr"]
-            valid_loss, scores = self.validate(phase)
-            if training.schedule == "plateau":
+            valid_loss, scores = self.validate(phase) if len(self.parts["valid"]) else (math.nan, {})
+            if training.schedule == "plateau" and not math.isnan(valid_loss):
                 plateau.step(valid_loss)
-            if valid_loss < lowest:
+            if valid_loss < lowest or training.keep == "last":
                 lowest, waited = valid_loss, 0
                 self.best = {key: tensor.detach().cpu().clone() for key, tensor in self.learner.state_dict().items()}
             else:
@@ -219,7 +219,7 @@ class Loop:
         order = torch.Generator().manual_seed(seed)
         part, total, count = self.parts["train"], 0.0, 0
         self.learner.train()
-        for index in shuffled(len(part), phase.batch, order):
+        for index in shuffled(part.rows(), phase.batch, order, self.recipe.training.grouped):
             if self.recipe.training.schedule == "one-cycle":
                 share = (number - 1 + count / len(part)) / phase.epochs
                 for group in optimiser.param_groups:
@@ -329,12 +329,13 @@ def _board(out: Path) -> Any:
 
 
 def _finished(loop: Loop, checkpoint: Checkpoint, dataset: Dataset, tasks: Mapping[str, Task]) -> Run:
-    """Temperature on validation, scores, pictures, and the checkpoint in the form that `emofuse analyze` reads."""
+    """Temperature on validation, scores, pictures, and the checkpoint in the form that `emofuse analyze` reads. Without validation
+    there are no scores and the temperature stays 1."""
     part = loop.parts["valid"]
-    by_task = split_logits(tasks, loop.logits(part))
+    by_task = split_logits(tasks, loop.logits(part)) if len(part) else {}
     validation: dict[str, Any] = {}
     temperature = 1.0
-    for name, task in tasks.items():
+    for name, task in tasks.items() if len(part) else ():
         answers = task.answers(by_task[name])
         nothing = task.baseline(loop.parts["train"].targets[name], len(part))
         validation[name] = {"scores": task.scores(part.targets[name], answers), "baseline": task.scores(part.targets[name], nothing)}
@@ -350,7 +351,8 @@ def _finished(loop: Loop, checkpoint: Checkpoint, dataset: Dataset, tasks: Mappi
     done = dataclasses.replace(checkpoint, temperature=temperature, card={**checkpoint.card, "numbers": numbers})
     shipped = save(loop.out / BEST, done, loop.learner.model)
     draw_curves(loop.out / "curves.png", loop.history)
-    confusion_picture(loop.out / "confusion.png", tasks, part, by_task, "validation")
+    if len(part):
+        confusion_picture(loop.out / "confusion.png", tasks, part, by_task, "validation")
     return Run(loop.out, shipped, tuple(loop.history), validation)
 
 

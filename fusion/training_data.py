@@ -35,6 +35,10 @@ class Part:
     def __len__(self) -> int:
         return len(self.streams)
 
+    def rows(self) -> list[int]:
+        """Each utterance's rows, all streams together."""
+        return [sum(len(stream) for stream in streams.values()) for streams in self.streams]
+
     def batch(self, index: Sequence[int], inputs: Mapping[str, StreamInput], device: torch.device) -> dict[str, Batch]:
         """These utterances, standardised and padded."""
         return {name: Batch.of([self.streams[i][name] for i in index], stream.scaling).to(device) for name, stream in inputs.items()}
@@ -45,7 +49,7 @@ class Part:
 
 def parts_of(recipe: Recipe, dataset: Dataset, tasks: Mapping[str, Task]) -> dict[str, Part]:
     """Split -> Part. Raises `DatasetError` naming an utterance and its unknown label, or a stream of the wrong width."""
-    split_of = _splits(recipe.splits, dataset)
+    split_of = _splits(recipe.splits, dataset, needed=SPLITS if recipe.training.keep == "best" else ("train", "test"))
     columns = columns_of(recipe, dataset)
     found: dict[str, Part] = {}
     for split in SPLITS:
@@ -83,11 +87,19 @@ def inputs_of(recipe: Recipe, dataset: Dataset, training: Part) -> dict[str, Str
     return found
 
 
-def shuffled(size: int, batch: int, generator: torch.Generator) -> Iterator[list[int]]:
-    """Every utterance once, in a drawn order."""
-    order: list[int] = torch.randperm(size, generator=generator).tolist()
-    for at in range(0, size, batch):
-        yield order[at : at + batch]
+def shuffled(rows: Sequence[int], batch: int, generator: torch.Generator, grouped: int = 0) -> Iterator[list[int]]:
+    """Every utterance once, in a drawn order. `rows` counts each utterance's; with `grouped`, utterances of that many batches are drawn
+    together and dealt out by their rows, so that those of one batch are about equally long and little is padded; batches keep no order."""
+    order: list[int] = torch.randperm(len(rows), generator=generator).tolist()
+    pool = max(1, grouped) * batch
+    for first in range(0, len(order), pool):
+        drawn = order[first : first + pool]
+        if grouped:
+            drawn.sort(key=rows.__getitem__)
+        batches = [drawn[at : at + batch] for at in range(0, len(drawn), batch)]
+        if grouped:
+            batches = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+        yield from batches
 
 
 def in_order(size: int, batch: int = EVALUATION_BATCH) -> Iterator[list[int]]:
@@ -110,11 +122,14 @@ def _streams(recipe: Recipe, example: Example, columns: Mapping[str, tuple[str, 
     return found
 
 
-def _splits(part: SplitsPart, dataset: Dataset) -> list[str]:
-    """Each utterance's split. Raises `UsageError` for a way that is not known, `DatasetError` for a split that stays empty."""
+def _splits(part: SplitsPart, dataset: Dataset, needed: Sequence[str]) -> list[str]:
+    """Each utterance's split; valid may be empty where it is not `needed`.
+
+    Raises `UsageError` for a way that is not known, `DatasetError` for a split that stays empty.
+    """
     if part.by == "data":
         found = [example.split for example in dataset.examples]
-        if missing := [split for split in SPLITS if split not in found]:
+        if missing := [split for split in needed if split not in found]:
             raise DatasetError(f"{dataset.name}: the data have no utterance in {', '.join(missing)}; recipes can split by speaker")
         return found
     if part.by != "speaker":
@@ -130,6 +145,7 @@ def _splits(part: SplitsPart, dataset: Dataset) -> list[str]:
         test, valid = set(part.test), set(part.valid)
         if unknown := sorted((test | valid) - set(speakers)):
             raise DatasetError(f"{dataset.name}: no speaker {', '.join(unknown)}; there are {', '.join(speakers)}")
-        if not test or not valid or test & valid or not set(speakers) - test - valid:
-            raise UsageError("splits: expected speakers for valid and test, apart from each other, and some left to train on")
+        if not test or (not valid and "valid" in needed) or test & valid or not set(speakers) - test - valid:
+            wanted = " and ".join(split for split in ("valid", "test") if split in needed)
+            raise UsageError(f"splits: expected speakers for {wanted}, apart from each other, and some left to train on")
     return ["test" if e.speaker in test else "valid" if e.speaker in valid else "train" for e in dataset.examples]

@@ -19,7 +19,7 @@ from emofuse.fusion.evaluate import evaluate
 from emofuse.fusion.recipe import Recipe, find, shipped
 from emofuse.fusion.tasks import Task, TaskPart
 from emofuse.fusion.train import model_config, train
-from emofuse.fusion.training_data import inputs_of, parts_of
+from emofuse.fusion.training_data import inputs_of, parts_of, shuffled
 from emofuse.pipeline.errors import DatasetError, UsageError
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
@@ -261,6 +261,7 @@ def test_a_shipped_recipe_reads_back_and_fits_its_model(name: str) -> None:
         ({"trainings": {}}, "unknown key: trainings"),
         ({"training": {"epochs": 1, "batch": 8, "rate": 0.1, "lr": 1}}, "training: unknown key: lr"),
         ({"training": {"epochs": 1, "batch": 8}}, "training: missing key: rate"),
+        ({"training": {"epochs": 9, "batch": 8, "rate": 0.1, "keep": "last", "stop": 3}}, "keep last trains all epochs, but stop is 3"),
         ({"training": {"epochs": "many", "batch": 8, "rate": 0.1}}, "training.epochs: expected int, got 'many'"),
         ({"training": {"epochs": 1, "batch": 8, "rate": 0.1, "optimiser": "sgd"}}, "optimiser: expected adam, adamw, got 'sgd'"),
         ({"data": {"form": "streams", "hide": ["face"]}}, "data.hide: no stream face"),
@@ -332,6 +333,38 @@ def test_augmentation_changes_training_and_not_validation(tmp_path: Path) -> Non
     varied = train(recipe(training=training, augment={"text": {"offset": 1.0}}), synthetic(), tmp_path / "varied", device="cpu").history[0]
     assert abs(plain["train_loss"] - varied["train_loss"]) > 1e-4  # 0 exactly if nothing were drawn
     assert plain["valid_loss"] == pytest.approx(varied["valid_loss"], abs=1e-6)
+
+
+def test_batches_of_like_length_hold_every_utterance_once() -> None:
+    rows = [(7 * i) % 23 + 1 for i in range(50)]
+    for grouped in (0, 3, 100):
+        found = list(shuffled(rows, 8, torch.Generator().manual_seed(1), grouped))
+        assert sorted(i for batch in found for i in batch) == list(range(50)) and {len(batch) for batch in found} == {8, 2}
+    padded = {
+        grouped: sum(len(batch) * max(rows[i] for i in batch) for batch in shuffled(rows, 8, torch.Generator().manual_seed(1), grouped))
+        for grouped in (0, 100)
+    }
+    assert padded[100] < 0.75 * padded[0] and padded[100] >= sum(rows)
+    firsts = [next(shuffled(rows, 8, torch.Generator().manual_seed(seed), 100)) for seed in range(8)]
+    assert len({min(rows[i] for i in batch) for batch in firsts}) > 2, "short utterances do not always come first"
+
+
+def test_the_last_epoch_is_kept_and_nobody_need_validate(tmp_path: Path) -> None:
+    """At this rate the first epoch has the lowest validation loss: best and last differ. Without validation speakers, they train."""
+    training = {"epochs": 3, "batch": 8, "rate": 1.0, "seed": 7}
+    best = train(recipe(training=training), synthetic(), tmp_path / "best", device="cpu")
+    last = train(recipe(training=training | {"keep": "last"}), synthetic(), tmp_path / "last", device="cpu")
+    seen = [row["valid_loss"] for row in best.history]
+    assert seen == [row["valid_loss"] for row in last.history] and min(seen) < seen[-1]
+    assert not same(tmp_path / "best", tmp_path / "last")
+    assert last.validation["sentiment"]["scores"]["mae"] == pytest.approx(seen[-1], abs=1e-5)
+    splits = {"by": "speaker", "test": ["s0"]}
+    run = train(recipe(training=training | {"keep": "last"}, splits=splits), synthetic(), tmp_path / "none", device="cpu")
+    assert run.validation == {} and run.checkpoint.temperature == 1
+    assert run.checkpoint.card["numbers"]["utterances"]["valid"] == 0
+    assert len(evaluate(tmp_path / "none", synthetic(), device="cpu").tasks["sentiment"]["intervals"]) > 0
+    with pytest.raises(UsageError, match="expected speakers for valid and test"):
+        train(recipe(training=training, splits=splits), synthetic(), tmp_path / "refused", device="cpu")
 
 
 def test_a_recall_of_a_class_that_does_not_occur_is_null_in_json(tmp_path: Path) -> None:
