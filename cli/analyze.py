@@ -28,6 +28,7 @@ from .options import provider_options
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), default=Path("emofuse-results"), show_default=True, help="Folder for the results.")
 @click.option("--model", metavar="NAME", help="Fusion model by name, or the path of a checkpoint or a run (default: the shipped one).")
+@click.option("--prior", metavar="SHARES", help='How likely emotions are beforehand, as "neutral=0.5" (default: all alike).')
 @click.option("--face-id", type=click.IntRange(min=0), metavar="N", help="Read this face only (default: of several, the one that speaks).")
 @click.option("--formats", metavar="LIST", default="", help=f"Write these too, separated by commas: {', '.join(WRITABLE)}.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document a clip on stdout, for machines.")

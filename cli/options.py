@@ -40,4 +40,5 @@ def options_from(values: dict[str, Any]) -> Options:
         **{name: values[name] for name in ("words", "text", "face", "voice", "offline", "device", "language", "acoustic_model")},
         model=values.get("model"),
         face_id=values.get("face_id"),
+        prior=values.get("prior"),
     )

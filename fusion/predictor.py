@@ -36,10 +36,20 @@ class Predictor:
     `kinds` are the attention maps to hand out when attention is asked for; "cross" alone by default, because the memory maps of a 15 s
     utterance at 100 Hz weigh 100 MB and say little about the clip. An utterance with one stream alone has no crossmodal attention: of
     it the maps of the stream's own stacks ("self" and "memory") are handed out too.
+
+    `prior` says how likely each of the seven emotions is before anything is seen or heard: probabilities, trained under an even prior,
+    are multiplied by it and sum to 1 again (Saerens et al. 2002, equation 4). None: even.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, module: nn.Module, *, device: str = "cpu", file: str = "", kinds: Sequence[str] = ("cross",)
+        self,
+        checkpoint: Checkpoint,
+        module: nn.Module,
+        *,
+        device: str = "cpu",
+        file: str = "",
+        kinds: Sequence[str] = ("cross",),
+        prior: Mapping[str, float] | None = None,
     ) -> None:
         if set(checkpoint.tasks.get("emotion", ())) != set(EMOTIONS):
             found = ", ".join(checkpoint.tasks.get("emotion", ("no such task",)))
@@ -49,12 +59,17 @@ class Predictor:
         self.device = device
         self.file = file
         self.kinds = tuple(kinds)
+        self.prior = None if prior is None else dict(prior)
+        even = dict.fromkeys(EMOTIONS, 1.0)
+        self._log_prior = torch.tensor([(self.prior or even)[e] for e in checkpoint.tasks["emotion"]], dtype=torch.float64).log()
 
     @classmethod
-    def load(cls, path: Path, *, device: str = "cpu", kinds: Sequence[str] = ("cross",)) -> Predictor:
+    def load(
+        cls, path: Path, *, device: str = "cpu", kinds: Sequence[str] = ("cross",), prior: Mapping[str, float] | None = None
+    ) -> Predictor:
         """From NAME.safetensors and NAME.json; raises `CheckpointError`."""
         checkpoint, module = load(path)
-        return cls(checkpoint, module, device=device, file=path.name, kinds=kinds)
+        return cls(checkpoint, module, device=device, file=path.name, kinds=kinds, prior=prior)
 
     @property
     def name(self) -> str:
@@ -71,6 +86,7 @@ class Predictor:
             "temperature": self.checkpoint.temperature,
             "temperatures": dict(self.checkpoint.temperatures),
             "tasks": {k: list(v) for k, v in self.checkpoint.tasks.items()},
+            **({} if self.prior is None else {"prior": self.prior}),
         }
         return Provenance(extractor=self.name, version="1", weights=weights, options=options, notes={"card": dict(self.checkpoint.card)})
 
@@ -126,7 +142,7 @@ class Predictor:
         widths = [len(labels) for labels in self.checkpoint.tasks.values()]
         logits = dict(zip(self.checkpoint.tasks, torch.split(output.logits[b].double(), widths), strict=True))
         temperature = self.checkpoint.temperature_of(name for name, stream in streams.items() if len(stream.rows))
-        found = (logits["emotion"] / temperature).softmax(0).tolist()
+        found = (logits["emotion"].cpu() / temperature + self._log_prior).softmax(0).tolist()
         by_label = dict(zip(self.checkpoint.tasks["emotion"], found, strict=True))
         maps = (_attention(m, b, streams, padded) for m in output.maps if m.kind in kinds)
         return Prediction(

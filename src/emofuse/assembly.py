@@ -19,7 +19,7 @@ from emofuse.fusion.shipped import description, locate
 from emofuse.pipeline.clip import Clip, Limits
 from emofuse.pipeline.errors import TranscriptError, UsageError
 from emofuse.pipeline.extraction import Extraction, extract
-from emofuse.pipeline.ports import STREAMS, Analysis, ClipInfo, Extractor
+from emofuse.pipeline.ports import EMOTIONS, STREAMS, Analysis, ClipInfo, Extractor
 from emofuse.pipeline.profile import Profile
 from emofuse.pipeline.shared_pass import Progress
 
@@ -47,6 +47,9 @@ class Options:
     acoustic_model  folder of a CTC model (wav2vec 2.0 and its kin) to align transcripts with; None: pocketsphinx, English
     limits    what a clip may cost
     face_id   read this face only; None: where there are several, the one whose lips move with the voice
+    prior     how likely emotions are beforehand, "neutral=0.5,anger=0.1": those that are not named share what is left
+              evenly; None: all alike. The shipped models are trained under an even prior; a model that is not has its own counted twice
+    Raises `UsageError` for a prior that cannot be meant.
     """
 
     words: str = "auto"
@@ -60,6 +63,10 @@ class Options:
     acoustic_model: str | None = None
     limits: Limits | None = None
     face_id: int | None = None
+    prior: str | None = None
+
+    def __post_init__(self) -> None:
+        prior_of(self.prior)  # a prior that cannot be meant is refused before anything is extracted
 
     def wish(self, stream: str) -> str:
         return {"words": self.words, "text": self.text, "face": self.face, "voice": self.voice}[stream]
@@ -115,7 +122,7 @@ class Assembly:
     def model(self) -> Predictor:
         from emofuse.fusion.predictor import Predictor
 
-        return Predictor.load(locate(self.options.model), device=self.device)
+        return Predictor.load(locate(self.options.model), device=self.device, prior=prior_of(self.options.prior))
 
     def extractors(self, clip: Path, *, for_model: bool = True) -> list[Extractor]:
         """The extractors for one clip: the same ones each time, but for files, which belong to a clip. Without `for_model`, a file's
@@ -253,6 +260,27 @@ def stream_for(clip: Path, folder: Path) -> Path:
     if len(found) != 1:
         raise UsageError(f"{folder}: expected one file named {clip.stem} ({', '.join(STREAM_SUFFIXES)}), found {len(found)}")
     return found[0]
+
+
+def prior_of(wish: str | None) -> dict[str, float] | None:
+    """Emotion -> probability, summing to 1, of "neutral=0.5,anger=0.1"; None for None. Raises `UsageError`."""
+    if wish is None:
+        return None
+    named: dict[str, float] = {}
+    for part in wish.split(","):
+        name, _, number = (piece.strip() for piece in part.partition("="))
+        try:
+            named[name] = float(number)
+        except ValueError:
+            named[name] = -1.0
+        if name not in EMOTIONS or not 0 < named[name] < 1:
+            raise UsageError(
+                f"--prior {wish}: expected EMOTION=SHARE, with {', '.join(EMOTIONS)} and a share between 0 and 1; got {part!r}"
+            )
+    left, others = 1 - sum(named.values()), len(EMOTIONS) - len(named)
+    if (left <= 0 and others) or (not others and abs(left) > 1e-6):
+        raise UsageError(f"--prior {wish}: expected shares that leave something for the {others} others; these sum to {1 - left:g}")
+    return {emotion: named.get(emotion, left / max(1, others)) for emotion in EMOTIONS}
 
 
 def pick_device(wish: str) -> str:

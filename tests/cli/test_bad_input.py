@@ -14,6 +14,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner, Result
 
+from emofuse.assembly import prior_of
 from emofuse.cli.main import main
 
 VOICE_ONLY = ("--words", "none", "--text", "none", "--face", "none", "--voice", "librosa", "--offline")
@@ -187,3 +188,27 @@ def test_a_folder_of_transcripts_is_read_by_clip_name(tone: Path, tmp_path: Path
     assert "expected one transcript named other" in line and result.exit_code == 1
     assert sorted(os.listdir(tmp_path / "out")) == ["tone"]
     assert (tmp_path / "out/tone/transcript.srt").read_text().startswith("1\n00:00:00,100 --> 00:00:00,900\nla la\n")
+
+
+@pytest.mark.parametrize(
+    ("prior", "message"),
+    [
+        ("joy=0.5", "got 'joy=0.5'"),
+        ("neutral=half", "got 'neutral=half'"),
+        ("neutral=1.5", "got 'neutral=1.5'"),
+        ("neutral=0.6,anger=0.4", "these sum to 1"),
+        ("anger=.2,disgust=.2,fear=.2,happiness=.2,sadness=.2,surprise=.2,neutral=.2", "these sum to 1.4"),
+    ],
+)
+def test_a_prior_that_cannot_be_meant_is_refused_before_any_work(tone: Path, tmp_path: Path, prior: str, message: str) -> None:
+    for paths in ((tone,), (tone.parent,)):
+        result = run("analyze", "--prior", prior, *VOICE_ONLY, "--out", tmp_path / "out", *paths)
+        (line,) = lines(result)
+        assert result.exit_code == 2 and message in line and "--prior" in line and not (tmp_path / "out").exists()
+
+
+def test_a_prior_is_shared_by_those_that_it_does_not_name() -> None:
+    assert prior_of(None) is None
+    found = prior_of("neutral=0.4, anger=0.1")
+    assert found is not None and found["neutral"] == 0.4 and found["anger"] == 0.1 and found["fear"] == pytest.approx(0.1)
+    assert sum(found.values()) == pytest.approx(1)

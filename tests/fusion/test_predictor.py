@@ -158,6 +158,18 @@ def test_the_temperature_divides_the_logits(checkpoint_of: Make) -> None:
     np.testing.assert_allclose(list(cool.values()), softened / softened.sum(), rtol=1e-9)
 
 
+def test_a_prior_multiplies_the_probabilities(checkpoint_of: Make) -> None:
+    checkpoint, module = checkpoint_of("mult")
+    said = [utterance(1, {"text": 3, "voice": 5})]
+    even = Predictor(checkpoint, module).predict(said)[0].probabilities
+    prior = dict(zip(EMOTIONS, (0.05, 0.05, 0.1, 0.1, 0.1, 0.1, 0.5), strict=True))
+    predictor = Predictor(checkpoint, module, prior=prior)
+    found = predictor.predict(said)[0]
+    weighed = np.array([even[e] * prior[e] for e in EMOTIONS])
+    np.testing.assert_allclose([found.probabilities[e] for e in EMOTIONS], weighed / weighed.sum(), rtol=1e-9)
+    assert found.confidence == max(found.probabilities.values()) and predictor.provenance.options["prior"] == prior
+
+
 def test_columns_that_do_not_fit_name_both_lists(checkpoint_of: Make) -> None:
     predictor = Predictor(*checkpoint_of("mult"))
     said = utterance(1, {"text": 3})
