@@ -78,7 +78,7 @@ def is_batch(paths: Sequence[Path], values: Mapping[str, Any]) -> bool:
 
 
 def batch(paths: Sequence[Path], out: Path, writing: Mapping[str, Any], values: dict[str, Any], *, as_json: bool) -> int:
-    """Runs it and returns the exit code: 0 all done, 1 some failed, 130 stopped by Ctrl-C."""
+    """Runs it and returns the exit code: 0 all done, 1 some failed or could not be written in a format, 130 stopped by Ctrl-C."""
     from emofuse.assembly import Assembly
     from emofuse.batch import Job, ray_engine, run
     from emofuse.pipeline.batch.remote import address_of
@@ -126,7 +126,7 @@ def batch(paths: Sequence[Path], out: Path, writing: Mapping[str, Any], values: 
     click.echo(summary(totals, place, order.look), err=True)
     if totals.stopped:
         return 130
-    return 1 if totals.failed or problems else 0
+    return 1 if totals.failed or totals.refused or problems else 0
 
 
 def show(facts: Mapping[str, Any], place: str | Path, look: bool, *, as_json: bool, quiet: bool) -> None:
@@ -135,7 +135,11 @@ def show(facts: Mapping[str, Any], place: str | Path, look: bool, *, as_json: bo
     name = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in record.path)
     if record.state == "failed" and not look:
         complain(f"{record.message} [{record.reason}]")
-    elif quiet:
+        return
+    if not look:
+        for why in record.refused.values():
+            complain(why)
+    if quiet:
         return
     elif as_json and not look:
         from emofuse.pipeline.batch.remote import open_store
@@ -161,6 +165,8 @@ def summary(totals: Any, place: str | Path, look: bool) -> str:
     if totals.reasons:
         parts[2] += " (" + ", ".join(f"{reason} {n}" for reason, n in sorted(totals.reasons.items())) + ")"
     line = f"{', '.join(p for p in parts if p)} of {totals.clips} clips in {totals.seconds:.0f} s; see {place}/manifest.csv"
+    if totals.refused:
+        line += f"\n{totals.refused} cannot be written in a format that was asked for: see the column refused"
     if totals.waiting:
         line += f"\n{totals.waiting} clips are waiting: the same command goes on with them"
     elif totals.failed:

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,14 +78,14 @@ def write_analysis(
     report    report.html too (`exports.report`), and the film it needs where browsers do not play the clip
     overlay   overlay.mp4 too, where the clip has pictures
     """
-    refused: list[FormatError] = []
+    refused: dict[str, FormatError] = {}
 
     def fill(target: Path) -> None:
-        refused.extend(fill_analysis(analysis, target, version=version, formats=formats, report=report, overlay=overlay, home=folder))
+        refused.update(fill_analysis(analysis, target, version=version, formats=formats, report=report, overlay=overlay, home=folder))
 
     files = whole_folder(folder, fill)
     if refused:
-        raise FormatError("; ".join(str(error) for error in refused))
+        raise FormatError("; ".join(str(error) for error in refused.values()))
     return files
 
 
@@ -98,11 +98,11 @@ def fill_analysis(
     report: bool = False,
     overlay: bool = False,
     home: Path | None = None,
-) -> tuple[FormatError, ...]:
+) -> Mapping[str, FormatError]:
     """The same files into a folder that is there and empty; whoever calls it sees to it that the folder appears whole.
 
     home   the folder's name in the end, for links in what is written; None: not known, and then links say the whole path alone
-    Returns why formats cannot hold the clip, which analysis.json says too (`formats`: name -> null, or the reason).
+    Returns which formats cannot hold the clip, and why; analysis.json says so too (`formats`: name -> null, or the reason).
     """
     refused: Mapping[str, FormatError] = {}
     if formats:
@@ -112,8 +112,8 @@ def fill_analysis(
     document = analysis_document(analysis, version=version)
     if formats:
         document["formats"] = {name: str(refused[name]) if name in refused else None for name in formats}
-    _write(target / DOCUMENT, dump(document))
-    _write(target / "emotions.csv", emotions_csv(analysis))
+    _write(target / DOCUMENT, [dump(document)])
+    _write(target / "emotions.csv", [emotions_csv(analysis)])
     _write(target / "attention.csv", attention_csv(analysis))
     maps = {u.index: u.prediction.attention for u in analysis.utterances if u.prediction is not None and u.prediction.attention}
     if maps:
@@ -127,7 +127,7 @@ def fill_analysis(
         from .exports.overlay import write_overlay
 
         write_overlay(analysis, target / OVERLAY)
-    return tuple(refused.values())
+    return refused
 
 
 def write_streams(info: ClipInfo, streams: Mapping[str, TimedSequence], folder: Path, *, version: str) -> tuple[Path, ...]:
@@ -137,7 +137,7 @@ def write_streams(info: ClipInfo, streams: Mapping[str, TimedSequence], folder: 
         path = Path(info.path)
         clip = {"name": path.name, "path": str(path.resolve()), "sha256": content_hash(path), "container": info.container}
         document = {"schema_version": 1, "emofuse": version, "clip": clip}
-        _write(target / DOCUMENT, dump({**document, "streams": {name: stream_document(s) for name, s in sorted(streams.items())}}))
+        _write(target / DOCUMENT, [dump({**document, "streams": {name: stream_document(s) for name, s in sorted(streams.items())}})])
         _write_streams(streams, target)
 
     return whole_folder(folder, fill)
@@ -148,12 +148,13 @@ def _write_streams(streams: Mapping[str, TimedSequence], target: Path) -> None:
     for name, stream in streams.items():
         write_stream(stream, target / "streams" / f"{name}.parquet")
     if "words" in streams:
-        _write(target / "transcript.srt", srt(streams["words"]))
+        _write(target / "transcript.srt", [srt(streams["words"])])
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, texts: Iterable[str]) -> None:
     # A name that is no valid text (lone surrogates) becomes an escape, which JSON reads back as it was.
-    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        file.writelines(texts)
 
 
 def whole_folder(folder: Path, fill: Callable[[Path], None], beside: Path | None = None) -> tuple[Path, ...]:

@@ -55,12 +55,14 @@ class Order:
 
 @dataclass
 class Totals:
-    """How it went. `failed` counts what failed now and what failed before and was not tried again; `waiting` what was not begun."""
+    """How it went. `failed` counts what failed now and what failed before and was not tried again; `waiting` what was not begun; `refused`
+    clips that are done but for a format that cannot hold them."""
 
     clips: int = 0
     done: int = 0
     kept: int = 0
     failed: int = 0
+    refused: int = 0
     waiting: int = 0
     bytes: int = 0
     seconds: float = 0.0
@@ -94,6 +96,7 @@ def run_batch(
         if outcome.how in ("kept", "done") or order.look:
             totals.done += outcome.how == "done"
             totals.kept += outcome.how == "kept"
+        totals.refused += record.state == "done" and bool(record.refused)
         if record.state == "failed":
             totals.failed += 1
             totals.reasons[record.reason or ""] = totals.reasons.get(record.reason or "", 0) + 1

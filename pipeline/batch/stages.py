@@ -50,8 +50,10 @@ class Setup(Protocol):
 
     def extractors(self, clip: Path) -> Sequence[Extractor]: ...
     def read(self, clip: Clip, extraction: Extraction, progress: Progress | None) -> Analysis: ...
-    def write(self, analysis: Analysis, folder: Path, home: Path | None) -> None:
-        """All files of the result into a folder that is there and empty, and will be `home` in the end (None: not on this machine)."""
+    def write(self, analysis: Analysis, folder: Path, home: Path | None) -> Mapping[str, str]:
+        """All files of the result into a folder that is there and empty, and will be `home` in the end (None: not on this machine).
+
+        Returns formats that were asked for and cannot hold this clip: name -> why."""
         ...
 
 
@@ -153,6 +155,7 @@ class Stages:
             state="failed",
             reason=reason,
             message=message,
+            refused={},
             output=work.task.output,
             emofuse=self._version,
             seconds=_rounded(work.seconds),
@@ -201,9 +204,11 @@ class Stages:
         analysis = self._analysis(work, extractors, keys, fusion_key, tell)
         # The clip goes by the place that it was named by, and is not read once more for its hash.
         analysis = replace(analysis, info=replace(analysis.info, path=task.path), facts={**analysis.facts, "sha256": sha256})
+        refused: dict[str, str] = {}
         with work.stage("write"):
-            self._store.put_folder(task.output, lambda folder: self._setup.write(analysis, folder, self._store.place(task.output)))
-        record = replace(work.record, state="done", **summary_of(analysis), emofuse=self._version)
+            place = self._store.place(task.output)
+            self._store.put_folder(task.output, lambda folder: refused.update(self._setup.write(analysis, folder, place)))
+        record = replace(work.record, state="done", **summary_of(analysis), refused=refused, emofuse=self._version)
         record = replace(record, seconds=_rounded(work.seconds), peak_memory=peak_memory())
         write_record(self._store, record)
         return Outcome(record, "done", tuple(work.ran))

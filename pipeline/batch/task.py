@@ -89,6 +89,7 @@ class Record:
 
     sha256     of the clip's bytes, with `bytes` and `modified_ns` to know without reading that they are still the same
     key        hash of all that the result depends on (content, configuration, weights, version)
+    refused    formats that were asked for and cannot hold this clip: name -> why
     length     seconds of the clip;  emotion, probability: the clip's most probable emotion
     The rest differs from run to run:
     attempts   how often work on it began
@@ -102,6 +103,7 @@ class Record:
     state: State
     reason: str | None = None
     message: str | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
     sha256: str | None = None
     bytes: int | None = None
     modified_ns: int | None = None

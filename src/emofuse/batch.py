@@ -91,8 +91,9 @@ class AssemblySetup:
     def read(self, clip: Clip, extraction: Extraction, progress: Progress | None) -> Analysis:
         return self._assembly.read(clip, extraction, progress)
 
-    def write(self, analysis: Analysis, folder: Path, home: Path | None) -> None:
-        fill_analysis(analysis, folder, version=__version__, home=home, **self._job.writing)
+    def write(self, analysis: Analysis, folder: Path, home: Path | None) -> Mapping[str, str]:
+        refused = fill_analysis(analysis, folder, version=__version__, home=home, **self._job.writing)
+        return {name: str(why) for name, why in refused.items()}
 
 
 def _known(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -132,7 +132,7 @@ class LightSetup:
 
     @property
     def configuration(self) -> Mapping[str, Any]:
-        return {"gain": self.job.get("gain", 1.0)}
+        return {"gain": self.job.get("gain", 1.0), "formats": self.job.get("formats")}
 
     @property
     def requests(self) -> Mapping[str, Any]:
@@ -151,10 +151,11 @@ class LightSetup:
         note(self.job["log"], "fusion", clip.path)
         return read(clip, extraction, self._model, keep_maps="small", progress=progress)
 
-    def write(self, analysis: Analysis, folder: Path, home: Path | None) -> None:
+    def write(self, analysis: Analysis, folder: Path, home: Path | None) -> Mapping[str, str]:
         note(self.job["log"], "write", Path(analysis.info.path))
         time.sleep(self.job["pause"])
-        fill_analysis(analysis, folder, version="light", home=home)
+        refused = fill_analysis(analysis, folder, version="light", home=home, formats=self.job.get("formats", ()))
+        return {name: str(why) for name, why in refused.items()}
 
 
 def stages(out: str, job: str) -> Stages:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -26,7 +27,7 @@ def run(light: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> A
     stores: list[LocalStore] = []
 
     def engine(job: Any, out: Any, **_: Any) -> Any:
-        setup = light.LightSetup({"log": str(tmp_path / "log"), "pause": 0.0})
+        setup = light.LightSetup({"log": str(tmp_path / "log"), "pause": 0.0, "formats": list(job.writing["formats"])})
         stores.append(LocalStore(Path(out)))
         return light.InThisProcess(Stages(setup, stores[-1], version="light", open_clip=light.TextClip))
 
@@ -70,12 +71,28 @@ def test_exit_codes_lines_and_events(run: Any, tmp_path: Path) -> None:
     assert done.exit_code == 2 and "a folder without clips" in done.stderr and "no such file" in done.stderr
 
 
+def test_a_format_that_cannot_hold_a_clip_is_told_every_time(run: Any, tmp_path: Path) -> None:
+    why = "expected a face stream to write as OpenFace's table, found words, text, voice, utterances"
+    for _ in ("done now", "kept"):
+        done = run(tmp_path / "clips", "--formats", "srt,openface", "--json-lines")
+        assert done.exit_code == 1
+        assert len([line for line in done.stderr.splitlines() if why in line]) == 3
+        assert "3 cannot be written in a format that was asked for: see the column refused" in done.stderr
+        totals = json.loads(done.stdout.splitlines()[-1])["totals"]
+        assert (totals["failed"], totals["refused"], totals["done"] + totals["kept"]) == (0, 3, 3)
+        with (tmp_path / "out/manifest.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert {row["state"] for row in rows} == {"done"} and all(row["refused"].startswith("openface: clip") for row in rows)
+    assert (tmp_path / "out/clip0/clip0.srt").exists(), "what can be written is"
+    assert run(tmp_path / "clips", "--formats", "srt").exit_code == 0
+
+
 def test_ctrl_c_stops_after_the_clip_in_hand_and_says_how_to_go_on(run: Any, light: ModuleType, tmp_path: Path, monkeypatch: Any) -> None:
     write = light.LightSetup.write
 
-    def interrupted(self: Any, *arguments: Any) -> None:
+    def interrupted(self: Any, *arguments: Any) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
-        write(self, *arguments)
+        return write(self, *arguments)
 
     monkeypatch.setattr(light.LightSetup, "write", interrupted)
     handler = signal.getsignal(signal.SIGINT)
