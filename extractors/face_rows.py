@@ -6,29 +6,37 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from emofuse.pipeline.spool import Spool
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
 
-def face_stream(
-    columns: tuple[str, ...],
-    rows: Sequence[Floats32],
-    times: Sequence[tuple[float, float]],
-    provenance: Provenance,
-    seen: int,
-    with_face: int,
-) -> TimedSequence:
-    """The face stream from blocks of rows (n f) and each row's (start, end) in seconds; empty, with the reason, where there is no row.
+class FaceRows:
+    """The rows of a clip as they come, frame by frame."""
 
-    seen, with_face  frames read, and those of them with a face
-    """
-    if not rows:
-        return TimedSequence.empty("face", columns, provenance, f"no face was found in any of {seen} frames")
-    return TimedSequence(
-        name="face",
-        columns=columns,
-        values=np.concatenate(rows),
-        start=np.array([start for start, _ in times]),
-        end=np.array([end for _, end in times]),
-        provenance=provenance,
-        reason="" if with_face == seen else f"no face was found in {seen - with_face} of {seen} frames",
-    )
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        self._columns = columns
+        self._values = Spool((len(columns),))
+        self._times = Spool((2,), np.float64)
+
+    def add(self, rows: Floats32, times: Sequence[tuple[float, float]]) -> None:
+        """Rows (n, columns), and each one's (start, end) in seconds."""
+        self._values.add(rows)
+        self._times.add(np.asarray(times, np.float64))
+
+    def stream(self, provenance: Provenance, seen: int, with_face: int) -> TimedSequence:
+        """The face stream; empty, with the reason, where there is no row.
+
+        seen, with_face  frames read, and those of them with a face
+        """
+        if not self._values.rows:
+            return TimedSequence.empty("face", self._columns, provenance, f"no face was found in any of {seen} frames")
+        times = self._times.array()
+        return TimedSequence(
+            name="face",
+            columns=self._columns,
+            values=self._values.array(),
+            start=np.array(times[:, 0]),
+            end=np.array(times[:, 1]),
+            provenance=provenance,
+            reason="" if with_face == seen else f"no face was found in {seen - with_face} of {seen} frames",
+        )

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.ports import Media, Medium
+from emofuse.pipeline.spool import on_disk
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
 from .weights import Status
@@ -79,7 +80,7 @@ class GloveText:
             reason = "there is no stream of words" if words is None else words.reason
             return TimedSequence.empty("text", self.columns, self.provenance, reason, labels=("word",))
         texts = words.labels["word"]
-        values = np.zeros((len(texts), len(self.columns)), np.float32)
+        values = on_disk((len(texts), len(self.columns)), np.float32, 0.0)
         for row, text in zip(values, texts, strict=True):
             vector = self._vector(text)
             if vector is not None:

@@ -59,12 +59,10 @@ class LibrosaVoice:
         return Status(usable=True, fetchable=False, reason="librosa features; no weights needed")
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
-        starts: list[float] = []
-        values: list[Floats32] = []
+        made = rows.VoiceRows()
         for chunk in rows.chunks(clip.samples()):
-            starts.append(chunk.start)
-            values.append(self._features(chunk.values)[chunk.kept])
-        return rows.voice_stream(starts, values, self.provenance)
+            made.add(chunk.start, self._features(chunk.values)[chunk.kept])
+        return made.stream(self.provenance)
 
     def _features(self, samples: Floats32) -> Floats32:
         """(rows, columns) of a chunk's samples, context rows included."""

@@ -29,7 +29,7 @@ from .compact.layout import AUS, BLENDSHAPES, activations
 from .compact.teacher import faces_of, landmarker, names_of, picture
 from .compact.tracks import is_cut, thumbnail
 from .face_ids import FaceIds
-from .face_rows import face_stream
+from .face_rows import FaceRows
 from .known_weights import known, pull
 from .weights import Status, reachable, sha256_of
 
@@ -89,8 +89,7 @@ class MediapipeFace:
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         """Every face of every frame; raises `NoStream` where the clip has no video. Holds one frame."""
         faces = FaceIds()
-        values: list[Floats32] = []
-        times: list[tuple[float, float]] = []
+        found = FaceRows(COLUMNS)
         cuts: list[float] = []
         seen = with_face = 0
         before: Floats32 | None = None
@@ -109,15 +108,14 @@ class MediapipeFace:
                 if len(rows):
                     rows[:, -2] = faces.of(rows[:, :4], frame.start)
                     rows[:, -1] = seen
-                    values.append(rows)
-                    times += [(frame.start, frame.end)] * len(rows)
+                    found.add(rows, [(frame.start, frame.end)] * len(rows))
                     with_face += 1
                 seen += 1
         finally:
             watcher.close()
         notes = {"frames": seen, "frames_with_face": with_face, "faces": faces.count, "cuts": cuts}
         provenance = replace(self.provenance, notes=notes)
-        return face_stream(COLUMNS, values, times, provenance, seen, with_face)
+        return found.stream(provenance, seen, with_face)
 
     def _open(self) -> Any:
         """A landmarker of its own for each clip: it remembers where faces were."""

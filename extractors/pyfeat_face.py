@@ -28,6 +28,7 @@ from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
 from .compact.tracks import is_cut, thumbnail
 from .face_ids import FaceIds
+from .face_rows import FaceRows
 from .hub import hub_file
 from .known_weights import known, pull
 from .weights import HUB_HOST, Status, reachable, sha256_of
@@ -97,9 +98,7 @@ class PyfeatFace:
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         """Every face of every frame; raises `NoStream` where the clip has no video. Holds one batch of frames."""
         faces = FaceIds()
-        values: list[Floats32] = []
-        start: list[float] = []
-        end: list[float] = []
+        found = FaceRows(COLUMNS)
         cuts: list[float] = []
         before: Floats32 | None = None
         seen = with_face = 0
@@ -113,23 +112,11 @@ class PyfeatFace:
                 if len(rows):
                     rows[:, -2] = faces.of(rows[:, :4], frame.start)
                     rows[:, -1] = seen
-                    values.append(rows)
-                    start += [frame.start] * len(rows)
-                    end += [frame.end] * len(rows)
+                    found.add(rows, [(frame.start, frame.end)] * len(rows))
                     with_face += 1
                 seen += 1
         provenance = replace(self.provenance, notes={"frames": seen, "frames_with_face": with_face, "faces": faces.count, "cuts": cuts})
-        if not values:
-            return TimedSequence.empty("face", COLUMNS, provenance, f"no face was found in any of {seen} frames")
-        return TimedSequence(
-            name="face",
-            columns=COLUMNS,
-            values=np.concatenate(values),
-            start=np.array(start),
-            end=np.array(end),
-            provenance=provenance,
-            reason="" if with_face == seen else f"no face was found in {seen - with_face} of {seen} frames",
-        )
+        return found.stream(provenance, seen, with_face)
 
     def _read(self, batch: list[Frame]) -> list[Floats32]:
         """For each frame its (faces, columns), `face_id` and `frame` still 0."""

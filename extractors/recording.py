@@ -2,7 +2,7 @@
 
 Gaps stay gaps: a `Stretch` is handed to a recogniser as one run of samples, and gives back for any sample the second at which
 it was heard, so that neither a late start nor a hole in the sound shifts a word. 16 bit holds what recognisers use at 32 kB a
-second (115 MB an hour).
+second; an hour's 115 MB lie in a file.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emofuse.pipeline.ports import SAMPLE_RATE, Samples
+from emofuse.pipeline.spool import Spool, let_go
 from emofuse.pipeline.timed import Span
 
 Samples16 = NDArray[np.int16]
@@ -69,18 +70,21 @@ class Stretch:
 
 def join(pieces: Sequence[tuple[float, Samples16]]) -> Stretch:
     """Pieces (second of the first sample, int16 values) in order of time, as one stretch; pieces that touch are one."""
+    values = np.concatenate([values for _, values in pieces]) if pieces else np.zeros(0, np.int16)
+    return Stretch(values, *_placed([(start, len(values)) for start, values in pieces]))
+
+
+def _placed(pieces: Sequence[tuple[float, int]]) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Offsets and starts of a stretch made of pieces (second of the first sample, number of samples)."""
     offsets: list[int] = []
     starts: list[float] = []
     length = 0
-    for start, values in pieces:
+    for start, count in pieces:
         if not starts or abs(starts[-1] + (length - offsets[-1]) / SAMPLE_RATE - start) > CONTIGUOUS:
             offsets.append(length)
             starts.append(start)
-        length += len(values)
-    if not starts:
-        offsets, starts = [0], [0.0]
-    values = np.concatenate([values for _, values in pieces]) if pieces else np.zeros(0, np.int16)
-    return Stretch(values, tuple(offsets), tuple(starts))
+        length += count
+    return (tuple(offsets), tuple(starts)) if starts else ((0,), (0.0,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,17 +95,22 @@ class Recording:
 
     @classmethod
     def of(cls, blocks: Iterable[Samples]) -> Recording:
-        """Holds every block that was really heard (filled silence is left out)."""
-        runs: list[list[tuple[float, Samples16]]] = []
+        """Holds every block that was really heard (filled silence is left out), in a file where it is long."""
+        sound = Spool(dtype=np.int16)
+        runs: list[list[tuple[float, int]]] = []
         end = float("-inf")
         for block in blocks:
             if block.filled or not len(block.values):
                 continue
             if not runs or abs(block.start - end) > CONTIGUOUS:
                 runs.append([])
-            runs[-1].append((block.start, to_int16(block.values)))
+            sound.add(to_int16(block.values))
+            runs[-1].append((block.start, len(block.values)))
             end = block.end
-        return cls(tuple(join(run) for run in runs))
+        values = sound.array()
+        lengths = [sum(count for _, count in run) for run in runs]
+        edges = np.cumsum([0, *lengths])
+        return cls(tuple(Stretch(values[a:b], *_placed(run)) for run, a, b in zip(runs, edges, edges[1:], strict=False)))
 
     @property
     def seconds(self) -> float:
@@ -118,6 +127,7 @@ class Recording:
         for run in self.runs:
             for first in range(0, len(run.values), step):
                 values = run.values[first : first + step].astype(np.float32) / np.float32(32767)
+                let_go(run.values)
                 yield Samples(run.starts[0] + first / SAMPLE_RATE, values)
 
     def cut(self, span: Span) -> Stretch:

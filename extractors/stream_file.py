@@ -8,7 +8,7 @@ shifts nothing. Times that a file gives itself are taken as seconds of the clip.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -160,12 +160,10 @@ class StreamFile:
                 f"{self._path}: has none of the columns that the model reads of {self.stream}: "
                 f"{_listed(self._wanted)}; it has {_listed(found.columns)}"
             )
-        nothing = np.full((len(found), len(missing)), np.nan, np.float32)
+        nothing = np.broadcast_to(np.float32(np.nan), (len(found), len(missing)))
         reason = f"{self._path.name} lacks {_listed(missing)}, which the model reads: taken as not measured"
         return replace(
-            found,
-            columns=(*found.columns, *missing),
-            values=np.concatenate([found.values, nothing], axis=1),
+            found.with_columns(missing, nothing),
             provenance=replace(found.provenance, notes={**found.provenance.notes, "not_in_file": missing}),
             reason="; ".join(part for part in (found.reason, reason) if part),
         )
@@ -186,25 +184,29 @@ def _with_face_ids(face: TimedSequence) -> TimedSequence:
         box = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight")
         tracked = set(box) <= set(face.columns)
         identity = _tracked(face.select(box), frames) if tracked else _in_turn(frames)
-    return replace(face, columns=(*face.columns, "face_id"), values=np.concatenate([face.values, identity[:, None]], axis=1))
+    return face.with_columns(("face_id",), identity[:, None])
 
 
 def _tracked(boxes: TimedSequence, frames: np.ndarray) -> np.ndarray:
     from .face_ids import FaceIds
 
     faces, identity = FaceIds(), np.zeros(len(boxes), np.float32)
-    for frame in np.unique(frames):
-        rows = np.flatnonzero(frames == frame)
+    for rows in _by_frame(frames):
         identity[rows] = faces.of(boxes.values[rows], float(boxes.start[rows[0]]))
     return identity
 
 
 def _in_turn(frames: np.ndarray) -> np.ndarray:
     identity = np.zeros(len(frames), np.float32)
-    for frame in np.unique(frames):
-        rows = np.flatnonzero(frames == frame)
+    for rows in _by_frame(frames):
         identity[rows] = np.arange(len(rows))
     return identity
+
+
+def _by_frame(frames: np.ndarray) -> Iterator[np.ndarray]:
+    """The rows of each frame, in order."""
+    order = np.argsort(frames, kind="stable")
+    yield from np.split(order, np.flatnonzero(np.diff(frames[order])) + 1)
 
 
 def _listed(columns: Sequence[str]) -> str:

@@ -69,13 +69,12 @@ class TorchaudioVoice:
         return Status(usable=True, fetchable=False, reason="librosa's features through torchaudio; no weights needed")
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
-        starts: list[float] = []
-        values: list[Floats32] = []
+        made = rows.VoiceRows()
         waiting: Iterator[rows.Chunk] = rows.chunks(clip.samples())
         while batch := list(islice(waiting, self._chunks_at_once)):
-            starts.extend(chunk.start for chunk in batch)
-            values.extend(self._features(batch))
-        return rows.voice_stream(starts, values, self.provenance)
+            for chunk, values in zip(batch, self._features(batch), strict=True):
+                made.add(chunk.start, values)
+        return made.stream(self.provenance)
 
     def _features(self, batch: list[rows.Chunk]) -> list[Floats32]:
         """(kept rows, columns) of each chunk. All but the deltas look at one frame only, so the chunks' frames are one batch."""

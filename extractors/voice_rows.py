@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emofuse.pipeline.ports import SAMPLE_RATE, Samples
+from emofuse.pipeline.spool import Spool
 from emofuse.pipeline.timed import Floats32, Floats64, Provenance, TimedSequence
 
 HOP = 160
@@ -134,21 +135,30 @@ def chunks(blocks: Iterator[Samples], chunk_rows: int = CHUNK_ROWS) -> Iterator[
         yield from stretch.finish()
 
 
-def voice_stream(starts: list[float], values: list[Floats32], provenance: Provenance) -> TimedSequence:
-    """The stream of these pieces: each begins at its start and goes on row by row, values (rows, len(COLUMNS))."""
-    if not values:
-        return TimedSequence.empty("voice", COLUMNS, provenance, f"the clip has less than {ROW_SECONDS * 1000:.0f} ms of sound")
-    start: Floats64 = np.concatenate(
-        [first + ROW_SECONDS * np.arange(len(piece), dtype=np.float64) for first, piece in zip(starts, values, strict=True)]
-    )
-    return TimedSequence(
-        name="voice",
-        columns=COLUMNS,
-        values=np.concatenate(values),
-        start=start,
-        end=start + ROW_SECONDS,
-        provenance=provenance,
-    )
+class VoiceRows:
+    """The rows of a clip as they come, piece by piece."""
+
+    def __init__(self) -> None:
+        self._values = Spool((len(COLUMNS),))
+        self._pieces: list[tuple[float, int]] = []  # start, rows
+
+    def add(self, start: float, values: Floats32) -> None:
+        """A piece that begins at its start and goes on row by row, values (rows, len(COLUMNS))."""
+        self._values.add(values)
+        self._pieces.append((start, len(values)))
+
+    def stream(self, provenance: Provenance) -> TimedSequence:
+        if not self._pieces:
+            return TimedSequence.empty("voice", COLUMNS, provenance, f"the clip has less than {ROW_SECONDS * 1000:.0f} ms of sound")
+        start: Floats64 = np.concatenate([first + ROW_SECONDS * np.arange(rows, dtype=np.float64) for first, rows in self._pieces])
+        return TimedSequence(
+            name="voice",
+            columns=COLUMNS,
+            values=self._values.array(),
+            start=start,
+            end=start + ROW_SECONDS,
+            provenance=provenance,
+        )
 
 
 def options() -> dict[str, float]:

@@ -8,14 +8,15 @@ from typing import Literal
 
 import numpy as np
 
-from .attention_maps import small
+from .attention_maps import KeptMaps, small
+from .attention_rows import AttentionRows
 from .clip import Clip
 from .extraction import Extraction, extract
-from .ports import EMOTIONS, MODALITIES, AnalysedUtterance, Analysis, AttentionRow, Extractor, FaceChooser, FusionModel, Prediction
+from .ports import EMOTIONS, MODALITIES, AnalysedUtterance, Analysis, Attention, Extractor, FaceChooser, FusionModel, Prediction
 from .quality import quality
 from .shared_pass import Progress
 from .timed import TimedSequence
-from .timeline import rows_outside, utterance_rows
+from .timeline import pay
 from .utterances import Cutting, cut, utterance
 from .whose_face import WhoseFace
 
@@ -37,7 +38,7 @@ def analyse(
     """From a clip to emotions and attention.
 
     keep_maps   what is kept of every utterance's attention maps beside the timeline: nothing, "small" (`attention_maps.small`: enough to
-                draw, whatever the clip's length), or True: all, as the model made them (large for long clips)
+                draw, whatever the clip's length), or True: all, as the model made them (for long clips a large file)
     progress    called with (stage, seconds of the clip) as the work goes on
     chooser     says which of several faces speaks; without one, the face shown largest is read
     face_id     read this face and no other; `UsageError` where the clip has no such face
@@ -58,40 +59,39 @@ def read(
     chooser: FaceChooser | None = None,
     face_id: int | None = None,
 ) -> Analysis:
-    """The second half of `analyse`: streams that are already there, to emotions and attention."""
+    """The second half of `analyse`: streams that are already there, to emotions and attention. A few utterances are in memory at once."""
     streams = extraction.streams
     length = length_of(clip, extraction)
     borders = cut(streams, length, cutting)
     whose = WhoseFace.of(streams, chooser, face_id)
-    pieces = [utterance(span, streams, whose) for span in borders.spans]
     answered: list[AnalysedUtterance] = []
-    rows: list[AttentionRow] = []
-    for first in range(0, len(pieces), TOGETHER):
-        batch = pieces[first : first + TOGETHER]
+    rows, kept = AttentionRows.nothing(streams), KeptMaps()
+    for first in range(0, len(borders.spans), TOGETHER):
+        batch = [utterance(span, streams, whose) for span in borders.spans[first : first + TOGETHER]]
         readable = [i for i, piece in enumerate(batch) if any(len(piece.streams.get(name, ())) for name in model.wants)]
         predictions = dict(zip(readable, model.predict([batch[i] for i in readable], attention=True) if readable else (), strict=True))
         for i, piece in enumerate(batch):
             prediction = predictions.get(i)
-            rows += utterance_rows(first + i, piece, prediction, streams)
-            if prediction is not None and keep_maps is not True:
+            pay(rows, first + i, piece, prediction)
+            if prediction is not None:
                 counts = {name: len(index) for name, index in piece.rows.items()}
-                prediction = replace(prediction, attention=small(prediction.attention, counts) if keep_maps else ())
+                if keep_maps:
+                    kept.add(first + i, prediction.attention if keep_maps is True else small(prediction.attention, counts))
+                prediction = replace(prediction, attention=())
             answered.append(AnalysedUtterance(first + i, piece.span, piece.text, prediction, quality(piece, streams), piece.face))
             if progress is not None:
                 progress("fusion", piece.span.end)
-    seen: dict[str, set[int]] = {}
-    for row in rows:
-        seen.setdefault(row.stream, set()).add(row.index)
-    rows += rows_outside(streams, seen)
-    order = {"text": 0, "face": 1, "voice": 2}
-    rows.sort(key=lambda row: (order[row.stream], row.index))
+        rows.let_go()
+        for stream in streams.values():
+            stream.let_go()
+    answered = with_maps(answered, kept.maps())
     return Analysis(
         info=clip.info,
         streams=streams,
         model=model.provenance,
         utterances=tuple(answered),
         summary=summary(answered),
-        attention=tuple(rows),
+        attention=rows,
         reasons=reasons(streams, answered, model),
         facts={
             "length": length,
@@ -100,6 +100,14 @@ def read(
             "ends_early": ends_early(clip, extraction),
         },
     )
+
+
+def with_maps(utterances: Sequence[AnalysedUtterance], maps: Mapping[int, tuple[Attention, ...]]) -> list[AnalysedUtterance]:
+    """The same utterances, each with its attention maps."""
+    return [
+        u if u.prediction is None or u.index not in maps else replace(u, prediction=replace(u.prediction, attention=maps[u.index]))
+        for u in utterances
+    ]
 
 
 def reasons(streams: Mapping[str, TimedSequence], utterances: Sequence[AnalysedUtterance], model: FusionModel) -> dict[str, str]:

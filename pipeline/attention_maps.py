@@ -9,6 +9,8 @@ row pays in all stays what it was: 1, or, of a joined map, the part of 1 that fe
 from __future__ import annotations
 
 import json
+import math
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 
 from .errors import StreamError
 from .ports import Attention
+from .spool import Spool, let_go
 from .timed import Floats32, Floats64
 from .timeline import blocks
 
@@ -25,6 +28,7 @@ CELLS = 100_000
 """Weights kept an utterance: 200 kB as float16, 12 MB for ten minutes of speech in turns of ten seconds."""
 FEWEST = 12
 """Rows that frames are never taken together below."""
+SIDES = ("target_start", "target_end", "source_start", "source_end")
 
 
 def small(attention: Sequence[Attention], rows: Mapping[str, int], cells: int = CELLS) -> tuple[Attention, ...]:
@@ -104,31 +108,69 @@ def _size(attention: Attention, side: int) -> int:
     return int(layers * heads * min(i, _side(attention.target, side)) * min(j, _side(attention.source, side)))
 
 
+class KeptMaps:
+    """Maps of many utterances, put by as they come (those of hours fill a file and not memory), and had back all at the end."""
+
+    def __init__(self) -> None:
+        self._weights = Spool(dtype=np.float32)
+        self._times = Spool(dtype=np.float64)
+        self._found: list[tuple[int, str, str, str, tuple[int, ...]]] = []
+
+    def add(self, utterance: int, attention: Sequence[Attention]) -> None:
+        for a in attention:
+            self._found.append((utterance, a.kind, a.target, a.source, a.weights.shape))
+            self._weights.add(a.weights.ravel())
+            self._times.add(np.concatenate([getattr(a, side) for side in SIDES]))
+
+    def maps(self) -> dict[int, tuple[Attention, ...]]:
+        """Utterance -> its maps; called once, at the end."""
+        weights, times = self._weights.array(), self._times.array()
+        found: dict[int, list[Attention]] = {}
+        cell = second = 0
+        for utterance, kind, target, source, shape in self._found:
+            size, (i, j) = math.prod(shape), shape[2:]
+            borders = second + np.cumsum([0, i, i, j, j])
+            sides = {side: times[a:b] for side, a, b in zip(SIDES, borders, borders[1:], strict=False)}
+            one = Attention(kind, target, source, weights[cell : cell + size].reshape(shape), **sides)
+            found.setdefault(utterance, []).append(one)
+            cell, second = cell + size, int(borders[-1])
+        return {number: tuple(maps) for number, maps in found.items()}
+
+
 def write_maps(maps: Mapping[int, Sequence[Attention]], path: Path | IO[bytes]) -> None:
-    """`maps` (utterance number -> its maps) as one .npz: weights as float16, times as float64, and `index`, a JSON text that lists them."""
-    arrays: dict[str, Any] = {}
+    """`maps` (utterance number -> its maps) as one .npz: weights as float16, times as float64, and `index`, a JSON text that lists them.
+
+    The same bytes as `numpy.savez_compressed` gives, which would hold all of them at once.
+    """
     index: list[dict[str, object]] = []
     for utterance, attention in maps.items():
         for a in attention:
             name = f"map_{len(index)}"
             index.append({"name": name, "utterance": utterance, "kind": a.kind, "target": a.target, "source": a.source})
-            arrays[name] = a.weights.astype(np.float16)
-            for side in ("target_start", "target_end", "source_start", "source_end"):
-                arrays[f"{name}_{side}"] = getattr(a, side)
-    np.savez_compressed(path, index=np.array(json.dumps(index)), allow_pickle=False, **arrays)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+
+        def put(name: str, array: NDArray[Any]) -> None:
+            with file.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+        put("index", np.array(json.dumps(index)))
+        for number, a in enumerate(a for attention in maps.values() for a in attention):
+            put(f"map_{number}", a.weights.astype(np.float16))
+            for side in SIDES:
+                put(f"map_{number}_{side}", getattr(a, side))
+            let_go(a.weights)
 
 
 def read_maps(path: Path | IO[bytes]) -> dict[int, tuple[Attention, ...]]:
     """What `write_maps` wrote; raises `StreamError` naming the file where it is something else."""
+    found = KeptMaps()
     try:
         with np.load(path, allow_pickle=False) as data:
-            found: dict[int, list[Attention]] = {}
             for entry in json.loads(str(data["index"])):
                 name = entry["name"]
-                sides = {side: data[f"{name}_{side}"] for side in ("target_start", "target_end", "source_start", "source_end")}
+                sides = {side: data[f"{name}_{side}"] for side in SIDES}
                 weights: Floats32 = data[name].astype(np.float32)
-                one = Attention(entry["kind"], entry["target"], entry["source"], weights, **sides)
-                found.setdefault(int(entry["utterance"]), []).append(one)
+                found.add(int(entry["utterance"]), [Attention(entry["kind"], entry["target"], entry["source"], weights, **sides)])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StreamError(f"{path}: expected attention maps written by emofuse, but they cannot be read ({error})") from None
-    return {utterance: tuple(maps) for utterance, maps in found.items()}
+    return found.maps()

@@ -270,7 +270,7 @@ class Analysis:
     model: Provenance
     utterances: tuple[AnalysedUtterance, ...]
     summary: Prediction | None
-    attention: tuple[AttentionRow, ...]
+    attention: Sequence[AttentionRow]
     reasons: Mapping[str, str]
     facts: Mapping[str, Any] = field(default_factory=dict)
 

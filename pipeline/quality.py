@@ -72,7 +72,7 @@ def words_sure(words: TimedSequence | None, span: Span) -> float:
     """Mean probability of the words in a span; 1 where there is none, or nobody says how sure it is."""
     if words is None or "probability" not in words.columns:
         return 1.0
-    sure = words.column("probability")[words.inside(span)]
+    sure = words.column("probability", words.inside(span))
     return 1.0 if np.isnan(sure).all() else float(np.nanmean(sure))
 
 

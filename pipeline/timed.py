@@ -8,8 +8,9 @@ What could not be measured has no row, or NaN in its column: zero is always a me
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import StreamError
+from .spool import Spool, let_go, parts
 
 if TYPE_CHECKING:  # imported only when a table is asked for
     import pandas
@@ -96,7 +98,8 @@ class TimedSequence:
     reason      why the stream is empty or has gaps ("" where there is nothing to say)
 
     Validated once, here; raises `StreamError` naming the stream and the offending number. Arrays are made read-only. An empty
-    stream is legal and must carry its reason.
+    stream is legal and must carry its reason. The values of a long clip lie in a file (spool.py): what walks over all rows does so by
+    `parts`, and asks for columns by `column`, so that they are never in memory together.
     """
 
     name: str
@@ -128,9 +131,10 @@ class TimedSequence:
         if n > 1 and (np.diff(start) < 0).any():
             i = int(np.argmax(np.diff(start) < 0))
             raise StreamError(f"{self.name}: row {i + 1} starts at {start[i + 1]} s, before row {i} at {start[i]} s")
-        if np.isinf(values).any():
-            i, j = (int(k) for k in np.argwhere(np.isinf(values))[0])
-            raise StreamError(f"{self.name}: row {i}, column {self.columns[j]} is infinite")
+        for part in parts(values):
+            if (infinite := np.isinf(values[part])).any():
+                i, j = (int(k) for k in np.argwhere(infinite)[0])
+                raise StreamError(f"{self.name}: row {part.start + i}, column {self.columns[j]} is infinite")
         for label, texts in self.labels.items():
             if len(texts) != n:
                 raise StreamError(f"{self.name}: expected {n} {label} labels, got {len(texts)}")
@@ -168,19 +172,47 @@ class TimedSequence:
             raise StreamError(f"{self.name}: an empty stream has no span ({self.reason})")
         return Span(float(self.start[0]), float(self.end.max()))
 
-    def column(self, name: str) -> Floats32:
-        """(n) values of one numeric column; raises `StreamError` naming what there is."""
-        return self.select((name,)).values[:, 0]
+    def parts(self) -> Iterator[slice]:
+        """Slices of rows that cover the stream, a few megabytes each; what was read of one is let go of when the next is asked for."""
+        return parts(self.values)
+
+    def let_go(self) -> None:
+        """Give back the memory of values that were read from a file; they are read again when they are asked for."""
+        let_go(self.values)
+
+    def column(self, name: str, rows: NDArray[np.intp] | int | None = None) -> Floats32:
+        """(n) values of one numeric column, or of these rows alone; raises `StreamError` naming what there is."""
+        (j,) = self._places((name,))
+        if rows is not None:
+            return np.asarray(self.values[rows, j])
+        found = np.empty(len(self), np.float32)
+        for part in self.parts():
+            found[part] = self.values[part, j]
+        found.setflags(write=False)
+        return found
 
     def select(self, columns: Sequence[str]) -> TimedSequence:
         """The same rows with these numeric columns, in this order; raises `StreamError` naming both lists."""
+        places = self._places(columns)
+        chosen = Spool((len(places),))
+        for part in self.parts():
+            chosen.add(self.values[part][:, places])
+        return replace(self, columns=tuple(columns), values=chosen.array())
+
+    def with_columns(self, columns: Sequence[str], values: Floats32) -> TimedSequence:
+        """The same rows with these columns (n k) after their own."""
+        joined = Spool((len(self.columns) + len(columns),))
+        for part in self.parts():
+            joined.add(np.concatenate([self.values[part], values[part]], axis=1))
+        return replace(self, columns=(*self.columns, *columns), values=joined.array())
+
+    def _places(self, columns: Sequence[str]) -> list[int]:
         missing = [c for c in columns if c not in self.columns]
         if missing:
             raise StreamError(
                 f"{self.name}: columns {', '.join(missing)} wanted, but {self.provenance.extractor} has {', '.join(self.columns)}"
             )
-        index = [self.columns.index(c) for c in columns]
-        return replace(self, columns=tuple(columns), values=self.values[:, index])
+        return [self.columns.index(c) for c in columns]
 
     def rows(self, index: NDArray[np.intp], reason: str = "no rows here") -> TimedSequence:
         """These rows, in order of time; `reason` is used where none is left and the stream has no reason of its own."""
@@ -195,8 +227,16 @@ class TimedSequence:
 
     def inside(self, span: Span) -> NDArray[np.intp]:
         """Indices of the rows whose middle lies in [span.start, span.end)."""
-        middle = (self.start + self.end) / 2
-        return np.flatnonzero((middle >= span.start) & (middle < span.end))
+        # A row's middle lies between its start and its end: only rows that begin near the span can be inside.
+        first = int(np.searchsorted(self.start, span.start - self._longest, "left"))
+        last = int(np.searchsorted(self.start, span.end, "left"))
+        middle = (self.start[first:last] + self.end[first:last]) / 2
+        return first + np.flatnonzero((middle >= span.start) & (middle < span.end))
+
+    @cached_property
+    def _longest(self) -> float:
+        """Seconds of the longest row, and a hair more for rounding."""
+        return float((self.end - self.start).max()) * (1 + 1e-9) + 1e-6 if len(self) else 0.0
 
     def shifted(self, seconds: float) -> TimedSequence:
         """The same rows, later by so many seconds."""

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from .ports import MODALITIES, Attention, AttentionRow, Prediction, Utterance
-from .timed import Floats64, TimedSequence
+from .attention_rows import AttentionRows
+from .ports import Attention, Prediction, Utterance
+from .timed import Floats64
 
 
 def shares(source: str, attention: Sequence[Attention], rows: Mapping[str, int]) -> tuple[dict[str, Floats64], Floats64 | None]:
@@ -52,52 +53,11 @@ def blocks(name: str, rows: Mapping[str, int]) -> Iterator[tuple[str, slice]]:
             first += count
 
 
-def utterance_rows(
-    number: int, utterance: Utterance, prediction: Prediction | None, streams: Mapping[str, TimedSequence]
-) -> Iterator[AttentionRow]:
-    """One row for each element of each modality inside an utterance."""
+def pay(rows: AttentionRows, number: int, utterance: Utterance, prediction: Prediction | None) -> None:
+    """Write what one utterance's maps say of the rows inside it; rows that none says anything of lie outside every utterance."""
     counts = {name: len(index) for name, index in utterance.rows.items()}
-    for source in MODALITIES:
-        stream, index = streams.get(source), utterance.rows.get(source)
-        if stream is None or index is None or not len(index):
-            continue
-        by_target, whole = shares(source, prediction.attention, counts) if prediction is not None else ({}, None)
-        targets = dict.fromkeys((*MODALITIES, *by_target))
-        for j, row in enumerate(index):
-            yield AttentionRow(
-                utterance=number,
-                stream=source,
-                index=int(row),
-                start=float(stream.start[row]),
-                end=float(stream.end[row]),
-                label=label_of(stream, int(row)),
-                shares={x: float(by_target[x][j]) if x in by_target else None for x in targets},
-                overall=float(whole[j]) if whole is not None else None,
-            )
-
-
-def rows_outside(streams: Mapping[str, TimedSequence], seen: Mapping[str, set[int]]) -> Iterator[AttentionRow]:
-    """The elements that lie in no utterance, or belong to a face that was not chosen: nothing attended to them."""
-    for source in MODALITIES:
-        stream = streams.get(source)
-        for row in range(len(stream)) if stream is not None else ():
-            if stream is not None and row not in seen.get(source, ()):
-                yield AttentionRow(
-                    utterance=None,
-                    stream=source,
-                    index=row,
-                    start=float(stream.start[row]),
-                    end=float(stream.end[row]),
-                    label=label_of(stream, row),
-                    shares=dict.fromkeys(MODALITIES),
-                    overall=None,
-                )
-
-
-def label_of(stream: TimedSequence, row: int) -> str:
-    """A word's text, a face's number; nothing for voice."""
-    if "word" in stream.labels:
-        return stream.labels["word"][row]
-    if stream.name == "face" and "face_id" in stream.columns:
-        return f"face {stream.column('face_id')[row]:.0f}"
-    return ""
+    for source, paid in rows.paid.items():
+        index = utterance.rows.get(source)
+        if index is not None and len(index):
+            by_target, whole = shares(source, prediction.attention, counts) if prediction is not None else ({}, None)
+            paid.put(number, index, by_target, whole)

@@ -6,6 +6,7 @@ is read. A face asked for by its number is read wherever it is in view, and no o
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -47,7 +48,7 @@ class WhoseFace:
         """Of the rows `index`, those of the chosen face, and the choice (None where there is no face)."""
         if not len(index) or "face_id" not in face.columns:
             return index, None
-        identity = face.column("face_id")[index].astype(int)
+        identity = face.column("face_id", index).astype(int)
         faces = tuple(np.unique(identity).tolist())
         if self.face_id is not None:
             if self.face_id not in faces:
@@ -56,20 +57,26 @@ class WhoseFace:
         elif len(faces) == 1:
             choice = FaceChoice(faces[0], "only", None, faces)
         else:
-            said = self.chooser(face.rows(index, "no face"), self.voiced, span) if self.chooser is not None else None
+            said = self.chooser(face.rows(index, "no face"), self._voiced_near(span), span) if self.chooser is not None else None
             if said is not None and said[1] > 0:
                 choice = FaceChoice(said[0], "lips", said[1], faces)
             else:
                 choice = FaceChoice(largest_face(face, index), "size", None if said is None else 0.0, faces)
         return np.asarray(index[identity == choice.face_id], np.intp), choice
 
+    def _voiced_near(self, span: Span) -> Sequence[Span]:
+        """Where there is voice in a span; where there is none, voice elsewhere: it is not that the clip has no voice."""
+        first = bisect_right(self.voiced, span.start, key=lambda s: s.end)
+        last = bisect_left(self.voiced, span.end, key=lambda s: s.start)
+        return self.voiced[first:last] or self.voiced[:1]
+
 
 def largest_face(face: TimedSequence, index: NDArray[np.intp]) -> int:
     """Of the faces in these rows, the one whose boxes cover the most area in all."""
-    identity = face.column("face_id")[index].astype(int)
+    identity = face.column("face_id", index).astype(int)
     area = np.ones(len(index), np.float32)
     if {"FaceRectWidth", "FaceRectHeight"} <= set(face.columns):
-        area = np.nan_to_num(face.column("FaceRectWidth")[index] * face.column("FaceRectHeight")[index])
+        area = np.nan_to_num(face.column("FaceRectWidth", index) * face.column("FaceRectHeight", index))
     return int(max(np.unique(identity).tolist(), key=lambda one: float(area[identity == one].sum())))
 
 
@@ -95,10 +102,9 @@ def voiced_spans(streams: Mapping[str, TimedSequence]) -> tuple[Span, ...]:
         start, end = voice.start[rows], voice.end[rows]
     else:
         return ()
-    spans: list[Span] = []
-    for a, b in zip(start.tolist(), end.tolist(), strict=True):
-        if spans and a - spans[-1].end < JOINED:
-            spans[-1] = Span(spans[-1].start, max(spans[-1].end, b))
-        else:
-            spans.append(Span(a, b))
-    return tuple(spans)
+    if not len(start):
+        return ()
+    latest = np.maximum.accumulate(end)
+    first = np.flatnonzero(np.concatenate([[True], start[1:] - latest[:-1] >= JOINED])[: len(start)])
+    last = np.append(first[1:], len(start)) - 1
+    return tuple(Span(a, b) for a, b in zip(start[first].tolist(), latest[last].tolist(), strict=True))

@@ -19,7 +19,7 @@ from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.ports import EMOTIONS, Media, Medium
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
-from ..face_rows import face_stream
+from ..face_rows import FaceRows
 from ..weights import Status, check_sha256
 from .detect import Detector
 from .layout import AUS, Read, activations
@@ -86,8 +86,7 @@ class Compact:
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         """All faces of the clip, one row a frame and face; raises `NoStream` where it has no video. Memory is that of a few frames."""
         tracker = Tracker(self._read, self._detect)
-        rows: list[Floats32] = []
-        times: list[tuple[float, float]] = []
+        found = FaceRows(COLUMNS)
         cuts: list[float] = []
         seen = with_face = 0
         for chunk, cut in chunks(clip.frames(), CHUNK):
@@ -96,13 +95,12 @@ class Compact:
                 cuts.append(chunk[0].start)
             sightings = tracker.follow(chunk, seen)
             if sightings:
-                rows.append(self._rows(sightings))
-                times += [(chunk[s.frame - seen].start, chunk[s.frame - seen].end) for s in sightings]
+                found.add(self._rows(sightings), [(chunk[s.frame - seen].start, chunk[s.frame - seen].end) for s in sightings])
             with_face += len({s.frame for s in sightings})
             seen += len(chunk)
         notes = {"frames": seen, "frames_with_face": with_face, "faces": tracker.next_id, "cuts": cuts}
         provenance = replace(self._provenance, notes=notes)
-        return face_stream(COLUMNS, rows, times, provenance, seen, with_face)
+        return found.stream(provenance, seen, with_face)
 
     def _rows(self, sightings: list[Sighting]) -> Floats32:
         """(n 33): sightings in the order of COLUMNS."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emofuse.pipeline.spool import Spool
 from emofuse.pipeline.timed import Floats32, Floats64
 
 from . import envelope, gci, inverse_filtering, phase_distortion, pitch, rd, voice_quality, wavelets
@@ -263,12 +264,12 @@ def mel_cepstrum(magnitude: NDArray[Any], pitch_of: Floats, on: Arithmetic) -> F
 
 def features(sound: Sound, found: Survey, block_rows: int, on: Arithmetic = NUMPY) -> tuple[Floats32, Floats64]:
     """(rows, 76) of all stretches, float32, and (rows) seconds at which each row starts."""
-    values, seconds = [], []
+    values, seconds = Spool((len(COLUMNS) + len(QUALITY),)), Spool(dtype=np.float64)
     for stretch, track in zip(sound.stretches, found.tracks, strict=True):
         rows = rows_of(stretch)
         for first in range(0, rows, block_rows):
             last = min(rows, first + block_rows)
-            values.append(block(sound, stretch, found, track, first, last, on).astype(np.float32))
-            seconds.append(stretch.start + HOP / RATE * np.arange(first, last))
-    empty = np.zeros((0, len(COLUMNS) + len(QUALITY)), np.float32)
-    return np.concatenate([empty, *values]), np.concatenate([np.zeros(0), *seconds])
+            values.add(block(sound, stretch, found, track, first, last, on))
+            seconds.add(stretch.start + HOP / RATE * np.arange(first, last))
+            track.let_go()
+    return values.array(), np.array(seconds.array())

@@ -1,4 +1,4 @@
-"""The sound of one clip, kept for a second look: in memory while short, in a nameless temporary file beyond some minutes.
+"""The sound of one clip, kept for a second look: in memory while short, in a file beyond a minute (spool.py).
 
 A stretch is sound without a gap. Two things need a look at the whole clip (its polarity, its range of pitch) before the rest can be
 measured, and a clip can be decoded once only.
@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from tempfile import SpooledTemporaryFile
 
 import numpy as np
 
 from emofuse.pipeline.errors import StreamError
 from emofuse.pipeline.ports import SAMPLE_RATE, Samples
+from emofuse.pipeline.spool import Spool, let_go
 
 from .framing import Floats
 
-IN_MEMORY = 32 << 20  # bytes: some nine minutes
 GAP_SECONDS = 0.005  # half a row: below that, a jump in time is a container's rounding
-BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -36,19 +34,16 @@ class Stretch:
 
 
 class Sound:
-    """All stretches of a clip and their samples. Close it (or use `with`) to give the file back."""
+    """All stretches of a clip and their samples."""
 
     def __init__(self, blocks: Iterable[Samples]) -> None:
         """Raises `StreamError` where a sample is not a finite number. Silence that was filled in counts as a gap."""
-        self._file = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  (closed with this object)
+        self._heard = Spool()
         self.stretches: list[Stretch] = []
-        try:
-            for block in blocks:
-                if not block.filled and len(block.values):
-                    self._add(block)
-        except BaseException:
-            self.close()
-            raise
+        for block in blocks:
+            if not block.filled and len(block.values):
+                self._add(block)
+        self._samples = self._heard.array()
 
     def _add(self, block: Samples) -> None:
         values = np.ascontiguousarray(block.values, np.float32)
@@ -60,22 +55,13 @@ class Sound:
             self.stretches.append(Stretch(block.start, last.first + last.length, len(values)))
         else:
             self.stretches[-1] = Stretch(last.start, last.first, last.length + len(values))
-        self._file.write(values.tobytes())
+        self._heard.add(values)
 
     def read(self, stretch: Stretch, first: int, stop: int) -> Floats:
         """(stop - first) samples of a stretch, counted from its start; zeros where it has none."""
         result = np.zeros(stop - first)
         begin, end = max(first, 0), min(stop, stretch.length)
         if begin < end:
-            self._file.seek((stretch.first + begin) * BYTES)
-            result[begin - first : end - first] = np.frombuffer(self._file.read((end - begin) * BYTES), np.float32)
+            result[begin - first : end - first] = self._samples[stretch.first + begin : stretch.first + end]
+            let_go(self._samples)
         return result
-
-    def close(self) -> None:
-        self._file.close()
-
-    def __enter__(self) -> Sound:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.ndimage import median_filter
 
+from emofuse.pipeline.spool import Spool, let_go, parts
 from emofuse.pipeline.timed import Floats32
 
 from . import pitch, polarity
@@ -51,6 +53,12 @@ class Track:
     continuous: Floats
     steady: Floats
 
+    def let_go(self) -> None:
+        """Give back the memory of what was looked at of a long clip's tracks, which lie in files."""
+        for array in (self.f0, self.strength, self.continuous, self.steady):
+            let_go(array)
+        let_go(self.voiced)
+
 
 @dataclass(frozen=True, eq=False)
 class Survey:
@@ -88,14 +96,14 @@ class _Moments:
 def survey(sound: Sound, block_rows: int, on: Arithmetic = NUMPY) -> Survey:
     """Look at every stretch once."""
     own, aside = _Moments(), _Moments()
-    candidates: list[tuple[Floats32, Floats32]] = []
+    candidates = Spool((2, CANDIDATES))  # of each row: pitches, their sums
     for stretch in sound.stretches:
         rows = stretch.length // HOP
-        f0, strength = np.zeros((rows, CANDIDATES), np.float32), np.zeros((rows, CANDIDATES), np.float32)
         for first in range(0, rows, block_rows):
             last = min(rows, first + block_rows)
             x = sound.read(stretch, HOP * first - MARGIN, HOP * last + MARGIN)
             if not x.any():
+                candidates.add(np.zeros((last - first, 2, CANDIDATES), np.float32))
                 continue
             twelve, eighteen = (np.nan_to_num(r) for r in residuals(x, (12, 18), centred=True))
             (shaped,) = (np.nan_to_num(r) for r in residuals(x, (18,), polarity.without_voice_bar(x), centred=True))
@@ -103,18 +111,33 @@ def survey(sound: Sound, block_rows: int, on: Arithmetic = NUMPY) -> Survey:
             own.add(eighteen[inner])
             aside.add(shaped[inner])
             start = MARGIN + CENTRE - FRAME.length // 2 + HOP * np.arange(last - first)
-            f0[first:last], strength[first:last] = pitch.highest_peaks(twelve, start, FRAME, CANDIDATES, on)
-        candidates.append((f0, strength))
-    return Survey(polarity=-1 if own.skewness < aside.skewness else 1, tracks=_decide(candidates))
+            candidates.add(np.stack(pitch.highest_peaks(twelve, start, FRAME, CANDIDATES, on), axis=1))
+    lengths = [stretch.length // HOP for stretch in sound.stretches]
+    return Survey(polarity=-1 if own.skewness < aside.skewness else 1, tracks=_decide(candidates.array(), lengths))
 
 
-def _decide(candidates: Sequence[tuple[Floats32, Floats32]]) -> tuple[Track, ...]:
-    """Of each row's candidates the strongest within an octave of the clip's median, and the voicing."""
-    wide = [_best(f0, strength) for f0, strength in candidates]
-    nothing = np.zeros(0)
-    low, high = pitch.narrowed_range(*(np.concatenate([nothing, *(one[i] for one in wide)]) for i in (0, 1)))
-    chosen = [_best(f0, np.where((f0 >= low) & (f0 <= high), strength, np.float32(0))) for f0, strength in candidates]
-    return tuple(_track(f0, strength) for f0, strength in chosen)
+def _decide(candidates: Floats32, lengths: Sequence[int]) -> tuple[Track, ...]:
+    """Of each row's candidates (r 2 c), pitches and their sums, the strongest within an octave of the clip's median, and the voicing.
+
+    lengths  rows of each stretch
+    """
+    best = Spool((2,), np.float64)
+    for part in parts(candidates):
+        best.add(np.stack(_best(*candidates[part].swapaxes(0, 1)), axis=1))
+    wide = best.array()
+    low, high = pitch.narrowed_range(wide[:, 0], wide[:, 1])
+    del wide
+    chosen = Spool((2,), np.float64)
+    for part in parts(candidates):
+        f0, strength = candidates[part].swapaxes(0, 1)
+        chosen.add(np.stack(_best(f0, np.where((f0 >= low) & (f0 <= high), strength, np.float32(0))), axis=1))
+    narrow = chosen.array()
+    edges = np.cumsum([0, *lengths])
+    tracks = _Tracks()
+    for first, last in pairwise(edges.tolist()):
+        tracks.add(np.array(narrow[first:last, 0]), np.array(narrow[first:last, 1]))
+        let_go(narrow)
+    return tracks.tracks()
 
 
 def _best(f0: Floats32, strength: Floats32) -> tuple[Floats, Floats]:
@@ -144,12 +167,29 @@ def _voiced(f0: Floats, strength: Floats) -> Mask:
     return result
 
 
-def _track(f0: Floats, strength: Floats) -> Track:
-    rows = np.arange(len(f0))
-    voiced = _voiced(f0, strength)
-    continuous = np.interp(rows, rows[voiced], f0[voiced]) if voiced.any() else np.full(len(f0), UNKNOWN_PITCH)
-    steady = np.asarray(median_filter(continuous, STEADY, mode="nearest"), np.float64) if len(f0) else continuous
-    return Track(f0=f0, strength=strength, voiced=voiced, continuous=continuous, steady=steady)
+class _Tracks:
+    """Tracks of a clip's stretches as they come."""
+
+    def __init__(self) -> None:
+        self._numbers = [Spool(dtype=np.float64) for _ in range(4)]
+        self._voiced = Spool(dtype=np.bool_)
+        self._edges = [0]
+
+    def add(self, f0: Floats, strength: Floats) -> None:
+        rows = np.arange(len(f0))
+        voiced = _voiced(f0, strength)
+        continuous = np.interp(rows, rows[voiced], f0[voiced]) if voiced.any() else np.full(len(f0), UNKNOWN_PITCH)
+        steady = np.asarray(median_filter(continuous, STEADY, mode="nearest"), np.float64) if len(f0) else continuous
+        for spool, values in zip(self._numbers, (f0, strength, continuous, steady), strict=True):
+            spool.add(values)
+        self._voiced.add(voiced)
+        self._edges.append(self._edges[-1] + len(f0))
+
+    def tracks(self) -> tuple[Track, ...]:
+        f0, strength, continuous, steady = (spool.array() for spool in self._numbers)
+        voiced = self._voiced.array()
+        some = [slice(a, b) for a, b in pairwise(self._edges)]
+        return tuple(Track(f0[s], strength[s], voiced[s], continuous[s], steady[s]) for s in some)
 
 
 def rows_of(stretch: Stretch) -> int:

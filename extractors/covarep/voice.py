@@ -62,7 +62,8 @@ class CovarepVoice:
         from .survey import survey
 
         on = on_device(self.device)
-        with Sound(clip.samples()) as sound, one_thread():
+        sound = Sound(clip.samples())
+        with one_thread():
             found = survey(sound, self.block_rows, on)
             values, start = mended.features(sound, found, self.block_rows, on)
         notes = {"polarity": found.polarity}
@@ -73,6 +74,7 @@ class CovarepCompatVoice:
     """COVAREP's 74 columns as the program gives them, oddities included, for models trained on its files.
 
     Gaps of up to a second are taken as digital silence, as in a decoded file, and their rows left out; a longer one begins a new file.
+    A file is worked on as a whole, as the program does it: of the providers of this package this one's memory grows with the clip.
     The -inf that the program gives for peakSlope beside digital silence is NaN here, since a stream holds no infinity.
     """
 
@@ -97,7 +99,8 @@ class CovarepCompatVoice:
 
         values: list[Floats32] = [np.zeros((0, len(COLUMNS)), np.float32)]
         start: list[Floats64] = [np.zeros(0)]
-        with Sound(clip.samples()) as sound, one_thread():
+        sound = Sound(clip.samples())
+        with one_thread():
             for file in _files(sound.stretches):
                 begin = file[0].start
                 whole = np.zeros(round((file[-1].end - begin) * SAMPLE_RATE))

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
+from ..analyse import with_maps
 from ..attention_maps import read_maps, write_maps
+from ..attention_rows import AttentionRows, Paid
 from ..clip import MediumEnd
 from ..errors import EmofuseError, StreamError
 from ..exports.parquet import read_stream, write_stream
-from ..ports import Analysis, AttentionRow, ClipInfo
-from ..timed import TimedSequence
+from ..ports import Analysis, ClipInfo
+from ..timed import Floats64, TimedSequence
 from .codec import decode, encode
 from .store import HIDDEN, Store, to_bytes
 
 ANSWER_KEY = b"emofuse.answer"
-MAPS_KEY = b"emofuse.maps"
+GROUP = 1 << 16
+"""Rows of attention that are written and read together."""
 
 
 class Cache:
@@ -63,18 +68,22 @@ class Cache:
 
     def answer(self, key: str, streams: dict[str, TimedSequence], info: ClipInfo) -> Analysis | None:
         """What a model said, over these streams and of this clip."""
-        with self._store.fetched(_place("answers", key, "parquet")) as path:
-            if path is None:
+        with self._store.fetched(_place("answers", key, "parquet")) as path, self._store.fetched(_place("answers", key, "npz")) as maps:
+            if path is None or maps is None:
                 return None
             try:
-                return _read_answer(path, streams, info)
+                return _read_answer(path, maps, streams, info)
             except (pa.ArrowException, EmofuseError, OSError, ValueError, KeyError, TypeError):
                 return None
 
     def keep_answer(self, key: str, analysis: Analysis) -> None:
         path = self._temporary()
+        with path.open("wb") as file:
+            write_maps({u.index: u.prediction.attention for u in analysis.utterances if u.prediction is not None}, file)
+        self._store.put(_place("answers", key, "npz"), path)
+        path = self._temporary()
         _write_answer(analysis, path)
-        self._store.put(_place("answers", key, "parquet"), path)
+        self._store.put(_place("answers", key, "parquet"), path)  # last: where it is, both are
 
     def _temporary(self) -> Path:
         handle, name = tempfile.mkstemp(dir=self._store.scratch())
@@ -94,51 +103,48 @@ def _place(kind: str, key: str, suffix: str) -> str:
 
 
 def _write_answer(analysis: Analysis, path: Path) -> None:
-    """The attention rows as a table; all the rest as JSON in its metadata. Streams are kept apart, the clip's place is not kept."""
-    rows = analysis.attention
-    names = list(dict.fromkeys(name for row in rows for name in row.shares))
-    table = pa.table(
-        {
-            "utterance": pa.array([r.utterance for r in rows], pa.int64()),
-            "stream": pa.array([r.stream for r in rows], pa.string()).dictionary_encode(),
-            "index": pa.array([r.index for r in rows], pa.int64()),
-            "start": pa.array([r.start for r in rows], pa.float64()),
-            "end": pa.array([r.end for r in rows], pa.float64()),
-            "label": pa.array([r.label for r in rows], pa.string()),
-            "overall": pa.array([r.overall for r in rows], pa.float64()),
-            # A name that a row does not have at all is told from one that has no value.
-            "has": pa.array([sum(1 << i for i, n in enumerate(names) if n in r.shares) for r in rows], pa.int64()),
-            **{f"share {n}": pa.array([r.shares.get(n) for r in rows], pa.float64()) for n in names},
-        }
-    )
+    """The attention as columns, a row group after the other; all the rest as JSON in the metadata. Streams and maps are kept apart, the
+    clip's place is not kept."""
+    attention = AttentionRows.of(analysis.attention, analysis.streams)
+    names = list(dict.fromkeys(name for paid in attention.paid.values() for name in paid.shares))
     bare = tuple(replace(u, prediction=u.prediction and replace(u.prediction, attention=())) for u in analysis.utterances)
     rest = encode(replace(analysis, streams={}, attention=(), utterances=bare, info=replace(analysis.info, path="")))
-    maps = io.BytesIO()
-    write_maps({u.index: u.prediction.attention for u in analysis.utterances if u.prediction is not None}, maps)
-    metadata = {ANSWER_KEY: json.dumps({"analysis": rest, "shares": names}).encode(), MAPS_KEY: maps.getvalue()}
-    pq.write_table(table.replace_schema_metadata(metadata), path, compression="zstd")
+    document = {"analysis": rest, "shares": {name: list(paid.shares) for name, paid in attention.paid.items()}}
+    columns = [("utterance", pa.int32()), ("overall", pa.float64()), *((f"share {n}", pa.float64()) for n in names)]
+    schema = pa.schema(columns, {ANSWER_KEY: json.dumps(document).encode()})
+    with pq.ParquetWriter(path, schema, compression="zstd") as file:
+        for paid in attention.paid.values():
+            for rows in _groups(paid):
+                arrays = [pa.array(paid.utterance[rows]), _optional(paid.overall[rows])]
+                arrays += [
+                    _optional(paid.shares[n][rows]) if n in paid.shares else pa.nulls(rows.stop - rows.start, pa.float64()) for n in names
+                ]
+                file.write_table(pa.Table.from_arrays(arrays, schema=schema))
+                paid.let_go()
 
 
-def _read_answer(path: Path, streams: dict[str, TimedSequence], info: ClipInfo) -> Analysis:
-    table = pq.read_table(path)
-    document = json.loads(table.schema.metadata[ANSWER_KEY])
-    names: list[str] = document["shares"]
-    columns = [table.column(c).to_pylist() for c in ("utterance", "stream", "index", "start", "end", "label", "overall", "has")]
-    shares = [table.column(f"share {n}").to_pylist() for n in names]
-    rows = tuple(
-        AttentionRow(
-            utterance=utterance,
-            stream=stream,
-            index=index,
-            start=start,
-            end=end,
-            label=label,
-            shares={n: shares[i][k] for i, n in enumerate(names) if has >> i & 1},
-            overall=overall,
-        )
-        for k, (utterance, stream, index, start, end, label, overall, has) in enumerate(zip(*columns, strict=True))
-    )
+def _groups(paid: Paid) -> Iterator[slice]:
+    n = len(paid.stream)
+    return (slice(first, min(first + GROUP, n)) for first in range(0, n, GROUP))
+
+
+def _optional(values: Floats64) -> pa.Array:
+    return pa.array(values, mask=np.isnan(values))
+
+
+def _read_answer(path: Path, maps: Path, streams: dict[str, TimedSequence], info: ClipInfo) -> Analysis:
+    attention = AttentionRows.nothing(streams)
+    with pq.ParquetFile(path) as file:
+        document = json.loads(file.schema_arrow.metadata[ANSWER_KEY])
+        groups = iter(range(file.num_row_groups))
+        for name, paid in attention.paid.items():
+            into: dict[str, NDArray[Any]] = {"utterance": paid.utterance, "overall": paid.overall}
+            into |= {f"share {share}": paid.column(share) for share in document["shares"][name]}
+            for rows in _groups(paid):
+                table = file.read_row_group(next(groups, -1))
+                for column, values in into.items():
+                    values[rows] = table.column(column).to_numpy()
+                paid.let_go()
     found = decode(Analysis, document["analysis"])
-    maps = read_maps(io.BytesIO(table.schema.metadata[MAPS_KEY]))
-    whole = tuple(replace(u, prediction=u.prediction and replace(u.prediction, attention=maps.get(u.index, ()))) for u in found.utterances)
-    return replace(found, streams=streams, attention=rows, utterances=whole, info=info)
+    whole = with_maps(found.utterances, read_maps(maps))
+    return replace(found, streams=streams, attention=attention, utterances=tuple(whole), info=info)

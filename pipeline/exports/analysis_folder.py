@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..attention_maps import read_maps
+from ..attention_rows import AttentionRows
 from ..batch.codec import decode
 from ..errors import FormatError
 from ..ports import AnalysedUtterance, Analysis, Attention, AttentionRow, AudioInfo, ClipInfo, FaceChoice, Prediction, Quality, VideoInfo
@@ -34,7 +35,7 @@ def read_analysis(folder: Path) -> Analysis:
             model=Provenance.from_json(document["model"]),
             utterances=tuple(_utterance(u, maps.get(u["index"], ())) for u in document["utterances"]),
             summary=_prediction(document["summary"], ()),
-            attention=_rows(folder / "attention.csv", streams),
+            attention=AttentionRows.of(_rows(folder / "attention.csv", streams), streams),
             reasons=document["reasons"],
             facts={
                 **{name: clip[name] for name in ("length", "broken_packets", "ends_early")},
@@ -76,29 +77,22 @@ def _prediction(found: Mapping[str, Any], maps: tuple[Attention, ...]) -> Predic
     return Prediction(found["probabilities"], found["sentiment"], found["confidence"], maps)
 
 
-def _rows(path: Path, streams: Mapping[str, TimedSequence]) -> tuple[AttentionRow, ...]:
+def _rows(path: Path, streams: Mapping[str, TimedSequence]) -> Iterator[AttentionRow]:
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         shares = [c for c in reader.fieldnames or () if c.startswith(("from_", "hop_"))]
-        hops = any(c.startswith("hop_") for c in shares)
-        rows = []
         for row in reader:
             stream, index = streams[row["stream"]], int(row["index"])
-            label = stream.labels["word"][index] if "word" in stream.labels else row["label"]
-            of = {c.removeprefix("from_"): _number(row[c]) for c in shares}
-            rows.append(
-                AttentionRow(
-                    utterance=int(row["utterance"]) if row["utterance"] else None,
-                    stream=row["stream"],
-                    index=index,
-                    start=float(stream.start[index]),
-                    end=float(stream.end[index]),
-                    label=label,
-                    shares={name: share for name, share in of.items() if not (hops and share is None and name.startswith("hop_"))},
-                    overall=_number(row["overall"]),
-                )
+            yield AttentionRow(
+                utterance=int(row["utterance"]) if row["utterance"] else None,
+                stream=row["stream"],
+                index=index,
+                start=float(stream.start[index]),
+                end=float(stream.end[index]),
+                label=row["label"],
+                shares={c.removeprefix("from_"): _number(row[c]) for c in shares},
+                overall=_number(row["overall"]),
             )
-    return tuple(rows)
 
 
 def _number(text: str) -> float | None:

@@ -97,17 +97,16 @@ def grid(stream: TimedSequence) -> tuple[float, Floats64]:
 
 def _physio(stream: TimedSequence, path: Path, session: Session) -> None:
     step, places = grid(stream)
-    at = {int(place): i for i, place in enumerate(places)}
-    absent = "\t".join(["n/a"] * (len(stream.columns) + 1))
-    text = io.StringIO()
-    for place in range(int(places[-1]) + 1):
-        i = at.get(place)
-        if i is None:
-            text.write(absent + "\n")
-        else:
-            text.write("\t".join([repr(float(stream.start[i])), *("n/a" if v != v else str(v) for v in stream.values[i])]) + "\n")
+    absent = "\t".join(["n/a"] * (len(stream.columns) + 1)) + "\n"
+    before = -1
     with Path(f"{path}.tsv.gz").open("wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
-        packed.write(text.getvalue().encode())
+        for rows in stream.parts():
+            text = io.StringIO()
+            for i in range(rows.start, rows.stop):
+                text.write(absent * (int(places[i]) - before - 1))
+                text.write("\t".join([repr(float(stream.start[i])), *("n/a" if v != v else str(v) for v in stream.values[i])]) + "\n")
+                before = int(places[i])
+            packed.write(text.getvalue().encode())
     columns: dict[str, Any] = {column: {"Units": UNITS[column]} for column in ("time", *stream.columns) if column in UNITS}
     columns["time"]["Description"] = "start of this row on the clip's clock; 0 is the container's start"
     _json(

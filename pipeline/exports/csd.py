@@ -68,12 +68,12 @@ def write_sequence(name: str, streams: Mapping[str, TimedSequence], path: Path) 
         data = root.create_group("data")
         for key, stream in streams.items():
             entry = data.create_group(key)
-            features = stream.values
             if text is not None:
-                features = np.array([[t.encode()] for t in stream.labels[text]], "S").reshape(-1, 1)
-            elif not len(stream):
-                features = np.zeros((0, len(first.columns)), np.float32)
-            entry.create_dataset("features", data=features)
+                entry.create_dataset("features", data=np.array([[t.encode()] for t in stream.labels[text]], "S").reshape(-1, 1))
+            else:
+                features = entry.create_dataset("features", (len(stream), len(first.columns)), np.float32)
+                for rows in stream.parts():
+                    features[rows] = stream.values[rows]
             entry.create_dataset("intervals", data=np.stack([stream.start, stream.end], axis=1))
         metadata = root.create_group("metadata")
         for fact, value in _metadata(name, streams, text).items():

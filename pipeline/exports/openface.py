@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +81,7 @@ def write_openface(sessions: Sequence[Session], path: Path) -> None:
 def table_of(face: TimedSequence) -> dict[str, NDArray[Any]]:
     """OpenFace's columns of a face stream, in OpenFace's order, then those of its own that came from such a file."""
     if "frame" not in face.columns:
-        numbered = np.concatenate([face.values, counted(face).astype(np.float32)[:, None]], axis=1)
-        face = replace(face, columns=(*face.columns, "frame"), values=numbered)
+        face = face.with_columns(("frame",), counted(face).astype(np.float32)[:, None])
     table = to_openface(face)
     columns: dict[str, NDArray[Any]] = {name: table.values[:, k] for k, name in enumerate(table.columns)}
     for name in ("frame", "face_id", "success"):

@@ -15,10 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import FormatError, StreamError
+from ..spool import Spool
 from ..timed import Provenance, TimedSequence
 from .session import Session
 
 METADATA_KEY = b"emofuse.stream"
+GROUP = 1 << 20
+"""Bytes in a row group: half a minute of COVAREP's columns. A file is written and read a group at a time."""
 
 
 def write_parquet(sessions: Sequence[Session], folder: Path) -> None:
@@ -42,45 +45,67 @@ def read_parquet(path: Path) -> tuple[Session, ...]:
 
 def write_stream(stream: TimedSequence, path: Path) -> None:
     """One file; NaN (not measured) is written as null."""
-    arrays: dict[str, pa.Array] = {"start": pa.array(stream.start), "end": pa.array(stream.end)}
-    for label, texts in stream.labels.items():
-        arrays[label] = pa.array(texts, pa.string())
-    for j, column in enumerate(stream.columns):
-        values = stream.values[:, j]
-        arrays[column] = pa.array(values, pa.float32(), mask=np.isnan(values))
     facts = {"name": stream.name, "reason": stream.reason, "labels": list(stream.labels), "provenance": stream.provenance.to_json()}
-    table = pa.table(arrays).replace_schema_metadata({METADATA_KEY: json.dumps(facts).encode()})
-    pq.write_table(table, path, compression="zstd")
+    types = [("start", pa.float64()), ("end", pa.float64()), *((label, pa.string()) for label in stream.labels)]
+    schema = pa.schema([*types, *((c, pa.float32()) for c in stream.columns)], {METADATA_KEY: json.dumps(facts).encode()})
+    with pq.ParquetWriter(path, schema, compression="zstd") as file:
+        rows = max(1, GROUP // (16 + 4 * len(stream.columns)))
+        for first in range(0, max(1, len(stream)), rows):
+            file.write_table(_group(stream, slice(first, min(first + rows, len(stream))), schema))
+            stream.let_go()
+
+
+def _group(stream: TimedSequence, rows: slice, schema: pa.Schema) -> pa.Table:
+    arrays = [pa.array(stream.start[rows]), pa.array(stream.end[rows])]
+    arrays += [pa.array(texts[rows], pa.string()) for texts in stream.labels.values()]
+    values = np.array(stream.values[rows])
+    arrays += [pa.array(column, pa.float32(), mask=np.isnan(column)) for column in values.T]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def read_stream(path: Path) -> TimedSequence:
     """A stream that `write_stream` wrote; raises `StreamError` naming the file where it is something else."""
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            metadata = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
+            if metadata is None:
+                raise StreamError(f"{path}: expected a stream written by emofuse, but its metadata lack {METADATA_KEY.decode()}")
+            try:
+                return _stream(file, json.loads(metadata))
+            except pa.ArrowException:
+                raise
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                raise StreamError(
+                    f"{path}: expected a stream written by emofuse, but its metadata do not fit its columns ({error!r})"
+                ) from None
     except (pa.ArrowException, OSError) as error:
         raise StreamError(f"{path}: expected a Parquet file, but it cannot be read as one ({' '.join(str(error).split())})") from None
-    metadata = (table.schema.metadata or {}).get(METADATA_KEY)
-    if metadata is None:
-        raise StreamError(f"{path}: expected a stream written by emofuse, but its metadata lack {METADATA_KEY.decode()}")
-    try:
-        return _stream(table, json.loads(metadata))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StreamError(f"{path}: expected a stream written by emofuse, but its metadata do not fit its columns ({error!r})") from None
 
 
-def _stream(table: pa.Table, facts: dict[str, Any]) -> TimedSequence:
-    labels = {label: tuple(table.column(label).to_pylist()) for label in facts["labels"]}
-    columns = tuple(c for c in table.column_names if c not in ("start", "end", *labels))
-    values = np.zeros((table.num_rows, len(columns)), np.float32)
-    for j, column in enumerate(columns):
-        values[:, j] = table.column(column).to_numpy(zero_copy_only=False)
+def _stream(file: pq.ParquetFile, facts: dict[str, Any]) -> TimedSequence:
+    names = file.schema_arrow.names
+    labels: dict[str, list[str]] = {label: [] for label in facts["labels"]}
+    columns = tuple(c for c in names if c not in ("start", "end", *labels))
+    values = Spool((len(columns),))
+    times: dict[str, list[Any]] = {"start": [], "end": []}
+    for group in range(file.num_row_groups):
+        table = file.read_row_group(group)
+        for label, texts in labels.items():
+            texts += table.column(label).to_pylist()
+        rows = np.zeros((table.num_rows, len(columns)), np.float32)
+        for j, column in enumerate(columns):
+            rows[:, j] = table.column(column).to_numpy(zero_copy_only=False)
+        values.add(rows)
+        for name, found in times.items():
+            found.append(table.column(name).to_numpy(zero_copy_only=False))
+    start, end = (np.concatenate([np.zeros(0), *found]) for found in times.values())
     return TimedSequence(
         name=facts["name"],
         columns=columns,
-        values=values,
-        start=table.column("start").to_numpy(zero_copy_only=False),
-        end=table.column("end").to_numpy(zero_copy_only=False),
+        values=values.array(),
+        start=start,
+        end=end,
         provenance=Provenance.from_json(facts["provenance"]),
-        labels=labels,
+        labels={label: tuple(texts) for label, texts in labels.items()},
         reason=facts["reason"],
     )

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ..errors import StreamError
 from ..ports import EMOTIONS, Analysis, Attention
-from .report.data import ENERGY, PITCH, action_units_grid, relative, with_gaps
+from .report.data import ENERGY, PITCH, action_units_grid, attended, attention_on, in_utterances, relative
+from .report.line import with_gaps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,21 +77,23 @@ def attention(analysis: Analysis, stream: str, ax: Axes | None = None) -> Axes:
 
     Raises `StreamError` where no attention was paid to this stream.
     """
-    rows = [row for row in analysis.attention if row.stream == stream and row.utterance is not None and row.overall is not None]
-    if not rows:
+    paid = attention_on(analysis, stream)
+    rows = attended(paid) if paid is not None else np.zeros(0, np.intp)
+    if paid is None or not len(rows):
         raise StreamError(f"attention on {stream}: none was paid in {Path(analysis.info.path).name}")
     ax = _axes(ax)
-    values, start, end = relative(rows, "overall"), np.array([r.start for r in rows]), np.array([r.end for r in rows])
+    values, start, end = relative(paid, rows, "overall", in_utterances(paid, rows)), paid.stream.start[rows], paid.stream.end[rows]
     if stream == "text":
         ax.bar(start, values, end - start, align="edge", color="#f2a900", edgecolor="white", linewidth=0.5)
-        for row, value in zip(rows, values, strict=True):
-            place = ((row.start + row.end) / 2, value)
-            ax.annotate(_plain(row.label), place, (0, 2), textcoords="offset points", ha="center", rotation=60, fontsize=7)
+        for row, value in zip(rows.tolist(), values, strict=True):
+            place = ((paid.stream.start[row] + paid.stream.end[row]) / 2, value)
+            ax.annotate(
+                _plain(paid.stream.labels["word"][row]), place, (0, 2), textcoords="offset points", ha="center", rotation=60, fontsize=7
+            )
         ax.margins(y=0.35)
         ax.set_ylim(bottom=0)
     else:
-        order = np.argsort(start, kind="stable")
-        time, table = with_gaps(start[order], end[order], values[order, None])
+        time, table = with_gaps(start, end, values[:, None])
         ax.plot(time, table[:, 0], color=INK, linewidth=0.9)
     ax.axhline(1, color="#888888", linewidth=0.6, linestyle=":")
     ax.set(ylabel=f"attention\non {'words' if stream == 'text' else stream}", xlim=(0, analysis.facts["length"]))
@@ -132,7 +135,7 @@ def timeline(analysis: Analysis) -> Figure:
     """Everything over time, on one clock: emotions, attention, action units, pitch; what a clip has not is left out."""
     lanes: list[tuple[float, Any]] = [(1.6, lambda ax: emotions(analysis, ax))]
     for stream in ("text", "face", "voice"):
-        if any(row.stream == stream and row.overall is not None for row in analysis.attention):
+        if (paid := attention_on(analysis, stream)) is not None and not np.isnan(paid.overall).all():
             lanes.append((1.2, lambda ax, stream=stream: attention(analysis, stream, ax)))
     if action_units_grid(analysis) is not None:
         lanes.append((2.0, lambda ax: action_units(analysis, ax)))

@@ -34,14 +34,14 @@ def write_csv(sessions: Sequence[Session], folder: Path) -> None:
 
 
 def write_table(stream: TimedSequence, path: Path) -> None:
-    arrays: dict[str, pa.Array] = {"start": pa.array(stream.start), "end": pa.array(stream.end)}
-    for label, texts in stream.labels.items():
-        arrays[safe_text(label)] = pa.array([safe_text(text) for text in texts], pa.string())
-    for j, column in enumerate(stream.columns):
-        values = stream.values[:, j]
-        arrays[safe_text(column)] = pa.array(values, pa.float32(), mask=np.isnan(values))
-    with path.open("wb") as file:
-        pacsv.write_csv(pa.table(arrays), file, pacsv.WriteOptions(quoting_style="needed"))
+    texts = [(safe_text(label), pa.string()) for label in stream.labels]
+    schema = pa.schema([("start", pa.float64()), ("end", pa.float64()), *texts, *((safe_text(c), pa.float32()) for c in stream.columns)])
+    with path.open("wb") as file, pacsv.CSVWriter(file, schema, write_options=pacsv.WriteOptions(quoting_style="needed")) as table:
+        for rows in stream.parts():
+            arrays = [pa.array(stream.start[rows]), pa.array(stream.end[rows])]
+            arrays += [pa.array([safe_text(text) for text in label[rows]], pa.string()) for label in stream.labels.values()]
+            arrays += [pa.array(column, pa.float32(), mask=np.isnan(column)) for column in np.array(stream.values[rows]).T]
+            table.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
 
 def read_csv(path: Path) -> tuple[Session, ...]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
+from ..attention_rows import AT_ONCE, AttentionRows
 from ..ports import EMOTIONS, MODALITIES, Analysis, Prediction
 
 EMOTION_COLUMNS = ("utterance", "start", "end", "text", *EMOTIONS, "sentiment", "confidence", "flags")
@@ -38,16 +40,18 @@ def emotions_csv(analysis: Analysis) -> str:
     )
     whole = safe_text(" ".join(u.text for u in analysis.utterances if u.text))
     rows.append(["clip", _seconds(0.0), _seconds(analysis.facts["length"]), whole, *_numbers(analysis.summary), " ".join(flags)])
-    return _table(EMOTION_COLUMNS, rows)
+    return _lines([list(EMOTION_COLUMNS), *rows])
 
 
-def attention_csv(analysis: Analysis) -> str:
-    """One row a word, video frame and voice frame; empty where there is no such stream, or no utterance covers the row.
+def attention_csv(analysis: Analysis) -> Iterator[str]:
+    """One row a word, video frame and voice frame; empty where there is no such stream, or no utterance covers the row. In pieces: an hour
+    of voice has 360,000 rows.
 
     A model that looks in hops (RRNN) adds a column a hop: hop_1, hop_2, ...
     """
-    hops = sorted({x for r in analysis.attention for x in r.shares if x not in MODALITIES}, key=lambda x: (len(x), x))
-    rows = (
+    attention = AttentionRows.of(analysis.attention, analysis.streams)
+    hops = sorted({x for one in attention.paid.values() for x in one.shares if x not in MODALITIES}, key=lambda x: (len(x), x))
+    rows = iter(
         [
             "" if r.utterance is None else str(r.utterance),
             r.stream,
@@ -59,9 +63,11 @@ def attention_csv(analysis: Analysis) -> str:
             _share(r.overall),
             *(_share(r.shares.get(hop)) for hop in hops),
         ]
-        for r in analysis.attention
+        for r in attention
     )
-    return _table((*ATTENTION_COLUMNS, *hops), rows)
+    yield _lines([[*ATTENTION_COLUMNS, *hops]])
+    while some := list(islice(rows, AT_ONCE)):
+        yield _lines(some)
 
 
 def _numbers(prediction: Prediction | None) -> list[str]:
@@ -79,9 +85,7 @@ def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.9g}"
 
 
-def _table(columns: Iterable[str], rows: Iterable[list[str]]) -> str:
+def _lines(rows: Iterable[list[str]]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

@@ -11,6 +11,7 @@ import pytest
 
 from emofuse.cli.batch import DEFAULTS, shard_of
 from emofuse.cli.batch_progress import Pace, clock
+from emofuse.pipeline.attention_rows import AttentionRows
 from emofuse.pipeline.batch.cache import Cache
 from emofuse.pipeline.batch.codec import decode, encode
 from emofuse.pipeline.batch.discovery import Candidate, discover
@@ -19,7 +20,7 @@ from emofuse.pipeline.batch.run import part_of
 from emofuse.pipeline.batch.store import LocalStore
 from emofuse.pipeline.batch.task import REASONS, reason_of
 from emofuse.pipeline.errors import EmofuseError, StreamError, UsageError
-from emofuse.pipeline.ports import Attention, AttentionRow
+from emofuse.pipeline.ports import MODALITIES, Attention, AttentionRow
 
 DOCS = Path(__file__).parents[2] / "docs/batch.md"
 RIFF = b"RIFF\x00\x00\x00\x00WAVEfmt " + b"\x00" * 100
@@ -59,8 +60,11 @@ def test_an_answer_comes_back_whole(light: ModuleType, tmp_path: Path) -> None:
     extraction = extract(opened, setup.extractors(clip))
     analysis = setup.read(opened, extraction, None)
     # A row of a model that looks in hops, one that nothing attended to, and a map.
-    hop = replace(analysis.attention[0], shares={**analysis.attention[0].shares, "hop_1": 0.1 + 0.2, "hop_2": None}, utterance=None)
-    analysis = replace(analysis, attention=(*analysis.attention, hop))
+    first, second, *others = analysis.attention
+    hop = replace(first, shares={**first.shares, "hop_1": 0.1 + 0.2, "hop_2": 1 / 3})
+    nothing = replace(second, shares=dict.fromkeys(MODALITIES), overall=None, utterance=None)
+    analysis = replace(analysis, attention=AttentionRows.of((hop, nothing, *others), analysis.streams))
+    assert encode(list(analysis.attention)) == encode([hop, nothing, *others])
     assert any(u.prediction is not None and u.prediction.attention for u in analysis.utterances), "maps are among it"
     store = LocalStore(tmp_path / "out")
     cache = Cache(store)

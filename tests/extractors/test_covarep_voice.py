@@ -225,9 +225,8 @@ def test_the_length_of_a_piece_changes_nothing(paused):
 
 
 def features_on(values: np.ndarray, on: Arithmetic) -> np.ndarray:
-    with Sound(Heard((0.0, values)).samples()) as sound:
-        found = survey(sound, 1000, on)
-        return mended.features(sound, found, 1000, on)[0]
+    sound = Sound(Heard((0.0, values)).samples())
+    return mended.features(sound, survey(sound, 1000, on), 1000, on)[0]
 
 
 def angles_apart(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:

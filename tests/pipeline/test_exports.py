@@ -46,11 +46,15 @@ def analysis(path: Path) -> Analysis:
     good = Quality(("no_face",), {"face": "the clip has no video stream"}, {"text": 1.0})
     rows = (
         AttentionRow(0, "text", 0, 0.25, 0.5, "=1+1", {"text": None, "face": None, "voice": 0.123456789012}, 0.123456789012),
-        AttentionRow(None, "voice", 7, 0.07, 0.08, "", {"text": None, "face": None, "voice": None}, None),
+        AttentionRow(None, "voice", 0, 0.07, 0.08, "", {"text": None, "face": None, "voice": None}, None),
     )
+    one = np.zeros((1, 1), np.float32)
+    text = TimedSequence("text", ("a",), one, np.array([0.25]), np.array([0.5]), BY, labels={"word": ("=1+1",)})
+    voice = TimedSequence("voice", ("a",), one, np.array([0.07]), np.array([0.08]), BY)
+    face = TimedSequence.empty("face", ("AU01",), BY, "the clip has no video stream")
     return Analysis(
         info=ClipInfo(str(path), "wav", 2.0, None, AudioInfo("pcm_s16le", 16000, 1)),
-        streams={"words": word_stream(), "face": TimedSequence.empty("face", ("AU01",), BY, "the clip has no video stream")},
+        streams={"words": word_stream(), "text": text, "face": face, "voice": voice},
         model=BY,
         utterances=(
             AnalysedUtterance(0, Span(0.05, 1.0), "=1+1", said, good),
@@ -82,7 +86,7 @@ def test_emotions_csv_has_one_row_an_utterance_and_a_last_row_for_the_clip(clip:
 
 
 def test_attention_csv_is_empty_where_there_is_nothing(clip: Path) -> None:
-    table = pd.read_csv(io.StringIO(attention_csv(analysis(clip))))
+    table = pd.read_csv(io.StringIO("".join(attention_csv(analysis(clip)))))
     assert tuple(table.columns) == ATTENTION_COLUMNS
     assert table["from_voice"].iloc[0] == pytest.approx(0.123456789, abs=1e-9)
     assert table[["from_text", "from_face"]].isna().all().all()
@@ -92,9 +96,9 @@ def test_attention_csv_is_empty_where_there_is_nothing(clip: Path) -> None:
 def test_hops_are_columns_of_their_own(clip: Path) -> None:
     hops = {f"hop_{k}": k / 100 for k in range(1, 12)}
     row = AttentionRow(0, "voice", 0, 0.0, 0.01, "", hops, 0.06)
-    table = pd.read_csv(io.StringIO(attention_csv(replace(analysis(clip), attention=(row,)))))
+    table = pd.read_csv(io.StringIO("".join(attention_csv(replace(analysis(clip), attention=(row,))))))
     assert tuple(table.columns) == (*ATTENTION_COLUMNS, *hops), "in order of the hops, ten after nine"
-    assert table["hop_11"].iloc[0] == pytest.approx(0.11)
+    assert table["hop_11"].iloc[1] == pytest.approx(0.11) and table["utterance"].tolist()[1] == 0
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx"])
@@ -150,7 +154,8 @@ def test_a_result_folder_is_written_whole(clip: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out/a clip"
     files = write_analysis(analysis(clip), folder, version="9")
     names = {f.relative_to(folder).as_posix() for f in files}
-    expected = {"analysis.json", "emotions.csv", "attention.csv", "transcript.srt", "streams/words.parquet", "streams/face.parquet"}
+    expected = {"analysis.json", "emotions.csv", "attention.csv", "transcript.srt"}
+    expected |= {f"streams/{name}.parquet" for name in ("words", "text", "face", "voice")}
     assert names == expected and all(f.is_file() for f in files)
     assert [p.name for p in folder.parent.iterdir()] == ["a clip"], "nothing half-written beside it"
 

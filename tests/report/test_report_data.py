@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emofuse.pipeline.exports.report import address, data, report_html
+from emofuse.pipeline.exports.report import address, data, line, report_html
 from emofuse.pipeline.exports.report.page import harmless
 from emofuse.pipeline.ports import Analysis
 
@@ -36,15 +36,37 @@ def test_attention_is_relative_to_an_even_part(analysed: Callable[..., Analysis]
 
 def test_a_curve_breaks_where_rows_do_not_follow_each_other() -> None:
     start = np.array([0.0, 0.1, 0.2, 1.0, 1.1])
-    time, values = data.with_gaps(start, start + 0.1, np.arange(5.0)[:, None])
+    time, values = line.with_gaps(start, start + 0.1, np.arange(5.0)[:, None])
     assert np.isnan(values[:, 0]).tolist() == [False, False, False, True, False, False]
     assert time[3] == pytest.approx((0.25 + 1.05) / 2)
 
 
 def test_a_long_curve_is_averaged_and_a_gap_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "LONGEST", 3)
-    _, values = data.thinned(np.arange(6.0), np.array([1.0, 3.0, np.nan, np.nan, 5.0, np.nan])[:, None])
-    assert values[:, 0] == pytest.approx([2.0, np.nan, 5.0], nan_ok=True)
+    monkeypatch.setattr(line, "LONGEST", 3)
+    numbers = np.array([1.0, 3.0, np.nan, np.nan, 5.0, np.nan])[:, None]
+    every = line.Line.of(np.arange(6.0), np.arange(6.0))
+    time, values = every.drawn(lambda rows: numbers[rows], 1)
+    assert values[:, 0] == pytest.approx([2.0, np.nan, 5.0], nan_ok=True) and time.tolist() == [0, 2, 4]
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 8192])
+def test_a_line_is_the_same_read_whole_or_in_pieces(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    """Against numpy on the whole line: gaps inserted, then neighbours averaged."""
+    monkeypatch.setattr(line, "LONGEST", 50)
+    monkeypatch.setattr(line, "AT_ONCE", at_once)
+    draw = np.random.default_rng(5)
+    start = np.cumsum(draw.choice([0.01, 0.01, 0.01, 0.5], 400))
+    numbers = draw.normal(size=(400, 2))
+    numbers[draw.random(400) < 0.3, 0] = np.nan
+    time, values = line.Line.of(start, start + 0.01).drawn(lambda rows: numbers[rows], 2)
+    after = np.flatnonzero(np.diff(start) > 0.3) + 1
+    middle = np.insert(start + 0.005, after, (start[after - 1] + start[after]) / 2 + 0.005)
+    whole = np.insert(numbers, after, np.nan, axis=0)
+    first = np.linspace(0, len(whole), 50, endpoint=False).astype(int)
+    groups = [whole[a:b] for a, b in zip(first, [*first[1:], len(whole)], strict=True)]
+    by_hand = [[np.nan if np.isnan(c).all() else np.nanmean(c) for c in g.T] for g in groups]
+    np.testing.assert_allclose(values, by_hand, rtol=1e-12)
+    np.testing.assert_allclose(time, middle[first], rtol=1e-12)
 
 
 def test_pitch_has_gaps_where_there_is_no_voice(analysed: Callable[..., Analysis], tmp_path: Path) -> None:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...attention_maps import CELLS, small
-from ...ports import EMOTIONS, MODALITIES, AnalysedUtterance, Analysis, Attention, AttentionRow
+from ...attention_rows import AT_ONCE, OUTSIDE, AttentionRows, Paid, labels_of
+from ...ports import EMOTIONS, MODALITIES, AnalysedUtterance, Analysis, Attention
+from ...spool import let_go
 from ...timed import Floats32, TimedSequence
 from ..document import analysis_document
+from .line import Line
 
-LONGEST = 60_000
-"""Rows of a curve: ten minutes at 100 Hz. Longer ones are averaged."""
 MAP_BYTES = 6_000_000
 """Weights of all attention maps together, one byte each."""
 WIDEST = 8_000
@@ -28,6 +30,9 @@ WIDEST = 8_000
 PITCH = ("F0", "f0", "F0final_sma", "pitch")
 ENERGY = ("rms", "energy", "intensity", "loudness", "MCEP_0", "mcep_0")
 PITCH_UNITS = "Hz"
+
+Spoken = Mapping[tuple[float, float], str]
+"""The start and end of a word to its text."""
 
 
 def report_data(analysis: Analysis, *, version: str) -> dict[str, Any]:
@@ -43,7 +48,7 @@ def report_data(analysis: Analysis, *, version: str) -> dict[str, Any]:
         "model": document["model"],
         "streams": {name: _described(stream) for name, stream in document["streams"].items()},
         "words": words(analysis),
-        "attention": {name: attention_curve(analysis.attention, name) for name in ("face", "voice")},
+        "attention": {name: attention_curve(attention_on(analysis, name)) for name in ("face", "voice")},
         "units": action_units(analysis),
         "voice": voice_curves(analysis.streams.get("voice")),
         "maps": {str(u.index): maps for u, maps in _maps(analysis)},
@@ -59,59 +64,79 @@ def _described(stream: dict[str, Any]) -> dict[str, Any]:
 
 def words(analysis: Analysis) -> dict[str, Any] | None:
     """Every word with its span, its utterance and the attention paid to it, relative to an even spread (1 = its even part)."""
-    rows = [row for row in analysis.attention if row.stream == "text"]
-    if rows:
+    text = attention_on(analysis, "text")
+    if text is not None and len(text.stream):
+        every = np.arange(len(text.stream))
+        counts = in_utterances(text, every)
         return {
-            "start": [row.start for row in rows],
-            "end": [row.end for row in rows],
-            "text": [row.label for row in rows],
-            "utterance": [row.utterance for row in rows],
-            "by": {name: _plain(relative(rows, name)) for name in _paid_by(rows)},
+            "start": text.stream.start.tolist(),
+            "end": text.stream.end.tolist(),
+            "text": list(labels_of(text.stream, slice(0, len(every)))),
+            "utterance": [None if number == OUTSIDE else number for number in text.utterance.tolist()],
+            "by": {name: _plain(relative(text, every, name, counts)) for name in paid_by(text, every)},
         }
     stream = analysis.streams.get("words")
     if stream is None or not len(stream):
         return None
-    spoken_in = [
-        next((u.index for u in analysis.utterances if u.span.start <= middle < u.span.end), None)
-        for middle in (stream.start + stream.end) / 2
-    ]
     return {
         "start": stream.start.tolist(),
         "end": stream.end.tolist(),
         "text": list(stream.labels["word"]),
-        "utterance": spoken_in,
+        "utterance": _spoken_in(analysis, stream),
         "by": {},
     }
 
 
-def _paid_by(rows: Sequence[AttentionRow]) -> list[str]:
-    """`overall` and every share that any row has."""
-    found = dict.fromkeys(name for row in rows for name, share in row.shares.items() if share is not None)
-    some = any(row.overall is not None for row in rows)
-    ordered = [*(m for m in MODALITIES if m in found), *sorted((x for x in found if x not in MODALITIES), key=lambda x: (len(x), x))]
-    return [*(["overall"] if some else []), *ordered]
+def _spoken_in(analysis: Analysis, stream: TimedSequence) -> list[int | None]:
+    """The utterance that each row's middle lies in; utterances are in order and do not overlap."""
+    starts = [u.span.start for u in analysis.utterances]
+    found = []
+    for middle in ((stream.start + stream.end) / 2).tolist():
+        k = bisect_right(starts, middle) - 1
+        found.append(analysis.utterances[k].index if k >= 0 and middle < analysis.utterances[k].span.end else None)
+    return found
 
 
-def relative(rows: Sequence[AttentionRow], name: str) -> NDArray[np.float64]:
-    """(n) each row's share times the number of its utterance's rows: 1 is the even part. NaN where there is no share."""
-    share = np.array([np.nan if s is None else s for s in (row.overall if name == "overall" else row.shares.get(name) for row in rows)])
-    counts: dict[int | None, int] = {}
-    for row in rows:
-        counts[row.utterance] = counts.get(row.utterance, 0) + 1
-    return np.asarray(share * np.array([counts[row.utterance] for row in rows], np.float64))
+def attention_on(analysis: Analysis, stream: str) -> Paid | None:
+    """What was paid to a stream's rows; None where the clip has no such stream."""
+    return AttentionRows.of(analysis.attention, analysis.streams).paid.get(stream)
 
 
-def attention_curve(attention: Sequence[AttentionRow], stream: str) -> dict[str, Any] | None:
+def attended(paid: Paid) -> NDArray[np.intp]:
+    """The rows that lie in an utterance and have a share."""
+    return np.flatnonzero((paid.utterance != OUTSIDE) & ~np.isnan(paid.overall))
+
+
+def paid_by(paid: Paid, rows: NDArray[np.intp]) -> list[str]:
+    """`overall` and every share that any of these rows has."""
+    return [name for name in ("overall", *paid.names()) if not np.isnan(paid.by(name)[rows]).all()]
+
+
+def in_utterances(paid: Paid, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """How many of these rows lie outside utterances, in the first, in the second, ..."""
+    return np.bincount(paid.utterance[rows] - OUTSIDE)
+
+
+def relative(paid: Paid, rows: NDArray[np.intp], name: str, counts: NDArray[np.intp]) -> NDArray[np.float64]:
+    """(n) each of these rows' share times its utterance's rows (`in_utterances`): 1 is the even part. NaN where there is no share."""
+    return np.asarray(paid.by(name)[rows] * counts[paid.utterance[rows] - OUTSIDE])
+
+
+def attention_curve(paid: Paid | None) -> dict[str, Any] | None:
     """The attention paid to a stream's frames over time, by each target and overall; None where there is none."""
-    rows = [row for row in attention if row.stream == stream and row.utterance is not None and row.overall is not None]
-    if not rows:
+    rows = attended(paid) if paid is not None else np.zeros(0, np.intp)
+    if paid is None or not len(rows):
         return None
-    names = _paid_by(rows)
-    start = np.array([row.start for row in rows])
-    end = np.array([row.end for row in rows])
-    order = np.argsort(start, kind="stable")
-    values = np.stack([relative(rows, name) for name in names], axis=1)[order]
-    time, table = thinned(*with_gaps(start[order], end[order], values))
+    names, counts = paid_by(paid, rows), in_utterances(paid, rows)
+
+    def read(part: slice) -> NDArray[np.float64]:
+        return np.stack([relative(paid, rows[part], name, counts) for name in names], axis=1)
+
+    middle = paid.stream.start[rows]
+    middle += paid.stream.end[rows]
+    middle /= 2
+    time, table = Line.through(middle).drawn(read, len(names))
+    paid.let_go()
     return {"time": packed(time), "by": {name: packed(table[:, k]) for k, name in enumerate(names)}}
 
 
@@ -124,13 +149,16 @@ def voice_curves(stream: TimedSequence | None) -> dict[str, Any] | None:
     chosen = [c for c in (pitch, energy) if c is not None]
     if not chosen:
         return None
-    values = np.array(stream.select(chosen).values, np.float64)
-    if pitch is not None:
-        unvoiced = values[:, 0] <= 0
-        if "VUV" in stream.columns:
-            unvoiced |= stream.column("VUV") <= 0
-        values[unvoiced, 0] = np.nan
-    time, table = thinned(*with_gaps(stream.start, stream.end, values))
+    voiced = stream.column("VUV") if "VUV" in stream.columns else np.ones(len(stream), np.float32)
+    columns = [stream.column(c) for c in chosen]
+
+    def read(part: slice) -> NDArray[np.float64]:
+        values = np.stack([column[part] for column in columns], axis=1).astype(np.float64)
+        if pitch is not None:
+            values[(values[:, 0] <= 0) | (voiced[part] <= 0), 0] = np.nan
+        return values
+
+    time, table = Line.of(stream.start, stream.end).drawn(read, len(chosen))
     named = {c: packed(table[:, k]) for k, c in enumerate(chosen)}
     return {
         "time": packed(time),
@@ -168,15 +196,20 @@ def action_units_grid(analysis: Analysis) -> UnitGrid | None:
     rows = read_face(analysis, stream)
     if not columns or not len(rows):
         return None
-    face = stream.rows(rows).select(columns)
-    step = max(float(np.median(face.end - face.start)), analysis.facts["length"] / WIDEST, 1e-3)
-    first = float(face.start[0])
-    width = int(np.ceil((face.span.end - first) / step - 1e-6)) or 1
+    start, end = stream.start[rows], stream.end[rows]
+    step = max(float(np.median(end - start)), analysis.facts["length"] / WIDEST, 1e-3)
+    first = float(start[0])
+    width = int(np.ceil((float(end.max()) - first) / step - 1e-6)) or 1
     sums, counts = np.zeros((width, len(columns))), np.zeros((width, len(columns)))
-    cell = np.clip(((face.start + face.end) / 2 - first) / step, 0, width - 1).astype(np.intp)
-    measured = ~np.isnan(face.values)
-    np.add.at(sums, cell, np.where(measured, face.values, 0.0))
-    np.add.at(counts, cell, measured)
+    places = [stream.columns.index(c) for c in columns]
+    for at in range(0, len(rows), AT_ONCE):
+        some = slice(at, at + AT_ONCE)
+        values = stream.values[rows[some]][:, places]
+        cell = np.clip(((start[some] + end[some]) / 2 - first) / step, 0, width - 1).astype(np.intp)
+        measured = ~np.isnan(values)
+        np.add.at(sums, cell, np.where(measured, values, 0.0))
+        np.add.at(counts, cell, measured)
+        stream.let_go()
     mean = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).T
     most = max(1.0, float(np.nanmax(mean))) if not np.isnan(mean).all() else 1.0
     return UnitGrid(tuple(columns), first, step, most, mean)
@@ -184,8 +217,8 @@ def action_units_grid(analysis: Analysis) -> UnitGrid | None:
 
 def read_face(analysis: Analysis, stream: TimedSequence) -> NDArray[np.intp]:
     """The rows of the face that the model read: in utterances, those with attention rows of theirs; elsewhere the same face."""
-    read = np.zeros(len(stream), bool)
-    read[[row.index for row in analysis.attention if row.stream == "face" and row.utterance is not None]] = True
+    paid = attention_on(analysis, "face")
+    read = np.zeros(len(stream), bool) if paid is None else paid.utterance != OUTSIDE
     if "face_id" not in stream.columns:
         return np.arange(len(stream))
     faces = stream.column("face_id")
@@ -203,21 +236,24 @@ def read_face(analysis: Analysis, stream: TimedSequence) -> NDArray[np.intp]:
 def _maps(analysis: Analysis) -> Iterator[tuple[AnalysedUtterance, list[dict[str, Any]]]]:
     answered = [u for u in analysis.utterances if u.prediction is not None and u.prediction.attention]
     cells = min(CELLS, MAP_BYTES // max(1, len(answered)))
+    paid = AttentionRows.of(analysis.attention, analysis.streams).paid
+    counts = {name: np.bincount(one.utterance - OUTSIDE)[1:] for name, one in paid.items()}
+    spoken = {name: _words_at(stream) for name, stream in analysis.streams.items() if "word" in stream.labels}
     for u in answered:
         assert u.prediction is not None
         attention = u.prediction.attention
         if any("+" in a.target + a.source for a in attention) or sum(a.weights.size for a in attention) > cells:
-            attention = small(attention, _rows(analysis, u), cells)
-        yield u, [_map(a, analysis.streams) for a in attention]
+            rows = {name: int(count[u.index]) if u.index < len(count) else 0 for name, count in counts.items()}
+            attention = small(attention, _rows(u, rows), cells)
+        yield u, [_map(a, spoken) for a in attention]
+        for a in u.prediction.attention:
+            let_go(a.weights)
 
 
-def _rows(analysis: Analysis, utterance: AnalysedUtterance) -> dict[str, int]:
+def _rows(utterance: AnalysedUtterance, listed: Mapping[str, int]) -> dict[str, int]:
     """How many rows of each stream an utterance's maps have: as attention.csv lists them, or as frames were taken together."""
     assert utterance.prediction is not None
-    rows = dict.fromkeys(MODALITIES, 0)
-    for row in analysis.attention:
-        if row.utterance == utterance.index:
-            rows[row.stream] += 1
+    rows = {**dict.fromkeys(MODALITIES, 0), **listed}
     for a in utterance.prediction.attention:
         for name, side in ((a.target, a.target_start), (a.source, a.source_start)):
             if "+" not in name:
@@ -225,48 +261,29 @@ def _rows(analysis: Analysis, utterance: AnalysedUtterance) -> dict[str, int]:
     return rows
 
 
-def _map(attention: Attention, streams: Any) -> dict[str, Any]:
+def _map(attention: Attention, spoken: Mapping[str, Spoken]) -> dict[str, Any]:
     weights = attention.weights
     most = weights.max(axis=(2, 3)) if weights.size else np.zeros(weights.shape[:2], np.float32)
     scaled = np.sqrt(weights / np.where(most > 0, most, 1)[:, :, None, None])
     return {
         "kind": attention.kind,
-        "target": _side(attention.target, attention.target_start, attention.target_end, streams),
-        "source": _side(attention.source, attention.source_start, attention.source_end, streams),
+        "target": _side(attention.target, attention.target_start, attention.target_end, spoken),
+        "source": _side(attention.source, attention.source_start, attention.source_end, spoken),
         "most": [[float(x) for x in layer] for layer in most],
         "root": {"u1": _base64(np.rint(scaled * 255).astype(np.uint8)), "shape": list(weights.shape)},
     }
 
 
-def _side(name: str, start: NDArray[np.float64], end: NDArray[np.float64], streams: Any) -> dict[str, Any]:
+def _side(name: str, start: NDArray[np.float64], end: NDArray[np.float64], spoken: Mapping[str, Spoken]) -> dict[str, Any]:
     """One side of a map: the stream, its rows' spans, and their words where they are words."""
     side: dict[str, Any] = {"stream": name, "start": packed(start), "end": packed(end)}
-    stream = streams.get(name)
-    if stream is not None and "word" in stream.labels:
-        at = {(float(a), float(b)): word for a, b, word in zip(stream.start, stream.end, stream.labels["word"], strict=True)}
-        side["labels"] = [at.get((float(a), float(b)), "") for a, b in zip(start, end, strict=True)]
+    if name in spoken:
+        side["labels"] = [spoken[name].get((float(a), float(b)), "") for a, b in zip(start, end, strict=True)]
     return side
 
 
-def with_gaps(
-    start: NDArray[np.float64], end: NDArray[np.float64], values: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Times (the rows' middles) and values, with a row of NaN wherever rows do not follow each other, so that no line is drawn there."""
-    middle = (start + end) / 2
-    step = float(np.median(np.diff(middle))) if len(middle) > 1 else 0.0
-    after = np.flatnonzero(np.diff(middle) > 2.5 * step + 1e-9) + 1
-    time = np.insert(middle, after, (middle[after - 1] + middle[after]) / 2 if len(after) else [])
-    return time, np.insert(values, after, np.nan, axis=0)
-
-
-def thinned(time: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """At most `LONGEST` rows: neighbours averaged; NaN only where none of them was measured."""
-    if len(time) <= LONGEST:
-        return time, values
-    first = np.unique(np.linspace(0, len(time), LONGEST, endpoint=False).astype(np.intp))
-    counts = np.add.reduceat(~np.isnan(values), first, axis=0)
-    sums = np.add.reduceat(np.nan_to_num(values), first, axis=0)
-    return time[first], np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+def _words_at(stream: TimedSequence) -> Spoken:
+    return {(a, b): word for a, b, word in zip(stream.start.tolist(), stream.end.tolist(), stream.labels["word"], strict=True)}
 
 
 def packed(values: Any) -> dict[str, str]:
