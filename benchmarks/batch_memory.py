@@ -1,7 +1,7 @@
 """Peak memory and processor time over a clip's length: one worker's work on a sample clip that is repeated, its pictures not encoded again.
 
-    python benchmarks/batch_memory.py SCRATCH 3 30 180 [--words none --face none ...] [--formats csv,eaf] | tee -a memory.jsonl
-    python benchmarks/batch_memory_picture.py memory.jsonl docs/pictures/memory.png
+    python benchmarks/batch_memory.py SCRATCH 3 30 180 [--words none --face none ...] [--formats csv,eaf] >> benchmarks/memory.jsonl
+    python benchmarks/batch_memory_picture.py benchmarks/memory.jsonl docs/pictures/memory.png
 
 Each length runs in a process of its own. It does the sample first, so that what loading takes is not counted, and then the clip: streams,
 fusion, tables and the report page. It prints the peak of its resident memory (files that it reads mapped are counted, the decoding process

@@ -14,7 +14,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 @pytest.fixture(autouse=True)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for name in ("decode", "measure", "performance", "plain_mult", "fusion_speed", "model_growth", "model_cost"):
+    for name in ("decode", "measure", "performance", "plain_mult", "fusion_speed", "model_growth", "model_cost", "batch_memory_picture"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
@@ -41,3 +41,19 @@ def test_a_ratio_a_fifth_worse_is_told(sign: str, was: float, now: float, told: 
     row = Row("fusion", "x", now, "s", 1.0, "rival, s", now, (sign, 1.0))
     assert len(performance.worse([row], {"x": {"ratio": was}})) == told
     assert performance.worse([row], {}) == [], "what was never measured is not worse"
+
+
+def test_the_memory_picture_has_a_curve_a_set_of_streams() -> None:
+    import batch_memory_picture as picture  # pyright: ignore[reportMissingImports]
+
+    base = {"words": "none", "text": "none", "face": "none", "voice": "auto", "warm": 700 << 20}
+    lines = [{**base, "minutes": m, "peak": p << 20} for m, p in ((30, 900), (3, 800), (30, 850))]
+    lines.append({**lines[0], "face": "auto"})
+    found = picture.curves(lines)
+    assert {name: {m: line["peak"] >> 20 for m, line in by.items()} for name, by in found.items()} == {
+        "voice": {3: 800, 30: 850},
+        "face + voice": {30: 900},
+    }, "the last line of a length counts"
+    (axes,) = picture.draw(lines).axes
+    shown = [line.get_ydata().tolist() for line in axes.lines]
+    assert shown == [[800, 850], [700, 700], [900], [700]]

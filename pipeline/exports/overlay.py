@@ -5,6 +5,7 @@ A frame shows what holds at its own time: the row of the face that starts with i
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,17 +44,20 @@ class Overlay:
         video = analysis.info.video
         assert video is not None
         width = video.height if video.rotation % 180 else video.width
-        self._analysis = analysis
+        self._utterances = analysis.utterances
+        self._utterance_starts = [u.span.start for u in analysis.utterances]
         self._size = size
         self._scale = size[0] / width
         self._unit = min(size) // 26  # the height of a line
         self._words = analysis.streams.get("words")
         self._captions = captions(self._words)
+        self._caption_starts = [start for start, _, _ in self._captions]
         self._face = analysis.streams.get("face")
-        self._read: frozenset[int] = frozenset()
+        self._read = np.zeros(0, bool)
         self._units: tuple[str, ...] = ()
         if self._face is not None and len(self._face):
-            self._read = frozenset(read_face(analysis, self._face).tolist())
+            self._read = np.zeros(len(self._face), bool)
+            self._read[read_face(analysis, self._face)] = True
             self._units = tuple(c for c in self._face.columns if c.startswith("AU") and c[2:4].isdigit())
         self._fonts = (_font(self._unit), _font(int(self._unit * 0.72)))
 
@@ -74,10 +78,10 @@ class Overlay:
             return
         read: int | None = None
         for row in rows_of_frame(face.start, seconds):
-            mine = row in self._read
+            mine = bool(self._read[row])
             read = row if mine else read
             if set(RECTANGLE) <= set(face.columns):
-                x, y, w, h = (float(face.column(c)[row]) * self._scale for c in RECTANGLE)
+                x, y, w, h = (float(face.column(c, row)) * self._scale for c in RECTANGLE)
                 if not np.isnan([x, y, w, h]).any():
                     pen.rectangle((x, y, x + w, y + h), outline=BOX if mine else "#AAAAAA", width=3 if mine else 1)
         if read is None:
@@ -86,7 +90,7 @@ class Overlay:
         top = self._unit + 10
         pen.rectangle((0, top - 4, left + wide + self._unit * 3, top + line * len(self._units) + 2), fill=(0, 0, 0, 110))
         for k, name in enumerate(self._units):
-            value = float(face.column(name)[read])
+            value = float(face.column(name, read))
             y = top + k * line
             pen.text((left, y), name, font=self._fonts[1], fill="white")
             if not np.isnan(value):
@@ -94,7 +98,8 @@ class Overlay:
                 pen.rectangle((x, y + 3, x + wide * min(max(value, 0.0), 1.0), y + line - 3), fill=BOX)
 
     def _draw_emotions(self, pen: ImageDraw, seconds: float) -> None:
-        said = next((u.prediction for u in self._analysis.utterances if u.span.start <= seconds < u.span.end), None)
+        at = bisect_right(self._utterance_starts, seconds) - 1
+        said = self._utterances[at].prediction if at >= 0 and seconds < self._utterances[at].span.end else None
         if said is None:
             return
         line, wide, name = self._unit + 2, self._unit * 4, self._unit * 5
@@ -108,7 +113,8 @@ class Overlay:
     def _draw_words(self, pen: ImageDraw, seconds: float) -> None:
         if self._words is None:
             return
-        rows = next((rows for start, end, rows in self._captions if start <= seconds < end), ())
+        at = bisect_right(self._caption_starts, seconds) - 1
+        rows = self._captions[at][2] if at >= 0 and seconds < self._captions[at][1] else ()
         texts = [self._words.labels["word"][i].replace("\n", " ") for i in rows]
         font, space = self._fonts[0], self._unit * 0.35
         widths = [pen.textlength(text, font=font) for text in texts]
