@@ -10,13 +10,14 @@ It runs in a child process with bounds on memory and time, because a small pickl
 
 from __future__ import annotations
 
+import os
 import pickletools
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,23 @@ class Made:
         self.kind, self.value = kind, value
 
 
+class Within:
+    """A file that is never asked for more than it has: room for the 4 GB of text that a short pickle may claim would be made at once."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size
+
+    def read(self, count: int) -> bytes:
+        return self._file.read(min(count, self._size - self._file.tell()))
+
+    def readline(self) -> bytes:
+        return self._file.readline()
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
 def unpickled(path: Path) -> Any:
     """The object; raises `DatasetError` naming the first thing that is not allowed, or where the file breaks off."""
     stack: list[Any] = []
@@ -69,7 +87,7 @@ def unpickled(path: Path) -> Any:
 
     with path.open("rb") as file:
         try:
-            for opcode, found, _ in pickletools.genops(file):
+            for opcode, found, _ in pickletools.genops(cast(Any, Within(file))):
                 kind, argument = opcode.name, cast(Any, found)
                 if kind in CONSTANTS:
                     stack.append(CONSTANTS[kind]())

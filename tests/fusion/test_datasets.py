@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import pickle
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,18 @@ def test_a_broken_pickle_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"half\.pkl: not a pickle") as caught:
         read_arrays(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_text_that_claims_two_gigabytes_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "claims.pkl"
+    path.write_bytes(b"\x80\x02X\xff\xff\xff\x7fabc")
+    tracemalloc.start()
+    try:
+        with pytest.raises(DatasetError, match=r"claims\.pkl: not a pickle .* expected 2147483647 bytes .* only 3 remain"):
+            unpickled(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def mult(n: int = 2, rows: tuple[int, int, int] = (3, 6, 4)) -> dict[str, Any]:
