@@ -3,7 +3,7 @@
     python benchmarks/mosi_streams.py --data ../shared/data/mosi/mosi_utterances.parquet --out MOSI
     python benchmarks/mosi.py --streams MOSI --out RUNS --seeds 5 [--models mult rrnn] [--seen text text+voice]
     python benchmarks/mosi.py --streams BCLSTM --out RUNS --seeds 5 --seen text text+voice text+voice+video
-    python benchmarks/mosi.py --streams MOSI --out TRIAL --seeds 1 --seen text --training plateau --validation    # choosing the recipe
+    python benchmarks/mosi.py --streams MOSI --out TRIAL --seeds 1 --seen text --training one-cycle --validation    # choosing the recipe
 
 Every run is `emofuse.fusion.train.train` with the recipe below and the model's own small config; the epoch is chosen by validation
 loss. The test split is read once a run, after training, and not at all with `--validation`. A stream that is not seen is hidden from a
@@ -109,8 +109,8 @@ def main() -> None:
     arguments.add_argument("--seen", nargs="+", default=list(SEEN[:2]), choices=SEEN)
     arguments.add_argument("--seeds", type=int, default=5)
     arguments.add_argument("--first-seed", type=int, default=1)
-    arguments.add_argument("--epochs", type=int, default=8)
-    arguments.add_argument("--training", default="one-cycle", choices=list(TRAININGS))
+    arguments.add_argument("--epochs", type=int, default=6)
+    arguments.add_argument("--training", default="plateau", choices=list(TRAININGS))
     arguments.add_argument("--validation", action="store_true", help="leave the test split alone: for choosing the recipe")
     arguments.add_argument("--table", action="store_true")
     options = arguments.parse_args()
