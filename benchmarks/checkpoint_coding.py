@@ -1,13 +1,11 @@
 """How much sound coding moves the voice's columns, and what it costs the shipped checkpoints.
 
-    python benchmarks/checkpoint_coding.py --data ../shared/data --features CACHE --measure      before training: CACHE/coding.npz
-    python benchmarks/checkpoint_coding.py --data ../shared/data --features CACHE mult           after it
+    python benchmarks/checkpoint_coding.py --data ../shared/data --features CACHE mult pmr
 
---measure codes every 20th clip of the training actors as MP3 (24 kb/s) and writes the median over clips of how far each prepared
-column's mean moves. Otherwise the validation actors' clips are coded: the first of the two repetitions of each sentence (120 clips)
-goes through ffmpeg (imageio-ffmpeg's) and back to 16 kHz. COVAREP's rows are kept in CACHE/coded-*.npz. Prints UAR of voice alone and of
-face + voice (composed as on validation), clean and coded, and which prepared columns move: the median over clips of the absolute
-difference between coded and clean, in training deviations.
+The validation actors' clips are coded: the first of the two repetitions of each sentence (120 clips) goes through ffmpeg
+(imageio-ffmpeg's) and back to 16 kHz. COVAREP's rows are kept in CACHE/coded-*.npz. Prints UAR of voice alone and of face + voice
+(composed as on validation), clean and coded, and which prepared columns move: the median over clips of the absolute difference between
+coded and clean, in training deviations.
 """
 
 from __future__ import annotations
@@ -72,18 +70,6 @@ def coded_voices(clean: Voices, data: Path, coding: str, cache: Path) -> Voices:
         return replace(clean, rows=tuple(np.split(found["values"], np.cumsum(found["lengths"])[:-1])))
 
 
-def measure(voices: Voices, data: Path, cache: Path) -> None:
-    """CACHE/coding.npz: by how much each prepared column's mean over a clip moves, in its own unit."""
-    few = voices.where(np.arange(len(voices.rows)) % 20 == 0)
-    preparation = Speech()
-    with tempfile.TemporaryDirectory() as folder:
-        both = [
-            np.stack([np.nanmean(row.values.astype(np.float64), 0) for row in plain_voices(sound, preparation)])
-            for sound in (few, coded_voices(few, data, "mp3 24k", Path(folder)))
-        ]
-    np.savez(cache / "coding.npz", columns=np.array(preparation.made(())), shift=np.nanmedian(np.abs(both[1] - both[0]), 0))
-
-
 def with_voices(valid: Material, voices: Voices, preparation: Speech) -> Material:
     return replace(valid, voice=Pool(plain_voices(voices, preparation), voices.labels, voices.actors, voices.kinds))
 
@@ -95,15 +81,11 @@ def main() -> None:
     arguments.add_argument("--features", type=Path, required=True)
     arguments.add_argument("--weights", type=Path, default=Path("fusion/weights"))
     arguments.add_argument("--shifts", type=float, default=0.5, help="print columns that move by at least this many deviations")
-    arguments.add_argument("--measure", action="store_true", help="write CACHE/coding.npz, and measure no model")
     options = arguments.parse_args()
     torch.set_num_threads(1)
     recipe = description(options.weights / f"{options.models[0]}.safetensors")["card"]["numbers"]["recipe"]
     speakers = Speakers(tuple(recipe["valid"]))
     voices = read_voices(options.features)
-    if options.measure:
-        measure(voices.where(~np.isin(voices.actors, speakers.valid) & (np.array(voices.copies) == 0)), options.data, options.features)
-        return
     first = np.array([name.split("-")[5] == "01" for name in voices.names]) & np.isin(voices.actors, speakers.valid)
     valid = material(options.features, speakers, recipe["seed"], splits=("valid",)).splits["valid"]
     clean = voices.where(first & (np.array(voices.copies) == 0))

@@ -21,6 +21,7 @@ import torch
 from emofuse.fusion.batch import Scaling
 from emofuse.fusion.checkpoints import StreamInput
 from emofuse.fusion.composed.composer import Material, Pool, Shares
+from emofuse.fusion.composed.material import fitted
 from emofuse.fusion.composed.scores import score, uar
 from emofuse.fusion.composed.sets import voice_set
 from emofuse.fusion.composed.texts import Texts
@@ -61,8 +62,8 @@ def main() -> None:
     arguments.add_argument("models", nargs="*")
     arguments.add_argument("--features", type=Path)
     arguments.add_argument("--out", type=Path, required=True)
-    arguments.add_argument("--steps", type=int, default=700)
-    arguments.add_argument("--variations", type=int, default=6)
+    arguments.add_argument("--steps", type=int, default=500)
+    arguments.add_argument("--variations", type=int, default=1, help="of each clip and distorted copy")
     arguments.add_argument("--folds", type=int, default=FOLDS, help="run only the first so many")
     arguments.add_argument("--table", action="store_true")
     options = arguments.parse_args()
@@ -83,8 +84,7 @@ def main() -> None:
         train_labels, train_actors = labels[~held][who], actors[~held][who]
         test = voices.where(held & clean)
         tested = only_voice(Pool(plain_voices(test, preparation), test.labels, test.actors))
-        scaling = Scaling.fit(np.concatenate([row.values for row in told]).astype(np.float32))
-        inputs = {"voice": StreamInput(preparation.reads, scaling, preparation)}
+        inputs = {"voice": StreamInput(preparation.reads, fitted(told), preparation)}
         for name in options.models:
             began = time.process_time()
             recipe = Recipe.read(name)

@@ -16,19 +16,13 @@ import torch
 
 from emofuse.fusion.batch import Batch
 from emofuse.fusion.checkpoints import load
-from emofuse.fusion.composed.composer import collate
+from emofuse.fusion.composed.composer import collate, drowned
 from emofuse.fusion.composed.material import Speakers, material
 from emofuse.fusion.composed.scores import labels_of, uar
 from emofuse.fusion.composed.sets import composed_set
 from emofuse.fusion.composed.training import Recipe
 
 SHARES = (0.5, 1.0)
-
-
-def disturbed(batch: Batch, share: float, random: torch.Generator) -> Batch:
-    """Values mixed with white noise so that their deviation stays: sqrt(1 - share) of them, sqrt(share) of noise."""
-    noise = torch.randn(batch.values.shape, generator=random)
-    return Batch((1 - share) ** 0.5 * batch.values + share**0.5 * noise, batch.times, batch.present)
 
 
 def main() -> None:
@@ -49,10 +43,14 @@ def main() -> None:
         _, module = load(path.with_suffix(".safetensors"))
 
         def recall(stream: str = "", share: float = 0.0, module: torch.nn.Module = module) -> float:
-            random, said = torch.Generator().manual_seed(1), []
+            random, said = np.random.default_rng(1), []
             with torch.inference_mode():
                 for batch in batches:
-                    streams = {n: disturbed(b, share, random) if n == stream else b for n, b in batch.streams.items()}
+                    streams = dict(batch.streams)
+                    if stream:
+                        heard = streams[stream]
+                        noisy = torch.from_numpy(drowned(heard.values.numpy(), share, random))
+                        streams[stream] = Batch(noisy, heard.times, heard.present)
                     said.append(module(streams).logits[:, :7].argmax(1).numpy())
             return 100 * uar(labels, np.concatenate(said))
 

@@ -30,8 +30,8 @@ from emofuse.pipeline.ports import EMOTIONS
 
 GOEMOTIONS = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 MELD = {"joy": "happiness"}
-CAP = {"goemotions": 700, "meld": 450}
-MOST_TEXTS = {"dev": 250, "test": 1000}
+CAP = {"goemotions": 4000, "meld": 1500}
+MOST_TEXTS = {"dev": 1000, "test": 10**6}
 """Of each source in a validation or test split, drawn at random."""
 MOST_WORDS = 48
 SPOKEN = (

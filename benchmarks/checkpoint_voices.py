@@ -1,20 +1,23 @@
 """RAVDESS voices for the shipped checkpoints: COVAREP rows of each clip as it is, and of a distorted copy.
 
     python benchmarks/checkpoint_voices.py --data ../shared/data --out CACHE --copy 0
-    python benchmarks/checkpoint_voices.py --data ../shared/data --out CACHE --copy 1
+    python benchmarks/checkpoint_voices.py --data ../shared/data --out CACHE --copy 1        # and 2, 3, 4, 5
 
 Copy 0 is the clip; copies 1, 2, ... went through another microphone and room each (seeded by clip and copy): played a little faster or
 slower (which moves pitch and formants together, as another speaker would), coloured by a smooth random curve, limited in band, with an
-echo, noise and another level. Writes CACHE/voice_{copy}.npz: `values` (rows, columns) float32, `lengths`, `names` (clips), `columns`.
+echo, noise and another level; from copy 2 on six in ten are then coded as AAC, MP3 or Opus at a drawn bit and sample rate. Writes
+CACHE/voice_{copy}.npz: `values` (rows, columns) float32, `lengths`, `names` (clips), `columns`.
 Stopped and started again, it goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import zlib
 from pathlib import Path
 
+import av
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
@@ -30,6 +33,12 @@ else:
 
 SPEEDS = {1: (0.6, (90, 113)), 2: (1.0, (80, 121))}
 """Copy -> share of clips at another speed, and the range of lengths in per cent; copies after the second are like the second."""
+CODED = 0.6
+CODINGS = (  # container, encoder, sample rates, kilobits a second
+    ("ipod", "aac", (22050, 44100, 48000), (24, 96)),
+    ("mp3", "libmp3lame", (22050, 24000, 44100), (16, 96)),
+    ("ogg", "libopus", (16000, 24000, 48000), (12, 48)),
+)
 PART = 100
 """Clips between two saved states."""
 
@@ -67,6 +76,28 @@ def distorted(sound: NDArray[np.float32], random: np.random.Generator, share: fl
     return x.astype(np.float32)
 
 
+def coded(sound: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.float32]:
+    """Through a lossy codec and back, at the same sample rate and length."""
+    container, codec, rates, (low, high) = CODINGS[int(random.integers(len(CODINGS)))]
+    rate, file = int(random.choice(rates)), io.BytesIO()
+    with av.open(file, "w", format=container) as out:
+        stream = out.add_stream(codec, rate=rate, layout="mono", bit_rate=int(1000 * np.exp(random.uniform(np.log(low), np.log(high)))))
+        x = resample_poly(sound.astype(np.float64), rate, SAMPLE_RATE).astype(np.float32)
+        to_codec = av.AudioResampler(stream.format, "mono", rate)
+        frame = av.AudioFrame.from_ndarray(x[None], "fltp", "mono")
+        frame.sample_rate = rate
+        for piece in (frame, None):
+            for ready in to_codec.resample(piece):
+                out.mux(stream.encode(ready))
+        out.mux(stream.encode(None))
+    file.seek(0)
+    back = av.AudioResampler("fltp", "mono", SAMPLE_RATE)
+    with av.open(file) as coded_file:
+        pieces = [piece.to_ndarray()[0] for frame in (*coded_file.decode(audio=0), None) for piece in back.resample(frame)]
+    heard = np.concatenate(pieces)[: len(sound)]
+    return np.pad(heard, (0, len(sound) - len(heard)))
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--data", type=Path, required=True)
@@ -87,6 +118,8 @@ def main() -> None:
                 if options.copy:
                     random = np.random.default_rng([zlib.crc32(file.stem.encode()), options.copy])
                     values = distorted(values, random, *SPEEDS[min(options.copy, 2)])
+                if options.copy >= 2 and random.random() < CODED:
+                    values = coded(values, random)
                 rows.append(extractor(Sound(values), {}).values)
             np.savez(path, values=np.concatenate(rows), lengths=[len(r) for r in rows])
             print(path, flush=True)

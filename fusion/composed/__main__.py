@@ -29,7 +29,7 @@ from ..checkpoints import Checkpoint, load, save
 from ..shipped import description
 from .card import card, markdown
 from .material import SPLITS, Prepared, Speakers, material
-from .sets import checker, numbers, temperatures
+from .sets import checker, numbers, priors, temperatures
 from .training import Recipe, Say, fresh, train
 
 
@@ -40,10 +40,7 @@ def make(name: str, recipe: Recipe, made: Prepared, out: Path, *, say: Say) -> C
     config, module = fresh(recipe, made.inputs)
     say(f"{name}: {sum(p.numel() for p in module.parameters())} weights")
     valid = made.splits["valid"]
-    if recipe.coding and made.coding is None:
-        raise UsageError(f"{name}: the recipe imitates sound coding, but the features have no coding.npz (benchmarks/checkpoint_coding.py)")
-    coding = recipe.coding * made.coding if recipe.coding and made.coding is not None else None
-    module = train(recipe, module, made.inputs, made.splits["train"], checker(valid, scalings, recipe.seed), say, coding)
+    module = train(recipe, module, made.inputs, made.splits["train"], checker(valid, scalings, recipe.seed), say)
     heat = temperatures(module, valid, scalings, recipe.seed)
     facts: dict[str, Any] = {"recipe": dataclasses.asdict(recipe), "cpu_seconds": round(time.process_time() - began), **made.facts}
     checkpoint = Checkpoint(
@@ -58,7 +55,7 @@ def make(name: str, recipe: Recipe, made: Prepared, out: Path, *, say: Say) -> C
     path = out / f"{name}.safetensors"
     save(path, checkpoint, module, half=True)
     _, shipped = load(path)
-    found = {"validation": numbers(shipped, valid, scalings, heat, recipe.seed)}
+    found = {"validation": numbers(shipped, valid, scalings, heat, recipe.seed, priors(valid))}
     for split, sets in found.items():
         for key, value in sets.items():
             say(f"{name} {split}: {key}: {value}")
@@ -66,17 +63,20 @@ def make(name: str, recipe: Recipe, made: Prepared, out: Path, *, say: Say) -> C
 
 
 def measure(path: Path, features: Path, say: Say) -> None:
-    """Adds the test sets' scores to a card. No RAVDESS actor is kept for testing (folds do that): sets with a voice are left out."""
+    """Writes the validation and test sets' scores to a card. No RAVDESS actor is kept for testing (folds do that): there sets with a voice
+    are left out."""
     checkpoint, module = load(path)
     about = description(path)
     recipe = about["card"]["numbers"]["recipe"]
-    made = material(features, Speakers(tuple(recipe["valid"])), recipe["seed"], splits=("test",))
+    made = material(features, Speakers(tuple(recipe["valid"])), recipe["seed"], splits=SPLITS[1:])
     scalings = {stream: read.scaling for stream, read in checkpoint.streams.items()}
-    found = numbers(module, made.splits["test"], scalings, dict(checkpoint.temperatures), recipe["seed"])
-    about["card"]["numbers"]["test"] = found
+    prior = priors(made.splits["valid"])
+    for split, key in (("valid", "validation"), ("test", "test")):
+        found = numbers(module, made.splits[split], scalings, dict(checkpoint.temperatures), recipe["seed"], prior)
+        about["card"]["numbers"][key] = found
+        for name, value in found.items():
+            say(f"{path.stem} {key}: {name}: {value}")
     path.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    for key, value in found.items():
-        say(f"{path.stem} test: {key}: {value}")
 
 
 def write_cards(weights: Path, out: Path) -> None:
@@ -100,7 +100,9 @@ def main() -> int:
         "--cards", type=Path, metavar="FOLDER", help="write the cards of the checkpoints in OUT as pages, and train nothing"
     )
     arguments.add_argument(
-        "--test", action="store_true", help="train nothing; measure the RECIPES' checkpoints in OUT on the test sets, once all is chosen"
+        "--test",
+        action="store_true",
+        help="train nothing; measure the RECIPES' checkpoints in OUT on the validation and test sets, once all is chosen",
     )
     options = arguments.parse_args()
     torch.set_num_threads(1)

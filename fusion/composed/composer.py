@@ -28,8 +28,6 @@ NEUTRAL = EMOTIONS.index("neutral")
 SIGNS = {-1: ("anger", "disgust", "fear", "sadness"), 0: ("neutral", "surprise"), 1: ("happiness",)}
 """Emotions whose voice or face may go with a sentence of negative, middling (within 0.5 of 0) or positive sentiment."""
 MOST_WORDS = 24
-CODED = 0.7
-"""Share of training voices whose columns are moved as sound coding moves them, where a recipe asks for it."""
 
 SUBSETS: tuple[tuple[str, ...], ...] = (
     ("text",),
@@ -51,6 +49,9 @@ class Shares:
     neutral_text   words that carry nothing beside a voice or face: sentences of acted corpora or neutral texts
     wrong_text     words of any other emotion beside a voice or face
     neutral_face, neutral_voice  a neutral one beside another stream that carries the emotion
+    noise          utterances of several streams of which one is drowned in white noise (RRNN's gates learn what to shut out)
+    text_balance   words alone are drawn by class in proportion to its number of texts to the power of this (0: evenly, 1: as they are);
+                   the loss takes that prior off again (Menon et al. 2021, logit adjustment), so that answers stay under an even one
     """
 
     subsets: tuple[float, ...] = (0.0, 0.15, 0.19, 0.08, 0.11, 0.27, 0.20)
@@ -59,6 +60,8 @@ class Shares:
     wrong_text: float = 0.08
     neutral_face: float = 0.2
     neutral_voice: float = 0.08
+    noise: float = 0.0
+    text_balance: float = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +79,8 @@ class Pool:
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """One utterance: its streams (None: absent), label (-1: none) and sentiment (NaN: none); whose it is, and its kind."""
+    """One utterance: its streams (None: absent), label (-1: none) and sentiment (NaN: none); whose it is, its kind, and the logarithm
+    of the prior (7) under which its label was drawn, up to a constant (None: evenly); which stream is drowned in white noise."""
 
     text: NDArray[np.float16] | None
     face: Row | None
@@ -85,26 +89,31 @@ class Member:
     sentiment: float = float("nan")
     group: int = -1
     kind: str = ""
+    prior: Floats32 | None = None
+    drowned: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Utterances:
-    """A padded batch of the streams, labels (b), sentiments (b)."""
+    """A padded batch of the streams, labels (b), sentiments (b), logarithms of the labels' priors (b 7)."""
 
     streams: dict[str, Batch]
     labels: torch.Tensor
     sentiments: torch.Tensor
+    priors: torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What utterances are put together from, of one split."""
+    """What utterances are put together from, of one split; `rough`: the same voices by other microphones, to be measured on (None: not
+    there)."""
 
     texts: Texts
     spoken: Texts
     mosi: Texts
     face: Pool
     voice: Pool
+    rough: Pool | None = None
 
 
 class Composer:
@@ -115,14 +124,22 @@ class Composer:
         self.random = np.random.default_rng(seed)
         self.faces, self.voices = material.face.of_label(), material.voice.of_label()
         self.texts = [np.flatnonzero(material.texts.labels == k) for k in range(len(EMOTIONS))]
+        amounts = np.array([len(index) for index in self.texts], np.float64) ** shares.text_balance
+        self.text_prior = amounts / max(amounts.sum(), 1e-9)
+        self.log_prior = np.log(np.maximum(self.text_prior, 1e-9)).astype(np.float32)
 
     def batches(self, size: int, texts: int = 0) -> Iterator[list[list[Member]]]:
         """Training batches without end, each in parts that are padded apart: `size` utterances, and `texts` of words alone."""
         while True:
             parts = [[self.sentence() if self.random.random() < self.shares.sentiment else self.emotion() for _ in range(size)]]
             if texts:
-                parts.append([self.member(("text",), int(self.random.integers(len(EMOTIONS)))) for _ in range(texts)])
+                parts.append([self.words() for _ in range(texts)])
             yield parts
+
+    def words(self) -> Member:
+        """Words alone, of a class drawn by `text_prior`."""
+        label = int(self.random.choice(len(EMOTIONS), p=self.text_prior))
+        return replace(self.member(("text",), label), prior=self.log_prior)
 
     def emotion(self) -> Member:
         label = int(self.random.integers(len(EMOTIONS)))
@@ -131,6 +148,12 @@ class Composer:
 
     def member(self, streams: Sequence[str], label: int) -> Member:
         """An utterance of this label with these streams."""
+        made = self._member(streams, label)
+        if self.shares.noise and len(streams) > 1 and self.random.random() < self.shares.noise:
+            made = replace(made, drowned=str(self.random.choice(streams)))
+        return made
+
+    def _member(self, streams: Sequence[str], label: int) -> Member:
         mute = {name: False for name in MODALITIES}
         if len(streams) > 1:
             mute["face"] = "face" in streams and self.random.random() < self.shares.neutral_face
@@ -175,13 +198,8 @@ class Composer:
         return replace(made, text=text if self.random.random() < 0.7 else None, label=-1, sentiment=sentiment)
 
 
-def collate(
-    members: Sequence[Member], scalings: Mapping[str, Scaling], random: np.random.Generator | None = None, coding: Floats32 | None = None
-) -> Utterances:
-    """The streams that have a scaling, standardised, padded right. With `random` (training) words are left out and rows disturbed.
-
-    coding   (g) deviations by which sound coding, imitated in CODED of the training voices, moves the voice's columns; None: not imitated
-    """
+def collate(members: Sequence[Member], scalings: Mapping[str, Scaling], random: np.random.Generator | None = None) -> Utterances:
+    """The streams that have a scaling, standardised, padded right. With `random` (training) words are left out and rows disturbed."""
     found: dict[str, list[tuple[Floats32, Floats64] | None]] = {name: [] for name in scalings}
     for member in members:
         seconds = member.voice.seconds if member.voice is not None else member.face.seconds if member.face is not None else 0.0
@@ -190,11 +208,21 @@ def collate(
                 found[name].append(None if member.text is None else _words(member.text, seconds, scaling, random))
             else:
                 row = member.face if name == "face" else member.voice
-                moved = coding if name == "voice" else None
-                found[name].append(None if row is None else _rows(row, scaling, seconds / row.seconds, random, moved))
+                found[name].append(None if row is None else _rows(row, scaling, seconds / row.seconds, random))
+            if name == member.drowned and random is not None and (made := found[name][-1]) is not None:
+                found[name][-1] = (drowned(made[0], float(random.uniform(0.5, 1)), random), made[1])
     streams = {name: padded(rows, len(scalings[name].mean)) for name, rows in found.items()}
-    labels = torch.tensor([m.label for m in members])
-    return Utterances(streams, labels, torch.tensor([m.sentiment for m in members], dtype=torch.float32))
+    return Utterances(
+        streams=streams,
+        labels=torch.tensor([m.label for m in members]),
+        sentiments=torch.tensor([m.sentiment for m in members], dtype=torch.float32),
+        priors=torch.from_numpy(np.stack([np.zeros(len(EMOTIONS), np.float32) if m.prior is None else m.prior for m in members])),
+    )
+
+
+def drowned(values: Floats32, share: float, random: np.random.Generator) -> Floats32:
+    """Standardised rows mixed with white noise so that their deviation stays: sqrt(1 - share) of them, sqrt(share) of noise."""
+    return np.asarray((1 - share) ** 0.5 * values + share**0.5 * random.standard_normal(values.shape), np.float32)
 
 
 def _scaled(values: NDArray[np.float16], scaling: Scaling) -> Floats32:
@@ -214,17 +242,13 @@ def _words(rows: NDArray[np.float16], seconds: float, scaling: Scaling, random: 
     return values, times
 
 
-def _rows(
-    row: Row, scaling: Scaling, stretch: float, random: np.random.Generator | None, coding: Floats32 | None = None
-) -> tuple[Floats32, Floats64]:
+def _rows(row: Row, scaling: Scaling, stretch: float, random: np.random.Generator | None) -> tuple[Floats32, Floats64]:
     """Rows and times; in training with noise, a lag of up to 0.1 s, and a stretch of rows lost now and then."""
     values, times = _scaled(row.values, scaling), row.times * stretch
     if random is None:
         return values, times
     values = values + (0.1 * random.standard_normal(values.shape)).astype(np.float32)
     values += (0.15 * random.standard_normal((1, values.shape[1]))).astype(np.float32)
-    if coding is not None and random.random() < CODED:
-        values = np.clip(values + (coding * random.standard_normal((1, len(coding)))).astype(np.float32), -scaling.limit, scaling.limit)
     times = times + random.uniform(0, 0.1)
     if len(values) > 8 and random.random() < 0.3:
         lost = int(random.integers(1, len(values) // 4 + 1))

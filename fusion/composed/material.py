@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emofuse.pipeline.ports import EMOTIONS
-from emofuse.pipeline.timed import Floats32
 
 from ..batch import Scaling
 from ..checkpoints import StreamInput
@@ -33,6 +32,8 @@ FRESH = 4
 """Streams of a photograph that the face network has not seen, for one of a photograph that it has."""
 LIMIT = 3.0
 """Deviations at which a prepared voice's or face's column is cut."""
+ROUGH = 2
+"""The copy of validation voices that is measured beside the clips as they are: another microphone, noise and coding."""
 SPLITS = ("train", "valid", "test")
 NAMES = {"train": "train", "valid": "dev", "test": "test"}
 
@@ -47,13 +48,11 @@ class Speakers:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Material of each split, what a model reads of each stream, and (g) by how many training deviations sound coding moves each column
-    of the voice (None: not measured)."""
+    """Material of each split, and what a model reads of each stream."""
 
     splits: dict[str, Material]
     inputs: dict[str, StreamInput]
     facts: dict[str, object]
-    coding: Floats32 | None = None
 
 
 def split_of_stills(stills: Stills, split: str) -> NDArray[np.bool_]:
@@ -62,10 +61,11 @@ def split_of_stills(stills: Stills, split: str) -> NDArray[np.bool_]:
     return np.asarray({"test": test, "valid": valid, "train": ~(test | valid)}[split])
 
 
-def split_of_voices(voices: Voices, split: str, speakers: Speakers) -> NDArray[np.bool_]:
+def split_of_voices(voices: Voices, split: str, speakers: Speakers, copy: int = 0) -> NDArray[np.bool_]:
+    """The clips of a split; of validation and test only this copy of each."""
     test, valid = np.isin(voices.actors, speakers.test), np.isin(voices.actors, speakers.valid)
-    clean = np.array(voices.copies) == 0
-    return np.asarray({"test": test & clean, "valid": valid & clean, "train": ~(test | valid)}[split])
+    this = np.array(voices.copies) == copy
+    return np.asarray({"test": test & this, "valid": valid & this, "train": ~(test | valid)}[split])
 
 
 def material(
@@ -85,6 +85,7 @@ def material(
     found: dict[str, Material] = {}
     inputs: dict[str, StreamInput] = {}
     for split in splits:
+        rough: Pool | None = None
         random = np.random.default_rng([seed, SPLITS.index(split)])
         texts, mosi = (read_texts(folder / f"{name}_{NAMES[split]}.npz") for name in ("text", "mosi"))
         heard = voices.where(split_of_voices(voices, split, speakers))
@@ -103,6 +104,8 @@ def material(
             }
         else:
             told, who = plain_voices(heard, voice), np.arange(len(heard.rows))
+            distorted = voices.where(split_of_voices(voices, split, speakers, ROUGH))
+            rough = Pool(plain_voices(distorted, voice), distorted.labels, distorted.actors, distorted.kinds)
             shown, which = streams(seen, talking, face, 1, random)
             faces = Pool(shown, seen.labels[which], which)
         found[split] = Material(
@@ -111,6 +114,7 @@ def material(
             mosi=mosi,
             face=faces,
             voice=Pool(told, heard.labels[who], heard.actors[who], heard.kinds[who]),
+            rough=rough if rough is not None and len(rough.rows) else None,
         )
     facts: dict[str, object] = {
         "voices": {split: int(split_of_voices(voices, split, speakers).sum()) for split in SPLITS} | {"copies": len(set(voices.copies))},
@@ -120,7 +124,7 @@ def material(
         "face_network": network_of(folder),
         "emotions": list(EMOTIONS),
     }
-    return Prepared(found, inputs, facts, coding_shift(folder, inputs["voice"]) if "voice" in inputs else None)
+    return Prepared(found, inputs, facts)
 
 
 def kept(folder: Path, key: str, make: Callable[[], tuple[list[Row], NDArray[np.intp]]]) -> tuple[list[Row], NDArray[np.intp]]:
@@ -155,17 +159,6 @@ def source_hash() -> str:
 def counts_of(train: Material) -> dict[str, int]:
     """Training texts by source."""
     return {str(s): int((train.texts.source == s).sum()) for s in np.unique(train.texts.source)} | {"mosi": len(train.mosi)}
-
-
-def coding_shift(folder: Path, voice: StreamInput) -> Floats32 | None:
-    """(g) Of coding.npz (`columns` made, `shift` in their own units), in training deviations, cut at LIMIT; None without that file."""
-    path = folder / "coding.npz"
-    if not path.exists():
-        return None
-    with np.load(path, allow_pickle=False) as data:
-        shift = dict(zip((str(c) for c in data["columns"]), data["shift"], strict=True))
-    moved = np.array([shift[c] for c in voice.preparation.made(voice.columns)], np.float32)
-    return np.asarray(np.minimum(np.nan_to_num(moved) / voice.scaling.deviation, LIMIT), np.float32)
 
 
 def read_by(preparation: Preparation, columns: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Scores of composed utterances, every class counting alike, and what a temperature makes of the probabilities.
 
-All numbers here are under an even prior: an utterance counts by one over its class's size in the set. `ece` is the expected calibration
-error over ten equal bins of confidence (Guo et al. 2017). Intervals come from drawing groups (actors, photographs, texts) again with
-replacement.
+Mean recall is under an even prior: an utterance counts by one over its class's size in the set. So does the calibration error, unless a
+set is scored under its own prior (`even=False`), where every utterance counts alike. `ece` is the expected calibration error over ten
+equal bins of confidence (Guo et al. 2017). Intervals come from drawing groups (actors, photographs, texts) again with replacement.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ def even_temperature(logits: Tensor, labels: Index) -> float:
     return fit_temperature(logits[:, : len(EMOTIONS)], torch.from_numpy(labels), torch.from_numpy(even_weights(labels)))
 
 
-def calibration_error(found: Floats, labels: Index) -> float:
-    """Mean over confidence bins of |confidence - share right|, under an even prior."""
-    weights, sure = even_weights(labels), found.max(1)
+def calibration_error(found: Floats, labels: Index, even: bool = True) -> float:
+    """Mean over confidence bins of |confidence - share right|, every class (or, not `even`, every utterance) counting alike."""
+    weights, sure = even_weights(labels) if even else np.full(len(labels), 1 / len(labels)), found.max(1)
     right = found.argmax(1) == labels
     slot = np.minimum((sure * BINS).astype(int), BINS - 1)
     return float(sum(abs((weights * (sure - right))[slot == k].sum()) for k in range(BINS)))
@@ -92,8 +92,8 @@ def interval(
     return float(low), float(high)
 
 
-def score(logits: Tensor, labels: Index, temperature: float, groups: Sequence[object] | None = None) -> Score:
-    """`groups` (n): whose each utterance is; None: each its own."""
+def score(logits: Tensor, labels: Index, temperature: float, groups: Sequence[object] | None = None, *, even: bool = True) -> Score:
+    """`groups` (n): whose each utterance is; None: each its own. `even`: of the calibration error's weights."""
     found = probabilities(logits, temperature)
     said = found.argmax(1)
     low, high = interval(labels, said, groups if groups is not None else range(len(labels)))
@@ -107,7 +107,7 @@ def score(logits: Tensor, labels: Index, temperature: float, groups: Sequence[ob
         macro_f1=round(macro, 4),
         weighted_f1=round(weighted, 4),
         majority=round(float(np.bincount(labels).max() / len(labels)), 4),
-        ece=round(calibration_error(found, labels), 4),
+        ece=round(calibration_error(found, labels, even), 4),
     )
 
 

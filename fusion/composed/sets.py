@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emofuse.pipeline.metrics import evaluate_sentiment
@@ -17,6 +19,7 @@ from .composer import SUBSETS, Composer, Material, Member, Shares
 from .scores import Score, even_temperature, labels_of, score, uar
 from .training import answers
 
+CORPORA = ("goemotions", "meld")
 ROUNDS = 2
 """Partners drawn for each voice (or photograph) in a composed set."""
 
@@ -26,6 +29,11 @@ def text_set(material: Material, source: str = "", *, damaged: bool = False, eve
     texts = material.texts
     index = [i for i in range(len(texts)) if texts.damaged[i] == damaged and source in ("", texts.source[i])]
     return [Member(texts.rows[i], None, None, int(texts.labels[i]), group=i) for i in index[::every]]
+
+
+def rough(material: Material) -> Material | None:
+    """With the distorted copies of the voices; None where there are none."""
+    return None if material.rough is None else replace(material, voice=material.rough)
 
 
 def face_set(material: Material) -> list[Member]:
@@ -69,12 +77,14 @@ def subset_sets(material: Material, seed: int) -> dict[str, list[Member]]:
 def checker(material: Material, scalings: dict[str, Scaling], seed: int) -> Callable[[nn.Module], dict[str, float]]:
     """UAR on validation, quick enough to choose a step by."""
     sets = {
-        "text": text_set(material, every=3),
+        "text": text_set(material, every=4),
         "face": face_set(material),
         "voice": voice_set(material),
         "face+voice": composed_set(material, ("face", "voice"), seed),
         "neutral words": composed_set(material, ("text", "face", "voice"), seed, neutral_text=1.0),
     }
+    if (distorted := rough(material)) is not None:
+        sets["rough voice"] = voice_set(distorted)
 
     def check(module: nn.Module) -> dict[str, float]:
         found = {}
@@ -98,8 +108,21 @@ def scored(module: nn.Module, members: list[Member], scalings: dict[str, Scaling
     return score(answers(module, members, scalings), labels_of(members), temperature, [m.group for m in members])
 
 
-def numbers(module: nn.Module, material: Material, scalings: dict[str, Scaling], heat: dict[str, float], seed: int) -> dict[str, Any]:
-    """Every set's scores, and CMU-MOSI's; sets for which there is nothing are left out."""
+def priors(valid: Material) -> dict[str, NDArray[np.float64]]:
+    """How often each emotion is what a corpus's texts say, one text more of each, read off its validation texts (drawn as they come)."""
+    counts = {s: np.bincount(valid.texts.labels[valid.texts.source == s].astype(np.intp), minlength=len(EMOTIONS)) + 1.0 for s in CORPORA}
+    return {source: count / count.sum() for source, count in counts.items()}
+
+
+def numbers(
+    module: nn.Module,
+    material: Material,
+    scalings: dict[str, Scaling],
+    heat: dict[str, float],
+    seed: int,
+    prior: Mapping[str, NDArray[np.float64]],
+) -> dict[str, Any]:
+    """Every set's scores, and CMU-MOSI's; sets for which there is nothing are left out. `prior` of each corpus of texts (`priors`)."""
     found: dict[str, Any] = {}
     for name, members in subset_sets(material, seed).items():
         if members:
@@ -107,8 +130,16 @@ def numbers(module: nn.Module, material: Material, scalings: dict[str, Scaling],
     for kind in ("female", "male", "normal", "strong"):
         if members := [m for m in voice_set(material) if kind in m.kind.split()]:
             found[f"voice, {kind}"] = vars(scored(module, members, scalings, heat["voice"]))
-    for source in ("goemotions", "meld"):
-        found[f"text, {source}"] = vars(scored(module, text_set(material, source), scalings, heat["text"]))
+    if (distorted := rough(material)) is not None:
+        found["voice, distorted"] = vars(scored(module, voice_set(distorted), scalings, heat["voice"]))
+        both = composed_set(distorted, ("face", "voice"), seed)
+        found["face+voice, distorted"] = vars(scored(module, both, scalings, heat["face+voice"]))
+    for source in CORPORA:
+        members = text_set(material, source)
+        said = answers(module, members, scalings)
+        found[f"text, {source}"] = vars(score(said, labels_of(members), heat["text"]))
+        likely = said[:, : len(EMOTIONS)] + heat["text"] * torch.from_numpy(np.log(prior[source])).to(said.dtype)
+        found[f"text, {source}, under its own prior"] = vars(score(likely, labels_of(members), heat["text"], even=False))
     if material.texts.damaged.any():
         found["text, damaged as by a recogniser"] = vars(scored(module, text_set(material, damaged=True), scalings, heat["text"]))
     if both := composed_set(material, ("text", "face", "voice"), seed, neutral_text=1.0):

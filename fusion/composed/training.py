@@ -22,7 +22,6 @@ from torch.nn import functional
 
 from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.ports import EMOTIONS
-from emofuse.pipeline.timed import Floats32
 
 from .. import MODELS
 from ..batch import Scaling
@@ -44,7 +43,6 @@ class Recipe:
     rate     the cycle's highest learning rate;  average: of the weights, per step
     batch, texts  utterances of a step, and words alone beside them
     variations  of each voice clip and copy, made once before training
-    coding   training voices' columns are moved by so many times the shift that sound coding was measured to cause; 0: not at all
     """
 
     model: str
@@ -52,15 +50,14 @@ class Recipe:
     seed: int = 1
     steps: int = 600
     batch: int = 32
-    texts: int = 24
+    texts: int = 40
     rate: float = 2e-3
     weight_decay: float = 0.05
     average: float = 0.997
     smoothing: float = 0.05
     sentiment_weight: float = 0.3
     checked_every: int = 150
-    variations: int = 4
-    coding: float = 0.0
+    variations: int = 2
     valid: tuple[int, ...] = (15, 16, 17, 18)
     shares: Shares = field(default_factory=Shares)
 
@@ -88,10 +85,11 @@ def fresh(recipe: Recipe, inputs: dict[str, StreamInput]) -> tuple[Any, nn.Modul
     return config, module
 
 
-def loss_of(logits: Tensor, labels: Tensor, sentiments: Tensor, recipe: Recipe) -> Tensor:
-    """logits (b 8): seven emotions, then sentiment."""
+def loss_of(logits: Tensor, labels: Tensor, sentiments: Tensor, priors: Tensor, recipe: Recipe) -> Tensor:
+    """logits (b 8): seven emotions, then sentiment; priors (b 7): logarithms of those that the labels were drawn under."""
     known = labels >= 0
-    loss = functional.cross_entropy(logits[known, : len(EMOTIONS)], labels[known], label_smoothing=recipe.smoothing)
+    drawn = logits[known, : len(EMOTIONS)] + priors[known]
+    loss = functional.cross_entropy(drawn, labels[known], label_smoothing=recipe.smoothing)
     felt = sentiments.isfinite()
     if felt.any():
         loss = loss + recipe.sentiment_weight * functional.l1_loss(logits[felt, -1], sentiments[felt])
@@ -105,9 +103,8 @@ def train(
     material: Material,
     check: Callable[[nn.Module], dict[str, float]],
     say: Say,
-    coding: Floats32 | None = None,
 ) -> nn.Module:
-    """The module with the averaged weights of the step whose mean of `check` is highest; `coding` as `collate` takes it."""
+    """The module with the averaged weights of the step whose mean of `check` is highest."""
     scalings = {name: stream.scaling for name, stream in inputs.items()}
     torch.manual_seed(recipe.seed)
     random = np.random.default_rng([recipe.seed, 99])
@@ -119,10 +116,10 @@ def train(
     began = time.process_time()
     for step in range(1, recipe.steps + 1):
         module.train()
-        parts = [collate(members, scalings, random, coding) for members in next(batches)]
+        parts = [collate(members, scalings, random) for members in next(batches)]
         outputs: list[Output] = [module(part.streams) for part in parts]
-        labels, sentiments = torch.cat([part.labels for part in parts]), torch.cat([part.sentiments for part in parts])
-        loss = loss_of(torch.cat([o.logits for o in outputs]), labels, sentiments, recipe)
+        labels, sentiments, priors = (torch.cat([getattr(part, k) for part in parts]) for k in ("labels", "sentiments", "priors"))
+        loss = loss_of(torch.cat([o.logits for o in outputs]), labels, sentiments, priors, recipe)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)

@@ -14,7 +14,7 @@ from emofuse.fusion.batch import Scaling
 from emofuse.fusion.calibration import fit_temperature
 from emofuse.fusion.checkpoints import load
 from emofuse.fusion.composed.__main__ import make, measure, write_cards
-from emofuse.fusion.composed.composer import SUBSETS, Composer, Shares, collate
+from emofuse.fusion.composed.composer import SUBSETS, Composer, Shares, collate, drowned
 from emofuse.fusion.composed.faces import NEUTRAL, Talking, logarithms, stream_of
 from emofuse.fusion.composed.material import Prepared, Speakers, material
 from emofuse.fusion.composed.scores import calibration_error, even_weights, f1, interval, score, uar
@@ -36,7 +36,7 @@ def write_features(folder: Path) -> Path:
     values = random.normal(size=(lengths.sum(), len(CovarepVoice.columns))).astype(np.float32)
     values[:, CovarepVoice.columns.index("VUV")] = 1
     values[:, CovarepVoice.columns.index("F0")] = 180
-    for copy in (0, 1):
+    for copy in (0, 1, 2):
         np.savez(folder / f"voice_{copy}.npz", values=values, lengths=lengths, names=names, columns=CovarepVoice.columns)
     labels = np.repeat(np.arange(7), 40)
     faces = np.concatenate([random.uniform(0, 0.5, (280, 3, 5)), random.dirichlet(np.ones(7), (280, 3))], axis=2).astype(np.float32)
@@ -69,7 +69,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 def test_speakers_and_photographs_keep_to_their_split(made: Prepared) -> None:
     assert {s: set(m.voice.group) for s, m in made.splits.items()} == {"train": {1, 2}, "valid": {3}, "test": {4}}
-    assert len(made.splits["train"].voice.rows) == 64 and len(made.splits["valid"].voice.rows) == 16  # copies train, and only train
+    assert len(made.splits["train"].voice.rows) == 96 and len(made.splits["valid"].voice.rows) == 16  # copies train, and only train
+    rough = made.splits["valid"].rough
+    assert rough is not None and len(rough.rows) == 16 and set(rough.group) == {3} and made.splits["train"].rough is None
     counts = made.facts["photographs"]
     assert isinstance(counts, dict) and sum(counts.values()) == 280 and min(counts.values()) > 15
     assert len(made.splits["test"].face.rows) == counts["test"]
@@ -161,6 +163,7 @@ def test_scores_solved_by_hand() -> None:
     assert f1(labels, said) == pytest.approx(((0.8 + 2 / 3) / 2, 0.75 * 0.8 + 0.25 * 2 / 3))
     found = np.eye(7)[said] * 0.8 + 0.1 * np.eye(7)[[6, 6, 6, 6]] + 0.1 * np.eye(7)[[5, 5, 5, 5]]
     assert calibration_error(found, labels) == pytest.approx(5 / 6 - 0.8)  # all in one bin, sure by 0.8, right by 5/6
+    assert calibration_error(found, labels, even=False) == pytest.approx(0.8 - 3 / 4)  # three of four right
     low, high = interval(labels, labels, ["a", "a", "b", "b"])
     assert (low, high) == (pytest.approx(1), pytest.approx(1))
     assert score(torch.eye(8)[torch.from_numpy(said)], labels, 1.0).accuracy == 0.75
@@ -178,9 +181,51 @@ def test_the_temperature_undoes_a_known_sharpening() -> None:
 
 def test_the_loss_asks_only_what_is_known() -> None:
     logits = torch.zeros(2, 8, requires_grad=True)
-    loss_of(logits, torch.tensor([3, -1]), torch.tensor([float("nan"), 2.0]), Recipe("rrnn", {})).backward()
+    loss_of(logits, torch.tensor([3, -1]), torch.tensor([float("nan"), 2.0]), torch.zeros(2, 7), Recipe("rrnn", {})).backward()
     assert logits.grad is not None
     assert logits.grad[0, -1] == 0 and (logits.grad[1, :-1] == 0).all() and logits.grad[0, 3] < 0 and logits.grad[1, -1] < 0
+
+
+def test_a_prior_of_the_draw_is_not_learned() -> None:
+    """Answers of an even prior have the least loss under the draw's: p(k | x) under the draw is its prior times the even answer."""
+    drawn = torch.tensor([0.7, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05])
+    recipe = Recipe("rrnn", {}, smoothing=0.0)
+    nothing = torch.full((100,), float("nan"))
+    labels = torch.cat([torch.zeros(70), torch.arange(1, 7).repeat(5)]).long()
+    logits = torch.zeros(100, 8, requires_grad=True)  # says nothing: even
+    loss = loss_of(logits, labels, nothing, drawn.log().repeat(100, 1), recipe)
+    assert loss.item() == pytest.approx(-(0.7 * np.log(0.7) + 0.3 * np.log(0.05)), rel=1e-5)
+    loss.backward()
+    assert logits.grad is not None and logits.grad.sum(0).abs().max() < 1e-6  # nowhere to go
+
+
+def test_words_alone_are_drawn_by_the_root_of_their_number(made: Prepared) -> None:
+    train = made.splits["train"]
+    few = dataclasses.replace(train.texts, labels=np.where(np.arange(len(train.texts)) < 36, 0, 1)[: len(train.texts)])
+    composer = Composer(dataclasses.replace(train, texts=few), Shares(), seed=1)
+    amount = np.bincount(few.labels, minlength=7) ** 0.5
+    found = [composer.words() for _ in range(2000)]
+    share = np.bincount([m.label for m in found], minlength=7) / 2000
+    np.testing.assert_allclose(share, amount / amount.sum(), atol=0.03)
+    assert found[0].prior is not None
+    np.testing.assert_allclose(np.exp(found[0].prior), amount / amount.sum(), atol=1e-6)
+
+
+def test_one_stream_of_several_is_drowned_where_a_recipe_asks_for_it(made: Prepared) -> None:
+    composer = Composer(made.splits["train"], Shares(noise=0.5), seed=1)
+    members = [composer.member(("text", "face", "voice"), 2) for _ in range(400)]
+    share = np.mean([m.drowned != "" for m in members])
+    assert 0.42 < share < 0.58 and {m.drowned for m in members} == {"", "text", "face", "voice"}
+    assert all(composer.member(("voice",), 2).drowned == "" for _ in range(50))
+    whole = next(m for m in members if m.drowned == "")
+    scalings = {name: read.scaling for name, read in made.inputs.items()}
+    before, after = (collate([m], scalings, np.random.default_rng(1)).streams for m in (whole, dataclasses.replace(whole, drowned="face")))
+    n = min(before["face"].values.shape[1], after["face"].values.shape[1])
+    assert (before["face"].values[:, :n] - after["face"].values[:, :n]).abs().mean() > 0.5
+    assert torch.equal(before["text"].values, after["text"].values)
+    values = np.full((4000, 3), 2.0, np.float32)
+    half = drowned(values, 0.5, np.random.default_rng(1))
+    assert half.mean() == pytest.approx(2 * 0.5**0.5, abs=0.03) and half.std() == pytest.approx(0.5**0.5, abs=0.03)
 
 
 def test_every_subset_is_measured_on_each_validation_voice(made: Prepared) -> None:
@@ -202,44 +247,6 @@ def test_a_run_of_every_recipe_writes_a_checkpoint(name: str, made: Prepared, tm
     assert set(again.temperatures) == {"+".join(s) for s in SUBSETS}
     assert again.streams["voice"].preparation == made.inputs["voice"].preparation
     assert "validation" in again.card["numbers"] and "test" not in again.card["numbers"]
-
-
-def test_imitated_coding_moves_the_voice_by_the_measured_shift_and_nothing_else(made: Prepared) -> None:
-    scalings = {name: stream.scaling for name, stream in made.inputs.items()}
-    member = composed_set(made.splits["valid"], ("text", "face", "voice"), seed=1)[0]
-    shift = np.zeros(len(scalings["voice"].mean), np.float32)
-    shift[[2, 5]] = 100, 1
-    plain, moved = ([collate([member], scalings, np.random.default_rng(s), coding).streams for s in range(40)] for coding in (None, shift))
-    rows = [s["voice"].values[0][s["voice"].present[0]].numpy() for s in moved]
-    cut = sum(bool((np.abs(r[:, 2]) == 3).all()) for r in rows)
-    assert 20 <= cut <= 36  # about CODED of them, cut where a strange column is cut
-    first = [s["voice"].values[0].numpy() for s in plain]
-    assert not any((np.abs(r[:, 2]) == 3).all() for r in first)
-    for one, other in zip(plain, moved, strict=True):  # words come first: drawn before the voice
-        np.testing.assert_array_equal(one["text"].values.numpy(), other["text"].values.numpy())
-    still = np.flatnonzero(shift == 0)
-    spread = [np.std([r[:, still].mean() for r in group]) for group in (rows, first)]
-    assert spread[0] < 2 * spread[1]
-
-
-def test_the_measured_shift_is_in_training_deviations(tmp_path: Path) -> None:
-    features = write_features(tmp_path)
-    speakers = Speakers(valid=(3,), test=(4,))
-    bare = material(features, speakers, 1, variations=1, splits=("train", "valid"))
-    assert bare.coding is None
-    recipe = Recipe("rrnn", {"hidden": 4, "attention": 4, "hops": 1}, steps=2, batch=6, checked_every=2, coding=2.0)
-    with pytest.raises(UsageError, match=r"coding\.npz"):
-        make("rrnn", recipe, bare, tmp_path / "out", say=lambda line: None)
-    voice = bare.inputs["voice"]
-    columns = voice.preparation.made(voice.columns)
-    shift = np.resize([0.0, 0.5, 50.0], len(columns)) * voice.scaling.deviation
-    np.savez(features / "coding.npz", columns=np.array(columns[::-1]), shift=shift[::-1])
-    told = material(features, speakers, 1, variations=1, splits=("train", "valid"))
-    assert told.coding is not None
-    np.testing.assert_allclose(told.coding, np.resize([0.0, 0.5, 3.0], len(columns)), rtol=1e-5)
-    with_coding = make("rrnn", recipe, told, tmp_path / "out", say=lambda line: None)
-    without = make("rrnn", dataclasses.replace(recipe, coding=0.0), told, tmp_path / "plain", say=lambda line: None)
-    assert with_coding.sha256 != without.sha256
 
 
 def test_the_same_recipe_gives_the_same_weights(made: Prepared, tmp_path: Path) -> None:
