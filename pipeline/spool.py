@@ -97,15 +97,30 @@ def on_disk(shape: Sequence[int], dtype: DTypeLike, fill: float) -> Array:
     return np.frombuffer(mapped, kind).reshape(shape)
 
 
+def spooled(array: Array) -> Array:
+    """The same array, in a file where it is long and not in one yet."""
+    if array.nbytes <= IN_MEMORY or _mapped(array) is not None:
+        return array
+    made = Spool(array.shape[1:], array.dtype)
+    for part in parts(array):
+        made.add(array[part])
+    return made.array()
+
+
 def let_go(array: NDArray[Any]) -> None:
     """Give back the memory of what was looked at of an array that lies in a file; nothing is lost, and of other arrays nothing is done."""
+    if (mapped := _mapped(array)) is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def _mapped(array: NDArray[Any]) -> mmap.mmap | None:
+    """The file that an array lies in; None where it is in memory."""
     base: Any = array
     while isinstance(base, np.ndarray):
         base = base.base
     if isinstance(base, memoryview):
         base = base.obj
-    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        base.madvise(mmap.MADV_DONTNEED)
+    return base if isinstance(base, mmap.mmap) else None
 
 
 def parts(array: Array, size: int | None = None) -> Iterator[slice]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import StreamError
-from .spool import Spool, let_go, parts
+from .spool import Spool, let_go, parts, spooled
 
 if TYPE_CHECKING:  # imported only when a table is asked for
     import pandas
@@ -140,6 +140,7 @@ class TimedSequence:
                 raise StreamError(f"{self.name}: expected {n} {label} labels, got {len(texts)}")
         if n == 0 and not self.reason:
             raise StreamError(f"{self.name}: an empty stream must say why")
+        values, start, end = spooled(values), spooled(start), spooled(end)
         for array in (values, start, end):
             array.setflags(write=False)
         object.__setattr__(self, "values", values)
@@ -178,7 +179,8 @@ class TimedSequence:
 
     def let_go(self) -> None:
         """Give back the memory of values that were read from a file; they are read again when they are asked for."""
-        let_go(self.values)
+        for array in (self.values, self.start, self.end):
+            let_go(array)
 
     def column(self, name: str, rows: NDArray[np.intp] | int | None = None) -> Floats32:
         """(n) values of one numeric column, or of these rows alone; raises `StreamError` naming what there is."""

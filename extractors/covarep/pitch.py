@@ -105,9 +105,14 @@ def highest_peaks(residual: Floats, start: Integers, framing: Framing, count: in
 
 def narrowed_range(f0: Floats, strength: Floats) -> tuple[int, int]:
     """Range of the second pass: an octave to either side of the median of the trusted frames, within 50..500 Hz."""
+    return octaves_around(f0[strength > TRUSTED])
+
+
+def octaves_around(trusted: Floats) -> tuple[int, int]:
+    """The same from the pitches of the trusted frames alone."""
     low, high = LOWEST, HIGHEST
-    if len(strength) and strength.max() > TRUSTED:
-        median = float(np.median(f0[strength > TRUSTED]))
+    if len(trusted):
+        median = float(np.median(trusted))
         low = max(low, int(round_half_away(median / 2)))
         high = min(high, int(round_half_away(2 * median)))
     return low, high

@@ -69,6 +69,15 @@ def test_a_line_is_the_same_read_whole_or_in_pieces(monkeypatch: pytest.MonkeyPa
     np.testing.assert_allclose(time, middle[first], rtol=1e-12)
 
 
+def test_a_page_says_that_its_curves_are_averaged(
+    analysed: Callable[..., Analysis], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysis = analysed(tmp_path / "x.mp4")
+    assert data.report_data(analysis, version="9")["averaged"] is None
+    monkeypatch.setattr(line, "LONGEST", 400)
+    assert data.report_data(analysis, version="9")["averaged"] == analysis.facts["length"] / 400
+
+
 def test_pitch_has_gaps_where_there_is_no_voice(analysed: Callable[..., Analysis], tmp_path: Path) -> None:
     analysis = analysed(tmp_path / "x.mp4")
     voice = data.voice_curves(analysis.streams["voice"])

@@ -20,6 +20,7 @@ from ...ports import EMOTIONS, MODALITIES, AnalysedUtterance, Analysis, Attentio
 from ...spool import let_go
 from ...timed import Floats32, TimedSequence
 from ..document import analysis_document
+from . import line
 from .line import Line
 
 MAP_BYTES = 6_000_000
@@ -47,12 +48,19 @@ def report_data(analysis: Analysis, *, version: str) -> dict[str, Any]:
         "reasons": document["reasons"],
         "model": document["model"],
         "streams": {name: _described(stream) for name, stream in document["streams"].items()},
+        "averaged": _averaged(analysis),
         "words": words(analysis),
         "attention": {name: attention_curve(attention_on(analysis, name)) for name in ("face", "voice")},
         "units": action_units(analysis),
         "voice": voice_curves(analysis.streams.get("voice")),
         "maps": {str(u.index): maps for u, maps in _maps(analysis)},
     }
+
+
+def _averaged(analysis: Analysis) -> float | None:
+    """Seconds that a point of a curve stands for; None where every row is drawn."""
+    most = max((len(analysis.streams[name]) for name in ("face", "voice") if name in analysis.streams), default=0)
+    return analysis.facts["length"] / line.LONGEST if most > line.LONGEST else None
 
 
 def _described(stream: dict[str, Any]) -> dict[str, Any]:
@@ -149,13 +157,17 @@ def voice_curves(stream: TimedSequence | None) -> dict[str, Any] | None:
     chosen = [c for c in (pitch, energy) if c is not None]
     if not chosen:
         return None
-    voiced = stream.column("VUV") if "VUV" in stream.columns else np.ones(len(stream), np.float32)
-    columns = [stream.column(c) for c in chosen]
+    places = [stream.columns.index(c) for c in chosen]
 
     def read(part: slice) -> NDArray[np.float64]:
-        values = np.stack([column[part] for column in columns], axis=1).astype(np.float64)
+        rows = stream.values[part]
+        values = rows[:, places].astype(np.float64)
         if pitch is not None:
-            values[(values[:, 0] <= 0) | (voiced[part] <= 0), 0] = np.nan
+            unvoiced = values[:, 0] <= 0
+            if "VUV" in stream.columns:
+                unvoiced |= rows[:, stream.columns.index("VUV")] <= 0
+            values[unvoiced, 0] = np.nan
+        stream.let_go()
         return values
 
     time, table = Line.of(stream.start, stream.end).drawn(read, len(chosen))

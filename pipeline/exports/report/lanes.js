@@ -3,6 +3,10 @@
 {
   const D = R.data, lanes = R.id("lanes"), B = Bokeh, LEFT = 64, RIGHT = 14;
   Bokeh.set_log_level("error");
+  if (D.averaged !== null) {
+    R.id("averaged").textContent = "A long clip: each point of a curve is the mean of " + D.averaged.toFixed(2) + " s. Every row is in streams/ and attention.csv.";
+    R.id("averaged").hidden = false;
+  }
   const range = new B.Range1d({ start: 0, end: R.length });
   R.figures = [];
   let view = null; // of the first lane

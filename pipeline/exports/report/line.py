@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 LONGEST = 60_000
 """Places of a line: ten minutes at 100 Hz. A longer one is averaged."""
-AT_ONCE = 8192
+AT_ONCE = 512
 
 Read = Callable[[slice], NDArray[np.float64]]
 """Rows to their values (n k)."""
