@@ -13,6 +13,7 @@ import threadpoolctl
 from scipy.signal import lfilter
 
 from emofuse.extractors.covarep import compat, mended
+from emofuse.extractors.covarep import survey as covarep_survey
 from emofuse.extractors.covarep.arithmetic import NUMPY, Arithmetic, OnDevice
 from emofuse.extractors.covarep.columns import COLUMNS, HMPDM
 from emofuse.extractors.covarep.sound import Sound
@@ -222,6 +223,24 @@ def test_the_length_of_a_piece_changes_nothing(paused):
     for seconds in (1, 3):
         # only the order of sums inside a float32 matrix product differs
         np.testing.assert_allclose(voice(values, block_seconds=seconds).values, stream.values, atol=2e-4)
+
+
+def test_a_survey_in_pieces_is_the_survey(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs, lines and medians that go over the pieces' edges: the same bits, in two stretches and one without any voice."""
+    draw = np.random.default_rng(8)
+    f0 = np.repeat(draw.uniform(90, 250, (60, 1)), 20, axis=0) * draw.normal(1, 0.02, (1200, 6))
+    strength = np.repeat(draw.random((120, 1)) ** 3, 10, axis=0) * draw.uniform(0.05, 0.3, (1200, 6))
+    strength[900:] = 0
+    candidates = np.stack([f0, strength], axis=1).astype(np.float32)
+    found = []
+    for size in (1 << 30, 48, 1000):
+        monkeypatch.setattr(covarep_survey, "AT_ONCE", size)
+        found.append(covarep_survey._decide(candidates, (500, 400, 300)))
+    assert 0 < found[0][0].voiced.sum() < 500 and not found[0][2].voiced.any()
+    for other in found[1:]:
+        for one, two in zip(found[0], other, strict=True):
+            for name in ("f0", "strength", "voiced", "continuous", "steady"):
+                assert np.array_equal(getattr(one, name), getattr(two, name)), name
 
 
 def features_on(values: np.ndarray, on: Arithmetic) -> np.ndarray:

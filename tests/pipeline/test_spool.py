@@ -10,7 +10,7 @@ import pytest
 
 from emofuse.pipeline import spool
 from emofuse.pipeline.errors import EmofuseError
-from emofuse.pipeline.spool import Spool, let_go, on_disk, parts
+from emofuse.pipeline.spool import Spool, let_go, on_disk, parts, spooled
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 
 ROWS = np.random.default_rng(1).normal(size=(1000, 3)).astype(np.float32)
@@ -72,6 +72,14 @@ def test_walking_over_a_long_array_takes_the_memory_of_a_part() -> None:
     assert resident() - before > 48 << 20, "without letting go all of it is in memory: the measure can tell"
     let_go(array[5:10])
     assert resident() - before < 16 << 20
+
+
+def test_a_long_array_goes_into_a_file_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert spooled(ROWS) is ROWS, "short ones stay"
+    monkeypatch.setattr(spool, "IN_MEMORY", 0)
+    kept = spooled(ROWS)
+    assert kept is not ROWS and np.array_equal(kept, ROWS)
+    assert spooled(kept[5:]).base is kept[5:].base, "what lies in a file is not put into another"
 
 
 def test_no_room_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
