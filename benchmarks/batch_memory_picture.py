@@ -16,7 +16,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73")
-MEGABYTE = 2**20
+MEGABYTE = 10**6
 
 
 def curves(lines: list[dict[str, Any]]) -> dict[str, dict[float, dict[str, Any]]]:
@@ -42,7 +42,7 @@ def draw(lines: list[dict[str, Any]]) -> Figure:
     axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
     axes.set_xticks([], minor=True)
-    axes.set(xlabel="minutes of clip", ylabel="a worker's memory, MB", ylim=(0, None))
+    axes.set(xlabel="minutes of clip", ylabel="a worker's memory, MB", ylim=(0, 1.25 * max(line["peak"] for line in lines) / MEGABYTE))
     axes.legend(loc="lower right", fontsize=8)
     axes.set_title("Shaded: up to 10 % above the shortest clip's", fontsize=9, loc="left")
     return figure
