@@ -61,11 +61,14 @@ class Pools:
 
     @classmethod
     def of(cls, middle: Floats64, step: float) -> Pools:
-        """Groups of `step` seconds from the first row's middle on; a group without a row does not exist."""
+        """Groups of about `step` seconds, all of one length: a short one at the end would give its few rows the attention of a whole
+        group. A group without a row does not exist."""
         if not len(middle):
             nothing = np.zeros(0, np.intp)
             return cls(nothing, nothing, nothing)
-        slot = np.floor((middle - middle[0]) / step + 1e-6).astype(np.intp)
+        length = middle[-1] - middle[0] + (float(np.median(np.diff(middle))) if len(middle) > 1 else 0.0)
+        width = length / max(1, int(length / step + 0.5 + 1e-6)) or step  # the hair: a clock's rounding must not add a group
+        slot = np.floor((middle - middle[0]) / width + 1e-6).astype(np.intp)
         new = np.concatenate([[True], np.diff(slot) != 0])
         first = np.flatnonzero(new)
         member = np.cumsum(new) - 1

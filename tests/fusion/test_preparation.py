@@ -48,12 +48,21 @@ def face(values: Floats32, at: float = 0.0) -> TimedSequence:
 
 
 def test_pools_keep_the_clock_and_their_members() -> None:
-    found = Speech(step=0.1).prepare(voice(1.05, at=7.3))
-    assert found.count.tolist() == [10] * 10 + [5] and found.member.tolist() == sorted(found.member.tolist())
-    np.testing.assert_allclose(found.rows.start, 7.3 + 0.1 * np.arange(11), atol=1e-9)
-    assert found.rows.end[-1] == pytest.approx(8.35)
+    found = Speech(step=0.1).prepare(voice(1.0, at=7.3))
+    assert found.count.tolist() == [10] * 10 and found.member.tolist() == sorted(found.member.tolist())
+    np.testing.assert_allclose(found.rows.start, 7.3 + 0.1 * np.arange(10), atol=1e-9)
+    assert found.rows.end[-1] == pytest.approx(8.3)
     holes = Pools.of(np.array([0.0, 0.04, 0.9, 0.94]), 0.1)  # nothing between: no row is made up
     assert holes.member.tolist() == [0, 0, 1, 1] and holes.count.tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.04, 0.12, 0.16, 1.05, 1.11, 5.57])
+@pytest.mark.parametrize("at", [0.0, 0.3, 7211.37])
+def test_no_pool_is_a_remainder(seconds: float, at: float) -> None:
+    """Attention is shared by a pool's rows: were the last pool short, its rows would seem to be looked at more."""
+    found = Speech(step=0.1).prepare(voice(seconds, at=at))
+    assert found.count.max() - found.count.min() <= 1 and found.count.sum() == len(found.member)
+    assert len(found.count) == max(1, int(seconds / 0.1 + 0.5))
 
 
 def test_a_pool_is_the_mean_of_what_is_measured() -> None:
