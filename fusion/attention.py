@@ -21,6 +21,11 @@ def present_softmax(logits: Tensor, present: Tensor) -> Tensor:
     return logits.masked_fill(~(present | nothing), -torch.inf).softmax(-1) * present
 
 
+def zero_where_not(rows: Tensor, shown: Tensor) -> Tensor:
+    """`rows` with zeros where `shown` (broadcastable, bool) is False; themselves where there is no such place."""
+    return rows if bool(shown.all()) else rows * shown
+
+
 def present_mean(rows: Tensor, present: Tensor) -> Tensor:
     """(b n d), present (b n) -> (b d): the mean over present rows, 0 where there is none."""
     count = present.sum(1, keepdim=True).clamp(min=1)
@@ -35,6 +40,17 @@ def last_present(rows: Tensor, present: Tensor) -> Tensor:
     return chosen * (last >= 0)[:, None]
 
 
+def weights_of(query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
+    """softmax(query key + mask): (b h i e), (b h e j), mask broadcastable to (b h i j) -> (b h i j)."""
+    if torch.is_grad_enabled() or query.device.type != "cpu":
+        return ((query @ key).add_(mask)).softmax(-1)
+    # New memory costs a processor more than the arithmetic does: one utterance's logits at a time, its weights where they will stay.
+    weights = query.new_empty(*query.shape[:3], key.shape[3])
+    for q, k, m, w in zip(query, key, mask.expand(len(query), *mask.shape[1:]), weights, strict=True):
+        torch.softmax((q @ k).add_(m), -1, out=w)
+    return weights
+
+
 def attend(
     query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, want_map: bool = False, dropout: float = 0.0, bias: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
@@ -42,15 +58,15 @@ def attend(
 
     query (b h i e), key and value (b h j e), allowed and bias broadcastable to (b h i j). Without maps torch's fused kernel does it.
     """
-    if want_map:
-        logits = query @ key.transpose(2, 3) / query.shape[3] ** 0.5  # (b h i j)
-        weights = present_softmax(logits if bias is None else logits + bias, allowed)
-        return functional.dropout(weights, dropout, dropout > 0) @ value, weights
     something = allowed.any(-1, keepdim=True)
-    mask = allowed | ~something
-    if bias is not None:
-        mask = torch.where(mask, bias, torch.full((), -torch.inf, dtype=bias.dtype, device=query.device)).to(query.dtype)
+    mask = allowed | ~something  # a row that may look at nothing is opened, and zeroed below
     width = query.shape[3]
+    if bias is not None or want_map:
+        shut = torch.full((), -torch.inf, dtype=query.dtype, device=query.device)
+        mask = torch.where(mask, 0 if bias is None else bias.to(query.dtype), shut)
+    if want_map:
+        weights = zero_where_not(weights_of(query * width**-0.5, key.transpose(2, 3), mask), something)
+        return functional.dropout(weights, dropout, dropout > 0) @ value, weights
     spare = (0, max(0, CPU_HEAD - width) if query.device.type == "cpu" else 0)
     query, key, value = (functional.pad(x, spare) for x in (query, key, value))
     rows = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, scale=width**-0.5)

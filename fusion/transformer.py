@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .attention import MultiheadAttention
+from .attention import MultiheadAttention, zero_where_not
 from .batch import Batch, origin
 from .time_encoding import index_positions, second_positions, sinusoid
 
@@ -155,7 +155,7 @@ class Encoder(nn.Module):
             rows = rows * shown[..., None]
             maps.append(weights)
         rows = self.norm(rows) * shown[..., None]
-        return rows, torch.stack([m * shown[:, None, :, None] for m in maps]) if want_map else None
+        return rows, torch.stack([zero_where_not(m, shown[:, None, :, None]) for m in maps]) if want_map else None
 
 
 class Head(nn.Module):
