@@ -1,6 +1,6 @@
 """Trains shipped checkpoints from cached features.
 
-    python benchmarks/checkpoint_voices.py --data ../shared/data --out CACHE --copy 0      (and --copy 1)
+    python benchmarks/checkpoint_voices.py --data ../shared/data --out CACHE --copy 0      (and 1, 2, 3, 4, 5)
     python benchmarks/checkpoint_faces.py --data ../shared/data --clips ../shared/clips --out CACHE
     python benchmarks/checkpoint_texts.py --data ../shared/data --out CACHE
     python -m emofuse.fusion.composed mult pmr mcr rrnn delta --features CACHE --out fusion/weights
@@ -34,15 +34,20 @@ from .training import Recipe, Say, fresh, train
 
 
 def make(name: str, recipe: Recipe, made: Prepared, out: Path, *, say: Say) -> Checkpoint:
-    """Trains, calibrates, writes and measures what was written (half precision and all)."""
+    """Trains, chooses the step, calibrates, writes and measures what was written (half precision and all)."""
     began = time.process_time()
     scalings = {stream: read.scaling for stream, read in made.inputs.items()}
     config, module = fresh(recipe, made.inputs)
     say(f"{name}: {sum(p.numel() for p in module.parameters())} weights")
     valid = made.splits["valid"]
-    module = train(recipe, module, made.inputs, made.splits["train"], checker(valid, scalings, recipe.seed), say)
+    module, step = train(recipe, module, made.inputs, made.splits["train"], checker(valid, scalings, recipe.seed), say)
     heat = temperatures(module, valid, scalings, recipe.seed)
-    facts: dict[str, Any] = {"recipe": dataclasses.asdict(recipe), "cpu_seconds": round(time.process_time() - began), **made.facts}
+    facts: dict[str, Any] = {
+        "recipe": dataclasses.asdict(recipe),
+        "step": step,
+        "cpu_seconds": round(time.process_time() - began),
+        **made.facts,
+    }
     checkpoint = Checkpoint(
         model=recipe.model,
         config=config,
@@ -56,26 +61,24 @@ def make(name: str, recipe: Recipe, made: Prepared, out: Path, *, say: Say) -> C
     save(path, checkpoint, module, half=True)
     _, shipped = load(path)
     found = {"validation": numbers(shipped, valid, scalings, heat, recipe.seed, priors(valid))}
-    for split, sets in found.items():
-        for key, value in sets.items():
-            say(f"{name} {split}: {key}: {value}")
+    for key, value in found["validation"].items():
+        say(f"{name} validation: {key}: {value}")
     return save(path, dataclasses.replace(checkpoint, card=card(facts, found)), shipped, half=True)
 
 
 def measure(path: Path, features: Path, say: Say) -> None:
-    """Writes the validation and test sets' scores to a card. No RAVDESS actor is kept for testing (folds do that): there sets with a voice
-    are left out."""
+    """Writes the test sets' scores to a card. No RAVDESS actor is kept for testing (folds do that): there sets with a voice are left
+    out."""
     checkpoint, module = load(path)
     about = description(path)
     recipe = about["card"]["numbers"]["recipe"]
     made = material(features, Speakers(tuple(recipe["valid"])), recipe["seed"], splits=SPLITS[1:])
     scalings = {stream: read.scaling for stream, read in checkpoint.streams.items()}
     prior = priors(made.splits["valid"])
-    for split, key in (("valid", "validation"), ("test", "test")):
-        found = numbers(module, made.splits[split], scalings, dict(checkpoint.temperatures), recipe["seed"], prior)
-        about["card"]["numbers"][key] = found
-        for name, value in found.items():
-            say(f"{path.stem} {key}: {name}: {value}")
+    found = numbers(module, made.splits["test"], scalings, dict(checkpoint.temperatures), recipe["seed"], prior)
+    about["card"]["numbers"]["test"] = found
+    for name, value in found.items():
+        say(f"{path.stem} test: {name}: {value}")
     path.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
@@ -102,7 +105,7 @@ def main() -> int:
     arguments.add_argument(
         "--test",
         action="store_true",
-        help="train nothing; measure the RECIPES' checkpoints in OUT on the validation and test sets, once all is chosen",
+        help="train nothing; measure the RECIPES' checkpoints in OUT on the test sets, once all is chosen",
     )
     options = arguments.parse_args()
     torch.set_num_threads(1)

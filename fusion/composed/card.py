@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-SCORES = ("utterances", "accuracy", "uar", "macro_f1", "weighted_f1", "majority", "ece")
+SCORES = ("utterances", "accuracy", "uar", "macro_f1", "weighted_f1", "majority", "ece", "ece_of_luck")
 
 
 def card(facts: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,8 +60,12 @@ def markdown(name: str, description: Mapping[str, Any]) -> str:
         "Written by `python -m emofuse.fusion.composed --cards`; the same is in the checkpoint's JSON.",
         "",
     ]
-    lines += [f"Licence: {about['licence']}.", "", f"Model: {description['model']}, {recipe.get('steps')} steps of {recipe.get('batch')} "]
-    lines[-1] += f"utterances, seed {recipe.get('seed')}, {numbers.get('cpu_seconds')} seconds of one core. Prior: {about['prior']}."
+    lines += [
+        f"Licence: {about['licence']}.",
+        "",
+        f"Model: {description['model']}, {numbers.get('step')} of {recipe.get('steps')} steps of {recipe.get('batch')} utterances, seed "
+        f"{recipe.get('seed')}, {numbers.get('cpu_seconds')} seconds of one core. Prior: {about['prior']}.",
+    ]
     lines += ["", f"Weights' SHA-256: `{description['safetensors_sha256']}`.", "", "## Data", "", "| data | what; terms |", "|---|---|"]
     lines += [f"| {source} | {what} |" for source, what in about["training_data"].items()]
     lines += ["", f"Splits: {about['splits']}.", ""]

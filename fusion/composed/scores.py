@@ -2,7 +2,9 @@
 
 Mean recall is under an even prior: an utterance counts by one over its class's size in the set. So does the calibration error, unless a
 set is scored under its own prior (`even=False`), where every utterance counts alike. `ece` is the expected calibration error over ten
-equal bins of confidence (Guo et al. 2017). Intervals come from drawing groups (actors, photographs, texts) again with replacement.
+equal bins of confidence (Guo et al. 2017), and `ece_of_luck` what a set of this size would show of answers exactly as often right as
+they are sure: an `ece` about that large is no sign of a fault. Intervals come from drawing groups (actors, photographs, texts) again
+with replacement.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ Index = NDArray[np.intp]
 @dataclass(frozen=True)
 class Score:
     """Of one set: utterances, accuracy, mean recall (UAR) with its 95 % interval, macro and weighted F1, the largest class's share,
-    expected calibration error."""
+    expected calibration error, and the one of luck alone."""
 
     utterances: int
     accuracy: float
@@ -38,6 +40,7 @@ class Score:
     weighted_f1: float
     majority: float
     ece: float
+    ece_of_luck: float
 
 
 def even_weights(labels: Index) -> Floats:
@@ -58,10 +61,22 @@ def even_temperature(logits: Tensor, labels: Index) -> float:
 
 def calibration_error(found: Floats, labels: Index, even: bool = True) -> float:
     """Mean over confidence bins of |confidence - share right|, every class (or, not `even`, every utterance) counting alike."""
-    weights, sure = even_weights(labels) if even else np.full(len(labels), 1 / len(labels)), found.max(1)
-    right = found.argmax(1) == labels
+    return binned(found.max(1), found.argmax(1) == labels, weights_of(labels, even))
+
+
+def error_of_luck(found: Floats, labels: Index, even: bool = True, draws: int = 200) -> float:
+    """The mean calibration error when each answer is right with the probability that it claims (seeded draws)."""
+    random, sure, weights = np.random.default_rng(0), found.max(1), weights_of(labels, even)
+    return float(np.mean([binned(sure, random.random(len(sure)) < sure, weights) for _ in range(draws)]))
+
+
+def weights_of(labels: Index, even: bool) -> Floats:
+    return even_weights(labels) if even else np.full(len(labels), 1 / len(labels))
+
+
+def binned(sure: Floats, right: NDArray[np.bool_], weights: Floats) -> float:
     slot = np.minimum((sure * BINS).astype(int), BINS - 1)
-    return float(sum(abs((weights * (sure - right))[slot == k].sum()) for k in range(BINS)))
+    return float(np.abs(np.bincount(slot, weights * (sure - right), minlength=BINS)).sum())
 
 
 def uar(labels: Index, answers: Index) -> float:
@@ -108,6 +123,7 @@ def score(logits: Tensor, labels: Index, temperature: float, groups: Sequence[ob
         weighted_f1=round(weighted, 4),
         majority=round(float(np.bincount(labels).max() / len(labels)), 4),
         ece=round(calibration_error(found, labels, even), 4),
+        ece_of_luck=round(error_of_luck(found, labels, even), 4),
     )
 
 

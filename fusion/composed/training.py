@@ -1,7 +1,7 @@
 """The trainer that all shipped checkpoints share: composed batches in, the steadiest weights out.
 
 AdamW under one cycle, a moving average of the weights, cross-entropy on emotions (labels drawn evenly: every emotion is as likely as
-another) and L1 on sentiment where an utterance has one. The step is chosen on validation speakers, photographs and texts.
+another) and L1 on sentiment where an utterance has one. The step is chosen on validation speakers, photographs and texts, or given.
 """
 
 from __future__ import annotations
@@ -101,10 +101,13 @@ def train(
     module: nn.Module,
     inputs: dict[str, StreamInput],
     material: Material,
-    check: Callable[[nn.Module], dict[str, float]],
+    check: Callable[[nn.Module], dict[str, float]] | None,
     say: Say,
-) -> nn.Module:
-    """The module with the averaged weights of the step whose mean of `check` is highest."""
+    until: int | None = None,
+) -> tuple[nn.Module, int]:
+    """The module with the averaged weights, and their step: the one whose mean of `check` is highest, or, without a check, step `until`."""
+    if (check is None) == (until is None):
+        raise ValueError("expected a check that chooses the step, or the step")
     scalings = {name: stream.scaling for name, stream in inputs.items()}
     torch.manual_seed(recipe.seed)
     random = np.random.default_rng([recipe.seed, 99])
@@ -112,9 +115,10 @@ def train(
     optimiser = torch.optim.AdamW(module.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=recipe.steps, pct_start=0.15)
     average = copy.deepcopy(module).eval()
-    best: tuple[float, dict[str, Tensor]] = (-math.inf, {})
+    best: tuple[float, int, dict[str, Tensor]] = (-math.inf, 0, {})
     began = time.process_time()
-    for step in range(1, recipe.steps + 1):
+    last = recipe.steps if until is None else until
+    for step in range(1, last + 1):
         module.train()
         parts = [collate(members, scalings, random) for members in next(batches)]
         outputs: list[Output] = [module(part.streams) for part in parts]
@@ -129,15 +133,17 @@ def train(
         with torch.no_grad():
             for mine, theirs in zip(average.state_dict().values(), module.state_dict().values(), strict=True):
                 mine.lerp_(theirs, 1 - keep)
-        if step % recipe.checked_every == 0 or step == recipe.steps:
+        if check is not None and (step % recipe.checked_every == 0 or step == last):
             found = check(average)
             mean = float(np.mean(list(found.values())))
             shown = " ".join(f"{k} {v:.3f}" for k, v in found.items())
             say(f"step {step} loss {loss.item():.3f} | {shown} | mean {mean:.4f} | cpu {time.process_time() - began:.0f} s")
             if mean > best[0]:
-                best = (mean, {k: v.clone() for k, v in average.state_dict().items()})
-    average.load_state_dict(best[1])
-    return average
+                best = (mean, step, {k: v.clone() for k, v in average.state_dict().items()})
+    if check is None:
+        return average, last
+    average.load_state_dict(best[2])
+    return average, best[1]
 
 
 def answers(module: nn.Module, members: Sequence[Member], scalings: dict[str, Scaling], batch: int = EVALUATION_BATCH) -> Tensor:

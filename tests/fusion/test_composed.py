@@ -17,9 +17,9 @@ from emofuse.fusion.composed.__main__ import make, measure, write_cards
 from emofuse.fusion.composed.composer import SUBSETS, Composer, Shares, collate, drowned
 from emofuse.fusion.composed.faces import NEUTRAL, Talking, logarithms, stream_of
 from emofuse.fusion.composed.material import Prepared, Speakers, material
-from emofuse.fusion.composed.scores import calibration_error, even_weights, f1, interval, score, uar
+from emofuse.fusion.composed.scores import calibration_error, error_of_luck, even_weights, f1, interval, score, uar
 from emofuse.fusion.composed.sets import composed_set, subset_sets
-from emofuse.fusion.composed.training import Recipe, loss_of
+from emofuse.fusion.composed.training import Recipe, fresh, loss_of, train
 from emofuse.fusion.composed.voices import spoken, varied
 from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.ports import EMOTIONS
@@ -169,6 +169,15 @@ def test_scores_solved_by_hand() -> None:
     assert score(torch.eye(8)[torch.from_numpy(said)], labels, 1.0).accuracy == 0.75
 
 
+def test_the_calibration_error_of_luck_is_the_binomials_spread() -> None:
+    said, labels = np.zeros(100, np.intp), np.arange(100) % 7
+    found = np.eye(7)[said] * 0.8 + np.eye(7)[said + 1] * 0.2
+    by_hand = (2 * 0.8 * 0.2 / (np.pi * 100)) ** 0.5  # of a share of 100 about 0.8, all in one bin
+    assert error_of_luck(found, labels, even=False) == pytest.approx(by_hand, abs=0.006)
+    assert error_of_luck(np.repeat(found, 100, 0), np.repeat(labels, 100), even=False) == pytest.approx(by_hand / 10, abs=0.001)
+    assert calibration_error(found, labels, even=False) > 0.6  # 15 of 100 are right
+
+
 def test_the_temperature_undoes_a_known_sharpening() -> None:
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(4000, 7, generator=generator)
@@ -247,6 +256,7 @@ def test_a_run_of_every_recipe_writes_a_checkpoint(name: str, made: Prepared, tm
     assert set(again.temperatures) == {"+".join(s) for s in SUBSETS}
     assert again.streams["voice"].preparation == made.inputs["voice"].preparation
     assert "validation" in again.card["numbers"] and "test" not in again.card["numbers"]
+    assert again.card["numbers"]["step"] == 2
 
 
 def test_the_same_recipe_gives_the_same_weights(made: Prepared, tmp_path: Path) -> None:
@@ -268,6 +278,24 @@ def test_the_test_sets_are_opened_only_when_asked(tmp_path: Path) -> None:
     assert not any("voice" in key for key in found)  # no actor is kept back
     page = (tmp_path / "cards" / "rrnn.md").read_text()
     assert "## Numbers, test" in page and "diagnosis" in page and f"| text | {found['text']['utterances']} |" in page
+
+
+def test_without_a_check_training_stops_where_it_is_told(made: Prepared) -> None:
+    recipe = Recipe("rrnn", {"hidden": 4, "attention": 4, "hops": 1}, steps=4, batch=6, checked_every=1)
+    weights = {}
+    for until in (2, 3):
+        _, module = fresh(recipe, made.inputs)
+        module, step = train(recipe, module, made.inputs, made.splits["train"], None, lambda line: None, until=until)
+        assert step == until
+        weights[until] = module.state_dict()
+    scores = iter([0.1, 0.2, 0.9, 0.3])
+    _, module = fresh(recipe, made.inputs)
+    chosen, step = train(recipe, module, made.inputs, made.splits["train"], lambda m: {"made up": next(scores)}, lambda line: None)
+    assert step == 3
+    assert all(torch.equal(weights[3][k], v) for k, v in chosen.state_dict().items())
+    assert any(not torch.equal(weights[2][k], v) for k, v in chosen.state_dict().items())
+    with pytest.raises(ValueError, match="a check that chooses the step"):
+        train(recipe, module, made.inputs, made.splits["train"], None, lambda line: None)
 
 
 def test_an_unknown_recipe_is_one_line() -> None:
