@@ -6,7 +6,7 @@ Streams text, voice and face have at most 10, 24 and 18 rows (lengths uniform fr
 random sign in every row; column 0 is 0 but in one row, drawn evenly, where it is 1 and column 1 carries the stream's sign s; the other
 columns are noise, N(0, 0.3^2). The signs are independent fair coins, and the label is 1 iff s_text * s_face = +1: each stream alone
 (and voice with either) leaves it a fair coin, so the best accuracy from one stream is exactly 1/2; for 1000 test utterances four
-standard errors are [0.437, 0.563]. Voice distracts. Fresh batches of 64, Adam 2e-3, gradient norm 1; tested every
+standard errors are [0.437, 0.563]. Voice distracts. Fresh batches of 64, Adam 2e-3 (RRNN 4e-3), gradient norm 1; tested every
 50 steps, stopped at 0.95.
 """
 
@@ -45,6 +45,9 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "late-lstm": {"hidden": 32, "dropout": 0.0},
 }
 """Small configs; a model without one gets TRANSFORMER."""
+RATE = 2e-3
+RATES = {"rrnn": 4e-3}
+"""At 2e-3 one of five seeds of RRNN learns nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +109,7 @@ def train(model: str, seed: int, most_steps: int, seen: Sequence[str] = tuple(RO
     torch.manual_seed(seed)
     module, generator = make(model), torch.Generator().manual_seed(1000 + seed)
     test = draw(TEST_UTTERANCES, torch.Generator().manual_seed(2000 + seed), seen)
-    optimiser = torch.optim.Adam(module.parameters(), lr=2e-3)
+    optimiser = torch.optim.Adam(module.parameters(), lr=RATES.get(model, RATE))
     began, best, reached = time.process_time(), 0.0, None
     for step in range(1, most_steps + 1):
         module.train()
