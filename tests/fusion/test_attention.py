@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from emofuse.fusion.attention import MultiheadAttention, last_present, present_mean, present_softmax
+from emofuse.fusion.attention import MultiheadAttention, attend, last_present, present_mean, present_softmax
 from emofuse.fusion.time_encoding import reference_positions, second_positions, sinusoid
 
 
@@ -97,3 +97,19 @@ def test_seconds_become_positions_on_the_utterances_own_clock() -> None:
 def test_the_released_rule_counts_from_the_index_and_skips_zeros() -> None:
     projected = torch.tensor([[[0.0, 5.0], [0.0, 0.0], [2.0, 0.0], [-1.0, 0.0]]])
     assert reference_positions(projected).tolist() == [[0, 0, 3, 4]]
+
+
+def test_maps_are_the_same_with_and_without_gradients() -> None:
+    generator = torch.Generator().manual_seed(5)
+    query, key, value = (torch.randn(3, 2, n, 4, generator=generator) for n in (5, 7, 7))
+    allowed = torch.rand(3, 1, 5, 7, generator=generator) < 0.6
+    allowed[1, 0, 2] = False  # a row that may look at nothing
+    rows, weights = attend(query.requires_grad_(), key, value, allowed, want_map=True)
+    with torch.inference_mode():
+        again, quick = attend(query, key, value, allowed, want_map=True)
+    assert weights is not None and quick is not None
+    torch.testing.assert_close(quick, weights.detach())
+    torch.testing.assert_close(again, rows.detach())
+    assert (weights[1, :, 2] == 0).all() and (weights[~allowed.expand_as(weights)] == 0).all()
+    sums = weights.detach().sum(-1)
+    torch.testing.assert_close(sums, allowed.any(-1).expand_as(sums).float())
