@@ -97,7 +97,7 @@ def main() -> None:
             recipe = dataclasses.replace(recipe, steps=options.steps, texts=0, shares=ALONE, config=config)
             reads = inputs | ({"face": NOBODY} if name == "mult" else {})  # MulT is made of pairs; here the other one is never there
             _, module = fresh(recipe, reads)
-            module, _ = train(recipe, module, reads, pool, None, lambda line: None, until=options.steps)
+            module, _ = train(recipe, module, reads, pool, None, lambda line: None)
             logits = answers(module, voice_set(tested), {n: r.scaling for n, r in reads.items()}).numpy()
             rows = found[name]
             for key, values in zip(rows, (logits, test.labels, test.actors, np.array(test.names), np.full(len(logits), k)), strict=True):

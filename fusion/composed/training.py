@@ -1,7 +1,7 @@
 """The trainer that all shipped checkpoints share: composed batches in, the steadiest weights out.
 
 AdamW under one cycle, a moving average of the weights, cross-entropy on emotions (labels drawn evenly: every emotion is as likely as
-another) and L1 on sentiment where an utterance has one. The step is chosen on validation speakers, photographs and texts, or given.
+another) and L1 on sentiment where an utterance has one. The step is chosen on validation speakers, photographs and texts, or is the last.
 """
 
 from __future__ import annotations
@@ -103,11 +103,8 @@ def train(
     material: Material,
     check: Callable[[nn.Module], dict[str, float]] | None,
     say: Say,
-    until: int | None = None,
 ) -> tuple[nn.Module, int]:
-    """The module with the averaged weights, and their step: the one whose mean of `check` is highest, or, without a check, step `until`."""
-    if (check is None) == (until is None):
-        raise ValueError("expected a check that chooses the step, or the step")
+    """The module with the averaged weights, and their step: the one whose mean of `check` is highest, or, without a check, the last."""
     scalings = {name: stream.scaling for name, stream in inputs.items()}
     torch.manual_seed(recipe.seed)
     random = np.random.default_rng([recipe.seed, 99])
@@ -117,8 +114,7 @@ def train(
     average = copy.deepcopy(module).eval()
     best: tuple[float, int, dict[str, Tensor]] = (-math.inf, 0, {})
     began = time.process_time()
-    last = recipe.steps if until is None else until
-    for step in range(1, last + 1):
+    for step in range(1, recipe.steps + 1):
         module.train()
         parts = [collate(members, scalings, random) for members in next(batches)]
         outputs: list[Output] = [module(part.streams) for part in parts]
@@ -133,7 +129,7 @@ def train(
         with torch.no_grad():
             for mine, theirs in zip(average.state_dict().values(), module.state_dict().values(), strict=True):
                 mine.lerp_(theirs, 1 - keep)
-        if check is not None and (step % recipe.checked_every == 0 or step == last):
+        if check is not None and (step % recipe.checked_every == 0 or step == recipe.steps):
             found = check(average)
             mean = float(np.mean(list(found.values())))
             shown = " ".join(f"{k} {v:.3f}" for k, v in found.items())
@@ -141,7 +137,7 @@ def train(
             if mean > best[0]:
                 best = (mean, step, {k: v.clone() for k, v in average.state_dict().items()})
     if check is None:
-        return average, last
+        return average, recipe.steps
     average.load_state_dict(best[2])
     return average, best[1]
 

@@ -280,22 +280,25 @@ def test_the_test_sets_are_opened_only_when_asked(tmp_path: Path) -> None:
     assert "## Numbers, test" in page and "diagnosis" in page and f"| text | {found['text']['utterances']} |" in page
 
 
-def test_without_a_check_training_stops_where_it_is_told(made: Prepared) -> None:
+def test_the_step_is_the_best_by_the_check_or_without_one_the_last(made: Prepared) -> None:
     recipe = Recipe("rrnn", {"hidden": 4, "attention": 4, "hops": 1}, steps=4, batch=6, checked_every=1)
-    weights = {}
-    for until in (2, 3):
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def run(scores: list[float]) -> tuple[dict[str, torch.Tensor], int]:
+        def check(average: torch.nn.Module) -> dict[str, float]:
+            seen.append({k: v.clone() for k, v in average.state_dict().items()})
+            return {"made up": scores[len(seen) - 1]}
+
         _, module = fresh(recipe, made.inputs)
-        module, step = train(recipe, module, made.inputs, made.splits["train"], None, lambda line: None, until=until)
-        assert step == until
-        weights[until] = module.state_dict()
-    scores = iter([0.1, 0.2, 0.9, 0.3])
-    _, module = fresh(recipe, made.inputs)
-    chosen, step = train(recipe, module, made.inputs, made.splits["train"], lambda m: {"made up": next(scores)}, lambda line: None)
-    assert step == 3
-    assert all(torch.equal(weights[3][k], v) for k, v in chosen.state_dict().items())
-    assert any(not torch.equal(weights[2][k], v) for k, v in chosen.state_dict().items())
-    with pytest.raises(ValueError, match="a check that chooses the step"):
-        train(recipe, module, made.inputs, made.splits["train"], None, lambda line: None)
+        module, step = train(recipe, module, made.inputs, made.splits["train"], check if scores else None, lambda line: None)
+        return module.state_dict(), step
+
+    chosen, best = run([0.1, 0.2, 0.9, 0.3])
+    final, last = run([])
+    assert (best, last, len(seen)) == (3, 4, 4)
+    assert all(torch.equal(seen[2][k], v) for k, v in chosen.items())
+    assert all(torch.equal(seen[3][k], v) for k, v in final.items())
+    assert any(not torch.equal(chosen[k], v) for k, v in final.items())
 
 
 def test_an_unknown_recipe_is_one_line() -> None:
