@@ -23,7 +23,7 @@ import librosa
 import numpy as np
 import soundfile
 
-from emofuse.extractors.covarep.voice import CovarepCompatVoice, CovarepVoice
+from emofuse.extractors.voice.covarep.voice import CovarepCompatVoice, CovarepVoice
 from emofuse.pipeline.ports import ClipInfo, Frame, Samples
 
 RATE = 16000

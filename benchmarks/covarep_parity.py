@@ -20,9 +20,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
-from emofuse.extractors.covarep import compat
-from emofuse.extractors.covarep.columns import COLUMNS, HMPDD, HMPDM, MCEP
-from emofuse.extractors.covarep.voice import CovarepVoice
+from emofuse.extractors.voice.covarep import compat
+from emofuse.extractors.voice.covarep.columns import COLUMNS, HMPDD, HMPDM, MCEP
+from emofuse.extractors.voice.covarep.voice import CovarepVoice
 from emofuse.pipeline.ports import ClipInfo, Frame, Samples
 
 ROWS: dict[str, tuple[str, ...]] = {
@@ -91,19 +91,19 @@ def table(clips: list[Path]) -> None:
 def pictures(path: Path, folder: Path) -> None:
     with np.load(path) as reference:
         theirs, signal = reference["features"], reference["samples"] / 32768.0
-    same, mended = compat.features(signal), CovarepVoice()(Sounding(signal), {})
+    same, ours = compat.features(signal), CovarepVoice()(Sounding(signal), {})
     start = 0.005 + 0.01 * np.arange(len(theirs))
-    voiced = mended.column("VUV") > 0
+    voiced = ours.column("VUV") > 0
     for picture, names in PICTURES.items():
         figure, axes = plt.subplots(len(names), 1, figsize=(9, 0.6 + 1.5 * len(names)), sharex=True, squeeze=False)
         for axis, name in zip(axes[:, 0], names, strict=True):
             i = COLUMNS.index(name)
             axis.plot(start, theirs[:, i], color="0.72", linewidth=3.5, label="COVAREP under Octave")
             axis.plot(start, same[:, i], color="C0", linewidth=0.9, label="covarep-compat")
-            values = mended.column(name).astype(np.float64)
+            values = ours.column(name).astype(np.float64)
             if name in COLUMNS[2:7] or name in ("Rd", "Rd_conf"):
                 values[~voiced] = np.nan
-            axis.plot(mended.start + 0.005, values, color="C3", linewidth=0.9, label="covarep (default)")
+            axis.plot(ours.start + 0.005, values, color="C3", linewidth=0.9, label="covarep (default)")
             axis.set_ylabel(name)
             axis.margins(x=0)
         axes[0, 0].legend(ncols=3, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), frameon=False)

@@ -19,11 +19,11 @@ from scipy.optimize import brentq
 from scipy.signal import lfilter, resample_poly
 from scipy.stats import spearmanr
 
-from emofuse.extractors.covarep import mended
-from emofuse.extractors.covarep.linear_prediction import residuals
-from emofuse.extractors.covarep.sound import Sound
-from emofuse.extractors.covarep.survey import survey
-from emofuse.extractors.covarep.voice import CovarepCompatVoice, CovarepVoice
+from emofuse.extractors.voice.covarep import corrected
+from emofuse.extractors.voice.covarep.linear_prediction import residuals
+from emofuse.extractors.voice.covarep.sound import Sound
+from emofuse.extractors.voice.covarep.survey import survey
+from emofuse.extractors.voice.covarep.voice import CovarepCompatVoice, CovarepVoice
 from emofuse.pipeline.ports import ClipInfo, Frame, Samples
 from emofuse.pipeline.timed import TimedSequence
 
@@ -135,7 +135,7 @@ def closures_of(values: Floats) -> Floats:
     found = survey(Sound(Heard((0.0, values)).samples()), 1000)
     x = found.polarity * values.astype(np.float32).astype(np.float64)
     (residual,) = residuals(x, (18,), centred=True)
-    return mended.closures(x, np.nan_to_num(residual), found.tracks[0]).sample / RATE
+    return corrected.closures(x, np.nan_to_num(residual), found.tracks[0]).sample / RATE
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ for path in paths:
 MEMORY = """
 import resource, sys, torch
 from pathlib import Path
-from emofuse.extractors.compact.extractor import Compact
+from emofuse.extractors.face.compact.extractor import Compact
 from emofuse.pipeline.clip import Clip
 torch.set_num_threads(int(sys.argv[2]))
 notes = Compact()(Clip(Path(sys.argv[1])), {}).provenance.notes
@@ -76,7 +76,7 @@ def milliseconds_since(before: tuple[float, float], frames: int) -> tuple[float,
 def ours(paths: list[Path], runs: int, threads: int) -> None:
     import torch
 
-    from emofuse.extractors.compact.extractor import Compact
+    from emofuse.extractors.face.compact.extractor import Compact
     from emofuse.pipeline.clip import Clip
 
     torch.set_num_threads(threads)
@@ -121,7 +121,7 @@ def pyfeat(paths: list[Path], count: int, threads: int) -> None:
     from feat.multitask.model_v2 import MEGraphAUv2, ModelV2Config
     from safetensors.torch import save_file
 
-    from emofuse.extractors.pyfeat_face import PyfeatFace
+    from emofuse.extractors.face.pyfeat_face import PyfeatFace
     from emofuse.pipeline.clip import Clip
 
     torch.set_num_threads(threads)

@@ -1,7 +1,7 @@
 """How right the compact face provider is, on photographs kept out of its training and on whole clips.
 
-    python benchmarks/faces_accuracy.py photographs --data ../shared/data --labels runs/compact/labels.npz --clips ../shared/clips
-    python benchmarks/faces_accuracy.py clips --clips ../shared/clips --teacher face_landmarker.task --teacher-python PYTHON --out FOLDER
+    python -m benchmarks.faces_accuracy photographs --data ../shared/data --labels runs/compact/labels.npz --clips ../shared/clips
+    python -m benchmarks.faces_accuracy clips --clips ../shared/clips --teacher face_landmarker.task --teacher-python PYTHON --out FOLDER
 
 `photographs`: expression accuracy and mean recall, r of each action unit with the teacher's mean view beside the teacher's own
 reliability, pose error, and the face score on off-face patches of pictures that did not train. `clips`: coverage, and r within a clip
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from emofuse.extractors.compact.layout import AUS, SHAPES, activations, au_matrix
+from emofuse.extractors.face.compact.layout import AUS, SHAPES, activations, au_matrix
 from emofuse.pipeline.ports import EMOTIONS
 
 MOVES = 0.02
@@ -34,11 +34,11 @@ def pearson(a: Any, b: Any) -> float:
 
 def photographs(data: Path, labels: Path, clips: Path, weights: Path) -> dict[str, Any]:
     """The held-out part: every tenth photograph by the hash of its pixels."""
-    from emofuse.extractors.compact.distort import centred, off_face
-    from emofuse.extractors.compact.network import Reader, load_network
-    from emofuse.extractors.compact.photographs import read_photographs, scenes_of_clip, textures
-    from emofuse.extractors.compact.score import scores
-    from emofuse.extractors.compact.train import NEGATIVE_CLIPS, NEGATIVE_TEXTURES
+    from emofuse.extractors.face.compact.network import Reader, load_network
+    from training.face_network.distort import centred, off_face
+    from training.face_network.photographs import read_photographs, scenes_of_clip, textures
+    from training.face_network.score import scores
+    from training.face_network.train import NEGATIVE_CLIPS, NEGATIVE_TEXTURES
 
     network, facts = load_network(weights)
     mean, spread = (np.asarray(facts[key], np.float32) for key in ("shape_mean", "shape_spread"))
@@ -85,7 +85,7 @@ def cut_out(clips: Path, out: Path) -> dict[str, dict[str, Any]]:
     import cv2
     import pandas
 
-    from emofuse.extractors.compact.extractor import Compact
+    from emofuse.extractors.face.compact.extractor import Compact
     from emofuse.pipeline.clip import Clip
 
     provider = Compact()
@@ -113,7 +113,7 @@ def cut_out(clips: Path, out: Path) -> dict[str, dict[str, Any]]:
 
 def in_clips(clips: Path, teacher: Path, python: Path, out: Path) -> dict[str, Any]:
     """Coverage, means and r within each clip."""
-    from emofuse.extractors.compact import teacher as script
+    from emofuse.extractors.face.compact import teacher as script
 
     found = cut_out(clips, out)
     labels = out / "clips.npz"
@@ -171,7 +171,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.what == "photographs":
-        from emofuse.extractors.compact.extractor import WEIGHTS
+        from emofuse.extractors.face.compact.extractor import WEIGHTS
 
         numbers = photographs(arguments.data, arguments.labels, arguments.clips, arguments.weights or WEIGHTS)
     else:

@@ -16,8 +16,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from emofuse.extractors.compact.extractor import Compact
-from emofuse.extractors.compact.layout import AUS
+from emofuse.extractors.face.compact.extractor import Compact
+from emofuse.extractors.face.compact.layout import AUS
 from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.ports import EMOTIONS
 from emofuse.pipeline.timed import TimedSequence

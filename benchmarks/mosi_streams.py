@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from emofuse.extractors.bert_text import BertText
-from emofuse.pipeline.exports.parquet import write_stream
+from emofuse.extractors.text.bert_text import BertText
+from emofuse.pipeline.formats.parquet import write_stream
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
 WORD_SECONDS = 0.35

@@ -135,7 +135,7 @@ def voice(folder: Path) -> Iterator[Row]:
     import librosa
     import soundfile
 
-    from emofuse.extractors.covarep.voice import CovarepCompatVoice, CovarepVoice
+    from emofuse.extractors.voice.covarep.voice import CovarepCompatVoice, CovarepVoice
 
     signal = np.resize(soundfile.read(ROOT / "samples" / "voice_only.flac", dtype="float32")[0], 30 * 16000)
     clip = covarep_benchmark.Sounding(signal)
@@ -154,7 +154,7 @@ def voice(folder: Path) -> Iterator[Row]:
 
 
 def faces(folder: Path) -> Iterator[Row]:
-    from emofuse.extractors.compact.extractor import Compact
+    from emofuse.extractors.face.compact.extractor import Compact
     from emofuse.pipeline.clip import Clip
 
     clip = talking_clip(folder, 20)

@@ -31,7 +31,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
-from emofuse.extractors.librosa_voice import LibrosaVoice
+from emofuse.extractors.voice.librosa_voice import LibrosaVoice
 from emofuse.fusion.checkpoints import load
 from emofuse.fusion.datasets.actors import RAVDESS
 from emofuse.fusion.datasets.examples import Dataset, Example

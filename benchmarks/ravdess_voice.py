@@ -23,8 +23,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from emofuse.extractors.covarep.voice import CovarepCompatVoice, CovarepVoice
-from emofuse.extractors.librosa_voice import LibrosaVoice
+from emofuse.extractors.voice.covarep.voice import CovarepCompatVoice, CovarepVoice
+from emofuse.extractors.voice.librosa_voice import LibrosaVoice
 from emofuse.pipeline.ports import SAMPLE_RATE, AudioInfo, ClipInfo, Extractor, Frame, Samples
 from emofuse.pipeline.timed import TimedSequence
 

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from emofuse.pipeline.analyse import read
+from emofuse.pipeline.analyze import read
 from emofuse.pipeline.clip import Clip
-from emofuse.pipeline.exports.report import write_report
 from emofuse.pipeline.extraction import Extraction
 from emofuse.pipeline.ports import ClipInfo
+from emofuse.pipeline.views.report import write_report
 
 MADE = Path(__file__).parent.parent / "tests/report/conftest.py"
 

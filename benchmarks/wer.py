@@ -5,7 +5,7 @@
 Errors are substitutions, insertions and deletions of the best alignment over the words of the reference (Levenshtein), as NIST's
 sclite counts them; text is compared in lower case, without punctuation, numbers as words. The words of a GRID clip follow from its
 name (../shared/README.md). Times are compared, for the words that are right, with those of the known text aligned to the same
-sound (extractors/align_sphinx.py), whose own error against a synthesiser is printed where flite is installed.
+sound (extractors/words/align_sphinx.py), whose own error against a synthesiser is printed where flite is installed.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ import soxr
 from rich.console import Console
 from rich.table import Table
 
-from emofuse.extractors.align_sphinx import SphinxAligner
-from emofuse.extractors.recording import Recording
-from emofuse.extractors.spelling import readings
-from emofuse.extractors.sphinx_words import SphinxWords
-from emofuse.extractors.whisper_words import WhisperWords
+from emofuse.extractors.words.align_sphinx import SphinxAligner
+from emofuse.extractors.words.recording import Recording
+from emofuse.extractors.words.spelling import readings
+from emofuse.extractors.words.sphinx_words import SphinxWords
+from emofuse.extractors.words.whisper_words import WhisperWords
 from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.ports import SAMPLE_RATE, Extractor, Samples
 

@@ -12,8 +12,8 @@ import click
 
 from emofuse import __version__
 from emofuse.assembly import Assembly
-from emofuse.pipeline.exports.document import analysis_document
-from emofuse.pipeline.exports.formats import WRITABLE, named
+from emofuse.pipeline.formats.document import analysis_document
+from emofuse.pipeline.formats.registry import WRITABLE, named
 from emofuse.pipeline.ports import EMOTIONS, Analysis
 from emofuse.pipeline.profile import Profile
 from emofuse.pipeline.results import REPORT, ResultFolders, write_analysis

@@ -176,7 +176,7 @@ def summary(totals: Any, place: str | Path, look: bool) -> str:
 
 def plain(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Facts as JSON values."""
-    from emofuse.pipeline.batch.codec import encode
+    from emofuse.pipeline.codec import encode
 
     found: dict[str, Any] = {}
     for name, value in facts.items():

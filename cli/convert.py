@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from emofuse.conversion import convert
-from emofuse.pipeline.exports.formats import WRITABLE
+from emofuse.pipeline.formats.registry import WRITABLE
 
 
 @click.command("convert")

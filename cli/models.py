@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from emofuse.extractors.known_weights import KNOWN_WEIGHTS, pull
+from emofuse.extractors.weights.catalogue import KNOWN_WEIGHTS, pull
 from emofuse.fusion.shipped import DEFAULT, description, shipped
 
 

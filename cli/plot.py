@@ -48,8 +48,8 @@ def command(kind: str, source: Path, target: Path, dpi: int, **values: Any) -> N
 
 def drawn(kind: str, source: Path, values: dict[str, Any]) -> Any:
     """The figure; raises `FormatError` where SOURCE is not what the kind needs."""
-    from emofuse.pipeline.exports import plots
-    from emofuse.pipeline.exports.analysis_folder import read_analysis
+    from emofuse.pipeline.formats.analysis_folder import read_analysis
+    from emofuse.pipeline.views import plots
 
     if kind == "curves":
         return plots.figure_of(plots.curves(history_of(source)))

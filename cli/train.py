@@ -19,7 +19,7 @@ from emofuse.fusion.datasets import FORMATS
 from emofuse.fusion.datasets.examples import Dataset, Source
 from emofuse.fusion.recipe import Recipe, find, shipped
 from emofuse.pipeline.errors import UsageError
-from emofuse.pipeline.exports.parquet import read_stream
+from emofuse.pipeline.formats.parquet import read_stream
 from emofuse.pipeline.results import write_streams
 from emofuse.pipeline.timed import TimedSequence
 

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 
 from emofuse.pipeline.ports import Extractor
 
-from .bert_text import BertText
-from .compact.extractor import Compact
-from .covarep.voice import CovarepCompatVoice, CovarepVoice
-from .glove_text import GloveText
-from .librosa_voice import LibrosaVoice
-from .mediapipe_face import MediapipeFace
-from .pyfeat_face import PyfeatFace
-from .sphinx_words import SphinxWords
+from .face.compact.extractor import Compact
+from .face.mediapipe_face import MediapipeFace
+from .face.pyfeat_face import PyfeatFace
 from .stream_file import StreamFile
-from .torchaudio_voice import TorchaudioVoice
-from .transcript_words import TranscriptWords
-from .weights import Status
-from .whisper_words import WhisperWords
+from .text.bert_text import BertText
+from .text.glove_text import GloveText
+from .voice.covarep.voice import CovarepCompatVoice, CovarepVoice
+from .voice.librosa_voice import LibrosaVoice
+from .voice.torchaudio_voice import TorchaudioVoice
+from .weights.local import Status
+from .words.sphinx_words import SphinxWords
+from .words.transcript_words import TranscriptWords
+from .words.whisper_words import WhisperWords
 
 
 @dataclass(frozen=True)

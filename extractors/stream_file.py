@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 
 from emofuse.pipeline.errors import FormatError, StreamError
-from emofuse.pipeline.exports.csd import read_sequence, stream_of
-from emofuse.pipeline.exports.face_table import FEX, OPENFACE, FaceTable, kind_of
-from emofuse.pipeline.exports.fex import read_fex
-from emofuse.pipeline.exports.openface import read_openface
-from emofuse.pipeline.exports.parquet import read_stream
-from emofuse.pipeline.exports.spreadsheet import read_table
+from emofuse.pipeline.formats.csd import read_sequence, stream_of
+from emofuse.pipeline.formats.face_table import FEX, OPENFACE, FaceTable, kind_of
+from emofuse.pipeline.formats.fex import read_fex
+from emofuse.pipeline.formats.openface import read_openface
+from emofuse.pipeline.formats.parquet import read_stream
+from emofuse.pipeline.formats.spreadsheet import read_table
 from emofuse.pipeline.ports import Media, Medium
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
-from .covarep.columns import COLUMNS as COVAREP
-from .weights import Status
-from .word_rows import COLUMNS as WORD_COLUMNS
-from .word_rows import LABELS as WORD_LABELS
+from .voice.covarep.columns import COLUMNS as COVAREP
+from .weights.local import Status
+from .words.word_rows import COLUMNS as WORD_COLUMNS
+from .words.word_rows import LABELS as WORD_LABELS
 
 SUFFIXES = (".csv", ".parquet", ".csd")
 SPARE_FRAMES = 2
@@ -188,7 +188,7 @@ def _with_face_ids(face: TimedSequence) -> TimedSequence:
 
 
 def _tracked(boxes: TimedSequence, frames: np.ndarray) -> np.ndarray:
-    from .face_ids import FaceIds
+    from .face.face_ids import FaceIds
 
     faces, identity = FaceIds(), np.zeros(len(boxes), np.float32)
     for rows in _by_frame(frames):

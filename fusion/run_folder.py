@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from emofuse.pipeline.errors import CheckpointError
-from emofuse.pipeline.exports import plots
+from emofuse.pipeline.views import plots
 
 from .shipped import RUN_BEST
 

@@ -276,6 +276,6 @@ class Analysis:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the table of utterances and the timeline."""
-        from .exports.notebook import html
+        from .views.notebook import html
 
         return html(self)

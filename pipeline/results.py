@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .attention_maps import write_maps
+from .attention.maps import write_maps
 from .errors import EmofuseError, FormatError
-from .exports.document import analysis_document, content_hash, dump, stream_document
-from .exports.parquet import write_stream
-from .exports.session import session_of
-from .exports.subtitles import srt
-from .exports.tables import attention_csv, emotions_csv
+from .formats.document import analysis_document, content_hash, dump, stream_document
+from .formats.parquet import write_stream
+from .formats.session import session_of
+from .formats.subtitles import srt
+from .formats.tables import attention_csv, emotions_csv
 from .ports import Analysis, ClipInfo
 from .timed import TimedSequence
 
@@ -106,7 +106,7 @@ def fill_analysis(
     """
     refused: Mapping[str, FormatError] = {}
     if formats:
-        from .exports.formats import write_formats
+        from .formats.registry import write_formats
 
         refused = write_formats(formats, replace(session_of(analysis), home="" if home is None else str(home.resolve())), target)
     document = analysis_document(analysis, version=version)
@@ -120,11 +120,11 @@ def fill_analysis(
         write_maps(maps, target / MAPS)
     _write_streams(analysis.streams, target)
     if report:
-        from .exports.report import write_report  # jinja2 and PyAV, for those who want it
+        from .views.report import write_report  # jinja2 and PyAV, for those who want it
 
         write_report(analysis, target, home=home, version=version)
     if overlay and analysis.info.video is not None:
-        from .exports.overlay import write_overlay
+        from .views.overlay import write_overlay
 
         write_overlay(analysis, target / OVERLAY)
     return refused

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from .ports import MODALITIES, FaceChoice, Utterance
 from .quality import WORDS_SURE, words_sure
+from .speaker_face import WhoseFace, active_rows
 from .timed import Span, TimedSequence
-from .whose_face import WhoseFace, active_rows
 
 SILENCE = 1e-3  # rms, full scale 1: -60 dB
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 import emofuse
 from emofuse.cli.main import main
-from emofuse.pipeline.exports.parquet import read_stream
+from emofuse.pipeline.formats.parquet import read_stream
 from emofuse.pipeline.ports import EMOTIONS
 
 FRAME = 0.04

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = ("pipeline", "extractors", "fusion", "cli")
 # The one file that imports pickle, and all that it may call of it: it writes MMSA's form and reads nothing.
-PICKLE_WRITER, PICKLE_CALLS = ROOT / "pipeline/exports/mmsa.py", {"pickle.dump"}
+PICKLE_WRITER, PICKLE_CALLS = ROOT / "pipeline/formats/mmsa.py", {"pickle.dump"}
 # What a floor may import of emofuse beside itself.
 BELOW = {
     "pipeline": set[str](),

@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 
 from emofuse.assembly import Assembly, Options
-from emofuse.pipeline import attention_rows, spool
-from emofuse.pipeline.analyse import read
+from emofuse.pipeline import spool
+from emofuse.pipeline.analyze import read
+from emofuse.pipeline.attention import rows as attention_rows
 from emofuse.pipeline.batch import cache
 from emofuse.pipeline.batch.cache import Cache
 from emofuse.pipeline.batch.store import LocalStore
 from emofuse.pipeline.clip import Clip
-from emofuse.pipeline.exports import parquet
-from emofuse.pipeline.exports.analysis_folder import read_analysis
 from emofuse.pipeline.extraction import Extraction
+from emofuse.pipeline.formats import parquet
+from emofuse.pipeline.formats.analysis_folder import read_analysis
 from emofuse.pipeline.ports import EMOTIONS, Analysis, Attention, AudioInfo, ClipInfo, Prediction, Utterance
 from emofuse.pipeline.results import write_analysis
 from emofuse.pipeline.spool import Spool
@@ -102,7 +103,7 @@ def small_parts(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(spool, "IN_MEMORY", 0)
     patch.setattr(spool, "PART", 3000)
     patch.setattr(attention_rows, "AT_ONCE", 37)
-    patch.setattr("emofuse.pipeline.exports.tables.AT_ONCE", 41)
+    patch.setattr("emofuse.pipeline.formats.tables.AT_ONCE", 41)
 
 
 def test_a_clip_in_files_gives_the_bytes_of_one_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,10 @@ from click.testing import CliRunner
 
 from emofuse.assembly import Assembly, Options
 from emofuse.cli.main import main
-from emofuse.extractors.speaking import who_speaks
+from emofuse.extractors.face.speaking import who_speaks
+from emofuse.pipeline.speaker_face import WhoseFace
 from emofuse.pipeline.timed import TimedSequence
 from emofuse.pipeline.utterances import cut, utterance
-from emofuse.pipeline.whose_face import WhoseFace
 
 pytestmark = [pytest.mark.shared, pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")]
 LIGHT = Options(words="none", text="none", voice="covarep", face="compact")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from emofuse.pipeline.errors import DatasetError, FormatError
-from emofuse.pipeline.exports.csd import read_sequence
+from emofuse.pipeline.formats.csd import read_sequence
 from emofuse.pipeline.timed import Floats64, Provenance, Span, TimedSequence
 
 from .examples import Dataset, Example, Source, sequence

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from emofuse.pipeline.errors import DatasetError, StreamError
-from emofuse.pipeline.exports.parquet import read_stream
+from emofuse.pipeline.formats.parquet import read_stream
 from emofuse.pipeline.timed import Span, TimedSequence
 
 from .examples import SPLITS, Dataset, Example, Source

@@ -15,15 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ..analyse import with_maps
-from ..attention_maps import read_maps, write_maps
-from ..attention_rows import AttentionRows, Paid
+from ..analyze import with_maps
+from ..attention.maps import read_maps, write_maps
+from ..attention.rows import AttentionRows, Paid
 from ..clip import MediumEnd
+from ..codec import decode, encode
 from ..errors import EmofuseError, StreamError
-from ..exports.parquet import read_stream, write_stream
+from ..formats.parquet import read_stream, write_stream
 from ..ports import Analysis, ClipInfo
 from ..timed import Floats64, TimedSequence
-from .codec import decode, encode
 from .store import HIDDEN, Store, to_bytes
 
 ANSWER_KEY = b"emofuse.answer"

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..exports.tables import safe_text
+from ..formats.tables import safe_text
 from ..ports import EMOTIONS
 from .store import Store
 from .task import Record

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from ..exports.report.index import Entry, index_html
+from ..views.report.index import Entry, index_html
 from .store import Store
 from .task import Record
 

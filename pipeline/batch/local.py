@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
 from .. import errors
+from ..codec import decode, encode
 from ..errors import EmofuseError
-from .codec import decode, encode
 from .stages import Outcome
 from .task import Record, Task
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from ..codec import decode, encode
 from ..errors import EmofuseError, UsageError
-from .codec import decode, encode
 from .local import Allowance, Notice, plausible_length
 from .stages import Outcome, Stages
 from .task import Record, Task

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 
 from ..clip import Clip, DecodeEnd, Limits, MediumEnd
 from ..errors import ClipError, EmofuseError, NotMedia, WeightsError
-from ..exports.document import content_hash
 from ..extraction import Extraction, extract
+from ..formats.document import content_hash
 from ..ports import Analysis, ClipInfo, Extractor, Media, Medium
 from ..shared_pass import Progress
 from ..timed import Provenance, TimedSequence

@@ -23,9 +23,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Protocol
 
+from ..codec import decode, encode
 from ..errors import EmofuseError, StreamError
 from ..results import whole_folder
-from .codec import decode, encode
 from .task import Record
 
 HIDDEN = ".emofuse"

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..clip import Clip
+from ..codec import decode, encode
 from ..errors import EmofuseError
-from .codec import decode, encode
 from .remote import open_store
 from .stages import OpenClip, Setup, Stages
 from .task import Task

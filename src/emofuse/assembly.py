@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emofuse.extractors import EXTRACTORS, Request
-from emofuse.extractors.speaking import who_speaks
-from emofuse.extractors.weights import Status, reachable
+from emofuse.extractors.face.speaking import who_speaks
+from emofuse.extractors.weights.local import Status, reachable
 from emofuse.fusion.shipped import description, locate
 from emofuse.pipeline.clip import Clip, Limits
 from emofuse.pipeline.errors import TranscriptError, UsageError
@@ -25,7 +25,7 @@ from emofuse.pipeline.shared_pass import Progress
 
 if TYPE_CHECKING:  # torch is imported only when a model is loaded
     from emofuse.fusion.predictor import Predictor
-    from emofuse.pipeline.analyse import KeepMaps
+    from emofuse.pipeline.analyze import KeepMaps
 
 Say = Callable[[str], None]
 
@@ -175,7 +175,7 @@ class Assembly:
 
     def read(self, clip: Clip, extraction: Extraction, progress: Progress | None = None, *, keep_maps: KeepMaps = "small") -> Analysis:
         """Streams that are there already, to emotions and attention. What the options say of this half is put in here."""
-        from emofuse.pipeline.analyse import read
+        from emofuse.pipeline.analyze import read
 
         return read(clip, extraction, self.model, keep_maps=keep_maps, progress=progress, chooser=who_speaks, face_id=self.options.face_id)
 

@@ -16,7 +16,6 @@ from typing import Any
 
 from emofuse import __version__
 from emofuse.extractors import Request
-from emofuse.pipeline.batch.codec import decode, encode
 from emofuse.pipeline.batch.discovery import Discovery, discover
 from emofuse.pipeline.batch.local import Allowance, LocalEngine
 from emofuse.pipeline.batch.ray_engine import RayEngine
@@ -24,6 +23,7 @@ from emofuse.pipeline.batch.remote import address_of, discover_remote, open_stor
 from emofuse.pipeline.batch.run import Engine, Order, Totals, run_batch
 from emofuse.pipeline.batch.stages import Stages
 from emofuse.pipeline.clip import Clip, Limits
+from emofuse.pipeline.codec import decode, encode
 from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.extraction import Extraction
 from emofuse.pipeline.ports import Analysis, Extractor

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emofuse.pipeline.errors import EmofuseError, FormatError, UsageError
-from emofuse.pipeline.exports.formats import FORMATS, WRITABLE, Format, form_of_input, form_of_output
-from emofuse.pipeline.exports.session import UTTERANCES, Session, session_of
+from emofuse.pipeline.formats.registry import FORMATS, WRITABLE, Format, form_of_input, form_of_output
+from emofuse.pipeline.formats.session import UTTERANCES, Session, session_of
+from emofuse.pipeline.formats.word_table import words_table as table_of_words
 from emofuse.pipeline.ports import Analysis
 from emofuse.pipeline.timed import Provenance, TimedSequence
-from emofuse.pipeline.word_table import words_table as table_of_words
 
 if TYPE_CHECKING:
     import pandas
@@ -76,7 +76,7 @@ def words_table(source: str | os.PathLike[str] | Analysis, columns: Sequence[str
     """Words with what was measured while each was said: one row a word, action units, expressions, pitch and loudness beside.
 
     source    an `Analysis`, a result folder, a folder of them, or anything else that `load` reads
-    columns   columns of the face and voice streams to average instead (pipeline/word_table.py)
+    columns   columns of the face and voice streams to average instead (pipeline/formats/word_table.py)
     """
     sessions = (session_of(source),) if isinstance(source, Analysis) else load(source)
     return table_of_words(sessions, columns)

@@ -150,7 +150,7 @@ def application(desk: Desk, *, secret: str, hosts: frozenset[str], bounds: Bound
     from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse
     from starlette.routing import Route
 
-    from emofuse.pipeline.exports.report.page import own, page
+    from emofuse.pipeline.views.report.page import own, page
 
     async def door(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
         origin = request.headers.get("origin")

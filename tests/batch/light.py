@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from emofuse.pipeline.analyse import read
+from emofuse.pipeline.analyze import read
 from emofuse.pipeline.batch.discovery import discover
 from emofuse.pipeline.batch.local import Allowance, LocalEngine
 from emofuse.pipeline.batch.ray_engine import RayEngine

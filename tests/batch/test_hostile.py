@@ -64,7 +64,7 @@ def stages_of(light: ModuleType, tmp_path: Path) -> Any:
             return Media(light).extractors(clip)
 
         def read(self, clip: Any, extraction: Any, progress: Any) -> Any:
-            from emofuse.pipeline.analyse import read
+            from emofuse.pipeline.analyze import read
 
             return read(clip, extraction, Silent())
 

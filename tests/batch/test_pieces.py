@@ -11,14 +11,14 @@ import pytest
 
 from emofuse.cli.batch import DEFAULTS, shard_of
 from emofuse.cli.batch_progress import Pace, clock
-from emofuse.pipeline.attention_rows import AttentionRows
+from emofuse.pipeline.attention.rows import AttentionRows
 from emofuse.pipeline.batch.cache import Cache
-from emofuse.pipeline.batch.codec import decode, encode
 from emofuse.pipeline.batch.discovery import Candidate, discover
 from emofuse.pipeline.batch.manifest import SCHEMA, TIMINGS
 from emofuse.pipeline.batch.run import part_of
 from emofuse.pipeline.batch.store import LocalStore
 from emofuse.pipeline.batch.task import REASONS, reason_of
+from emofuse.pipeline.codec import decode, encode
 from emofuse.pipeline.errors import EmofuseError, StreamError, UsageError
 from emofuse.pipeline.ports import MODALITIES, Attention, AttentionRow
 

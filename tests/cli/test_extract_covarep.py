@@ -11,9 +11,9 @@ import soundfile
 from click.testing import CliRunner, Result
 
 from emofuse.cli.main import main
-from emofuse.extractors.covarep.columns import COLUMNS
-from emofuse.extractors.covarep.voice import CovarepVoice
-from emofuse.pipeline.exports.parquet import read_stream
+from emofuse.extractors.voice.covarep.columns import COLUMNS
+from emofuse.extractors.voice.covarep.voice import CovarepVoice
+from emofuse.pipeline.formats.parquet import read_stream
 from emofuse.pipeline.timed import TimedSequence
 
 PROVIDERS = ("covarep", "covarep-compat")

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from emofuse.cli.main import main
-from emofuse.pipeline.exports.parquet import write_stream
+from emofuse.pipeline.formats.parquet import write_stream
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
 RECIPE = """

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emofuse.extractors import align_sphinx
-from emofuse.extractors.align import fill_between, spread
-from emofuse.extractors.align_ctc import CtcAligner, _best_path
-from emofuse.extractors.align_sphinx import SphinxAligner
-from emofuse.extractors.anchors import Piece, cut_at_anchors
-from emofuse.extractors.letter_sounds import letter_sounds
-from emofuse.extractors.recording import Recording, Stretch, join
-from emofuse.extractors.spelling import cardinal, readings
-from emofuse.extractors.sphinx import model_folder
-from emofuse.extractors.transcript_words import TranscriptWords
+from emofuse.extractors.words import align_sphinx
+from emofuse.extractors.words.align import fill_between, spread
+from emofuse.extractors.words.align_ctc import CtcAligner, _best_path
+from emofuse.extractors.words.align_sphinx import SphinxAligner
+from emofuse.extractors.words.anchors import Piece, cut_at_anchors
+from emofuse.extractors.words.letter_sounds import letter_sounds
+from emofuse.extractors.words.recording import Recording, Stretch, join
+from emofuse.extractors.words.spelling import cardinal, readings
+from emofuse.extractors.words.sphinx import model_folder
+from emofuse.extractors.words.transcript_words import TranscriptWords
 from emofuse.pipeline.errors import TranscriptError, WeightsError
 from emofuse.pipeline.ports import SAMPLE_RATE, Samples
 from emofuse.pipeline.timed import Span

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
 
-from emofuse.extractors import hub
-from emofuse.extractors.bert_text import BertText, fitting, sentences
+from emofuse.extractors.text.bert_text import BertText, fitting, sentences
+from emofuse.extractors.weights import hub
 from emofuse.pipeline.errors import StreamError, UsageError, WeightsError
 from emofuse.pipeline.ports import AudioInfo, ClipInfo
 from emofuse.pipeline.timed import Provenance, TimedSequence
@@ -290,6 +290,6 @@ def test_minilm_comes_with_its_package_and_tells_words_apart() -> None:
 
 
 def test_a_damaged_minilm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emofuse.extractors.bert_text.MINILM_SHA256", "0" * 64)
+    monkeypatch.setattr("emofuse.extractors.text.bert_text.MINILM_SHA256", "0" * 64)
     with pytest.raises(WeightsError, match="expected SHA-256 0000"):
         BertText("minilm")

@@ -12,7 +12,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from emofuse.extractors.compact.extractor import Compact
+from emofuse.extractors.face.compact.extractor import Compact
 from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.coded_frame import BOX, coded_boxes
 from emofuse.pipeline.errors import StreamError

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emofuse.extractors.compact import distort
-from emofuse.extractors.compact.detect import Box, crops
-from emofuse.extractors.compact.distort import distorted, warp
-from emofuse.extractors.compact.layout import CROP, MIRRORED, NOMINAL, SHAPES
-from emofuse.extractors.compact.photographs import Photographs, Scene, part_of
+from emofuse.extractors.face.compact.detect import Box, crops
+from emofuse.extractors.face.compact.layout import CROP, MIRRORED, NOMINAL, SHAPES
+from training.face_network import distort
+from training.face_network.distort import distorted, warp
+from training.face_network.photographs import Photographs, Scene, part_of
 
 SLOPE = 0.83
 """Grey levels a pixel: not a round number, so that rounding evens out (no box may give steps of a whole pixel either)."""

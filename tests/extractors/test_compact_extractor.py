@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emofuse.extractors.compact import extractor
-from emofuse.extractors.compact.extractor import COLUMNS, Compact
-from emofuse.extractors.compact.layout import AUS
+from emofuse.extractors.face.compact import extractor
+from emofuse.extractors.face.compact.extractor import COLUMNS, Compact
+from emofuse.extractors.face.compact.layout import AUS
 from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.ports import EMOTIONS, ClipInfo, Frame, Samples

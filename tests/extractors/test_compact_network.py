@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from emofuse.extractors.compact.layout import AU_SOURCES, AUS, HEADS, MIRRORED, SHAPES, Read, activations, au_matrix
-from emofuse.extractors.compact.network import CompactNetwork, Reader, fast_half, fused, load_network, places, save_network, standardised
+from emofuse.extractors.face.compact.layout import AU_SOURCES, AUS, HEADS, MIRRORED, SHAPES, Read, activations, au_matrix
+from emofuse.extractors.face.compact.network import (
+    CompactNetwork,
+    Reader,
+    fast_half,
+    fused,
+    load_network,
+    places,
+    save_network,
+    standardised,
+)
 from emofuse.pipeline.errors import WeightsError
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from emofuse.extractors.compact.detect import Box, grey_of
-from emofuse.extractors.compact.layout import CROP, NOMINAL, Read
-from emofuse.extractors.compact.tracks import Sighting, Tracker, chunks, is_cut, thumbnail
+from emofuse.extractors.face.compact.detect import Box, grey_of
+from emofuse.extractors.face.compact.layout import CROP, NOMINAL, Read
+from emofuse.extractors.face.compact.tracks import Sighting, Tracker, chunks, is_cut, thumbnail
 from emofuse.pipeline.ports import Frame
 
 Disc = tuple[float, float, float]

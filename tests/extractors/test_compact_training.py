@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from emofuse.extractors.compact.layout import SHAPES
-from emofuse.extractors.compact.network import load_network
-from emofuse.extractors.compact.opinion import opinions
-from emofuse.extractors.compact.photographs import Photographs, Scene
-from emofuse.extractors.compact.recipe import Recipe, masked_error, rate_at, rescaling, scales_of
-from emofuse.extractors.compact.train import Training, train
+from emofuse.extractors.face.compact.layout import SHAPES
+from emofuse.extractors.face.compact.network import load_network
 from emofuse.pipeline.errors import UsageError
+from training.face_network.opinion import opinions
+from training.face_network.photographs import Photographs, Scene
+from training.face_network.recipe import Recipe, masked_error, rate_at, rescaling, scales_of
+from training.face_network.train import Training, train
 
 RECIPE = Recipe(seed=5, epochs=2, batch=8, without_face=2)
 

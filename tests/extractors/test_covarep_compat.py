@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emofuse.extractors.covarep import compat, envelope, gci, inverse_filtering, phase_distortion, pitch
-from emofuse.extractors.covarep.columns import COLUMNS, HMPDD, HMPDM, MCEP
-from emofuse.extractors.covarep.harmonics import harmonics, spectra
-from emofuse.extractors.covarep.linear_prediction import residuals
+from emofuse.extractors.voice.covarep import compat, envelope, gci, inverse_filtering, phase_distortion, pitch
+from emofuse.extractors.voice.covarep.columns import COLUMNS, HMPDD, HMPDM, MCEP
+from emofuse.extractors.voice.covarep.harmonics import harmonics, spectra
+from emofuse.extractors.voice.covarep.linear_prediction import residuals
 
 CLIPS = ("jfk", "ravdess_03-01-03-02-01-02-12", "ravdess_03-01-04-01-02-01-08", "ravdess_03-01-05-02-01-01-03")
 FIRST_HMPDM = 10  # HMPDM_0..7 are 0 in every reference, 8 and 9 nearly so

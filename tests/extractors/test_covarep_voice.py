@@ -12,13 +12,13 @@ import pytest
 import threadpoolctl
 from scipy.signal import lfilter
 
-from emofuse.extractors.covarep import compat, mended
-from emofuse.extractors.covarep import survey as covarep_survey
-from emofuse.extractors.covarep.arithmetic import NUMPY, Arithmetic, OnDevice
-from emofuse.extractors.covarep.columns import COLUMNS, HMPDM
-from emofuse.extractors.covarep.sound import Sound
-from emofuse.extractors.covarep.survey import survey
-from emofuse.extractors.covarep.voice import CovarepCompatVoice, CovarepVoice
+from emofuse.extractors.voice.covarep import compat, corrected
+from emofuse.extractors.voice.covarep import survey as covarep_survey
+from emofuse.extractors.voice.covarep.arithmetic import NUMPY, Arithmetic, OnDevice
+from emofuse.extractors.voice.covarep.columns import COLUMNS, HMPDM
+from emofuse.extractors.voice.covarep.sound import Sound
+from emofuse.extractors.voice.covarep.survey import survey
+from emofuse.extractors.voice.covarep.voice import CovarepCompatVoice, CovarepVoice
 from emofuse.pipeline.errors import StreamError
 from emofuse.pipeline.ports import Extractor, Samples
 from emofuse.pipeline.timed import TimedSequence
@@ -245,7 +245,7 @@ def test_a_survey_in_pieces_is_the_survey(monkeypatch: pytest.MonkeyPatch) -> No
 
 def features_on(values: np.ndarray, on: Arithmetic) -> np.ndarray:
     sound = Sound(Heard((0.0, values)).samples())
-    return mended.features(sound, survey(sound, 1000, on), 1000, on)[0]
+    return corrected.features(sound, survey(sound, 1000, on), 1000, on)[0]
 
 
 def angles_apart(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
@@ -357,7 +357,7 @@ def blas_threads() -> list[int]:
 @pytest.mark.parametrize("provider, part", [(CovarepVoice, "spectra"), (CovarepCompatVoice, "harmonics")])
 def test_matrix_products_stay_on_one_thread_and_give_the_others_back(provider, part, monkeypatch):
     seen: list[list[int]] = []
-    module = mended if provider is CovarepVoice else compat
+    module = corrected if provider is CovarepVoice else compat
     original = getattr(module, part)
     monkeypatch.setattr(module, part, lambda *given: seen.append(blas_threads()) or original(*given))
     with threadpoolctl.threadpool_limits(limits=2, user_api="blas"):
@@ -380,7 +380,7 @@ def test_both_providers_are_extractors_of_the_voice_stream(provider):
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_clip(monkeypatch):
-    monkeypatch.setattr("emofuse.extractors.covarep.sound.IN_MEMORY", 1 << 20)
+    monkeypatch.setattr("emofuse.extractors.voice.covarep.sound.IN_MEMORY", 1 << 20)
     values = speech_with_pauses(10.0).astype(np.float32)
 
     class Long(Heard):

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emofuse.extractors import glove_text
-from emofuse.extractors.glove_text import GloveText, open_table
+from emofuse.extractors.text import glove_text
+from emofuse.extractors.text.glove_text import GloveText, open_table
 from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.ports import AudioInfo, ClipInfo
 from emofuse.pipeline.timed import Provenance, TimedSequence

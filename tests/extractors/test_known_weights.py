@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from emofuse.extractors import hub, known_weights
-from emofuse.extractors.known_weights import KNOWN_WEIGHTS, KnownWeights, known, pull, whisper_folder
+from emofuse.extractors.weights import catalogue as known_weights
+from emofuse.extractors.weights import hub
+from emofuse.extractors.weights.catalogue import KNOWN_WEIGHTS, KnownWeights, known, pull, whisper_folder
 from emofuse.pipeline.errors import UsageError, WeightsError
 
 CONTENT = b"weights " * 1000

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emofuse.extractors.librosa_voice import LibrosaVoice, pitch
-from emofuse.extractors.voice_rows import CHUNK_ROWS, chunks
+from emofuse.extractors.voice.librosa_voice import LibrosaVoice, pitch
+from emofuse.extractors.voice.voice_rows import CHUNK_ROWS, chunks
 from emofuse.pipeline.errors import NoStream
 from emofuse.pipeline.ports import AudioInfo, ClipInfo, Frame, Samples
 from emofuse.pipeline.timed import Floats32, TimedSequence

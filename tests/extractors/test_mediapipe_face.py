@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emofuse.extractors import mediapipe_face
-from emofuse.extractors.compact.extractor import COLUMNS as COMPACT_COLUMNS
-from emofuse.extractors.compact.extractor import Compact, ends_of_activations
-from emofuse.extractors.compact.layout import AUS, BLENDSHAPES
-from emofuse.extractors.known_weights import known
-from emofuse.extractors.mediapipe_face import COLUMNS, MediapipeFace
+from emofuse.extractors.face import mediapipe_face
+from emofuse.extractors.face.compact.extractor import COLUMNS as COMPACT_COLUMNS
+from emofuse.extractors.face.compact.extractor import Compact, ends_of_activations
+from emofuse.extractors.face.compact.layout import AUS, BLENDSHAPES
+from emofuse.extractors.face.mediapipe_face import COLUMNS, MediapipeFace
+from emofuse.extractors.weights.catalogue import known
 from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.errors import NoStream, WeightsError
 from emofuse.pipeline.ports import EMOTIONS, ClipInfo, Frame, Samples, VideoInfo

@@ -16,8 +16,8 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from emofuse.extractors.face_ids import FaceIds
-from emofuse.extractors.pyfeat_face import AUS, COLUMNS, PyfeatFace, as_columns, assemble, batches, pose_angles
+from emofuse.extractors.face.face_ids import FaceIds
+from emofuse.extractors.face.pyfeat_face import AUS, COLUMNS, PyfeatFace, as_columns, assemble, batches, pose_angles
 from emofuse.pipeline.errors import NoStream, UsageError, WeightsError
 from emofuse.pipeline.ports import EMOTIONS, ClipInfo, Frame, Samples, VideoInfo
 from emofuse.pipeline.timed import Floats64, Provenance

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emofuse.extractors.speaking import speaking_face, who_speaks
+from emofuse.extractors.face.speaking import speaking_face, who_speaks
 from emofuse.pipeline.errors import StreamError
+from emofuse.pipeline.speaker_face import WhoseFace
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 from emofuse.pipeline.utterances import utterance
-from emofuse.pipeline.whose_face import WhoseFace
 
 COLUMNS = ("FaceRectWidth", "AU25", "AU26", "face_id")
 RATE = 25.0

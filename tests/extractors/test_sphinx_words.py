@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emofuse.extractors.align_sphinx import SphinxAligner
-from emofuse.extractors.recording import Recording
-from emofuse.extractors.sphinx_words import SphinxWords
-from emofuse.extractors.voice_activity import speech_stretches
+from emofuse.extractors.words.align_sphinx import SphinxAligner
+from emofuse.extractors.words.recording import Recording
+from emofuse.extractors.words.sphinx_words import SphinxWords
+from emofuse.extractors.words.voice_activity import speech_stretches
 from emofuse.pipeline.ports import SAMPLE_RATE, Extractor, Samples
 from emofuse.pipeline.timed import Floats32, TimedSequence
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from emofuse.extractors.librosa_voice import LibrosaVoice
-from emofuse.extractors.torchaudio_voice import TorchaudioVoice
+from emofuse.extractors.voice.librosa_voice import LibrosaVoice
+from emofuse.extractors.voice.torchaudio_voice import TorchaudioVoice
 from emofuse.pipeline.errors import NoStream, UsageError
 from emofuse.pipeline.ports import AudioInfo, ClipInfo, Frame, Samples
 from emofuse.pipeline.timed import Floats32, TimedSequence

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emofuse.extractors.cues import words_of
-from emofuse.extractors.transcript_words import TranscriptWords
-from emofuse.extractors.transcripts import Transcript, read_transcript
+from emofuse.extractors.words.cues import words_of
+from emofuse.extractors.words.transcript_words import TranscriptWords
+from emofuse.extractors.words.transcripts import Transcript, read_transcript
 from emofuse.pipeline.errors import TranscriptError
 from emofuse.pipeline.ports import SAMPLE_RATE, Samples
 

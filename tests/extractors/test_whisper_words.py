@@ -22,9 +22,10 @@ import whisper
 from whisper.model import ModelDimensions, Whisper
 from whisper.tokenizer import get_tokenizer
 
-from emofuse.extractors import whisper_weights, whisper_words
-from emofuse.extractors.whisper_weights import find_weights, whisper_name
-from emofuse.extractors.whisper_words import WhisperWords, stretches
+from emofuse.extractors.weights import whisper as whisper_weights
+from emofuse.extractors.weights.whisper import find_weights, whisper_name
+from emofuse.extractors.words import whisper_words
+from emofuse.extractors.words.whisper_words import WhisperWords, stretches
 from emofuse.pipeline.errors import UsageError, WeightsError
 from emofuse.pipeline.ports import SAMPLE_RATE, Samples
 

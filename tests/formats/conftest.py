@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from emofuse.pipeline.exports.session import Session
+from emofuse.pipeline.formats.session import Session
 from emofuse.pipeline.timed import TimedSequence
 
 GOLDEN = Path(__file__).parent.parent / "golden"

@@ -15,8 +15,8 @@ import emofuse
 from emofuse.cli.main import main
 from emofuse.conversion import load
 from emofuse.extractors.stream_file import SUFFIXES
-from emofuse.pipeline.exports.formats import WRITABLE
-from emofuse.pipeline.exports.session import Session
+from emofuse.pipeline.formats.registry import WRITABLE
+from emofuse.pipeline.formats.session import Session
 from emofuse.pipeline.ports import ClipInfo
 from emofuse.pipeline.results import write_streams
 

@@ -10,7 +10,7 @@ import pytest
 
 from emofuse.conversion import load
 from emofuse.pipeline.errors import EmofuseError, FormatError
-from emofuse.pipeline.exports.formats import FORMATS, form_of_input
+from emofuse.pipeline.formats.registry import FORMATS, form_of_input
 
 FILES = {
     "textgrid": "textgrid/a clip.TextGrid",

@@ -19,11 +19,11 @@ from praatio import textgrid  # type: ignore[import-untyped]
 from pympi.Elan import Eaf  # type: ignore[import-untyped]
 
 from emofuse.conversion import load
-from emofuse.pipeline.exports.csd import METADATA
-from emofuse.pipeline.exports.eaf import write_eaf
-from emofuse.pipeline.exports.mmsa import write_mmsa
-from emofuse.pipeline.exports.session import Session
-from emofuse.pipeline.exports.textgrid import write_textgrid
+from emofuse.pipeline.formats.csd import METADATA
+from emofuse.pipeline.formats.eaf import write_eaf
+from emofuse.pipeline.formats.mmsa import write_mmsa
+from emofuse.pipeline.formats.session import Session
+from emofuse.pipeline.formats.textgrid import write_textgrid
 
 
 def test_praat_s_tiers_cover_the_whole_clip(session: Session, tmp_path: Path) -> None:

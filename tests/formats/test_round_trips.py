@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from emofuse.conversion import load
-from emofuse.pipeline.exports.formats import FORMATS, WRITABLE
-from emofuse.pipeline.exports.openface_names import AU_NAMES
-from emofuse.pipeline.exports.session import UTTERANCES, Session
+from emofuse.pipeline.formats.openface_names import AU_NAMES
+from emofuse.pipeline.formats.registry import FORMATS, WRITABLE
+from emofuse.pipeline.formats.session import UTTERANCES, Session
 from emofuse.pipeline.timed import TimedSequence
 
 Same = Callable[..., None]

@@ -17,13 +17,13 @@ from emofuse.assembly import Assembly, Options
 from emofuse.cli.main import main
 from emofuse.conversion import load
 from emofuse.extractors.stream_file import StreamFile
-from emofuse.extractors.transcripts import read_transcript
+from emofuse.extractors.words.transcripts import read_transcript
 from emofuse.pipeline.errors import FormatError, StreamError, UsageError
-from emofuse.pipeline.exports.csd import read_csd, write_csd
-from emofuse.pipeline.exports.formats import FORMATS, WRITABLE
-from emofuse.pipeline.exports.labels import Labels
-from emofuse.pipeline.exports.parquet import read_stream
-from emofuse.pipeline.exports.session import Session
+from emofuse.pipeline.formats.csd import read_csd, write_csd
+from emofuse.pipeline.formats.labels import Labels
+from emofuse.pipeline.formats.parquet import read_stream
+from emofuse.pipeline.formats.registry import FORMATS, WRITABLE
+from emofuse.pipeline.formats.session import Session
 from emofuse.pipeline.ports import ClipInfo, Frame, Samples, VideoInfo
 
 FRAMES = np.array([0.48, 0.52, 0.57, 0.60, 0.64])

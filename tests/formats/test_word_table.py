@@ -10,9 +10,9 @@ import pytest
 import emofuse
 from emofuse.fusion.word_alignment import word_means
 from emofuse.pipeline.errors import StreamError
-from emofuse.pipeline.exports.session import Session
+from emofuse.pipeline.formats.session import Session
+from emofuse.pipeline.formats.word_table import means_in, words_table
 from emofuse.pipeline.timed import Provenance, TimedSequence
-from emofuse.pipeline.word_table import means_in, words_table
 
 
 def test_each_word_has_the_means_of_its_own_rows(session: Session) -> None:

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from emofuse.extractors.covarep.voice import CovarepVoice
+from emofuse.extractors.voice.covarep.voice import CovarepVoice
 from emofuse.fusion.batch import Scaling
 from emofuse.fusion.calibration import fit_temperature
 from emofuse.fusion.checkpoints import load
-from emofuse.fusion.composed.__main__ import make, measure, write_cards
-from emofuse.fusion.composed.composer import SUBSETS, Composer, Shares, collate, drowned
-from emofuse.fusion.composed.faces import NEUTRAL, Talking, logarithms, stream_of
-from emofuse.fusion.composed.material import Prepared, Speakers, material
-from emofuse.fusion.composed.scores import calibration_error, error_of_luck, even_weights, f1, interval, score, uar
-from emofuse.fusion.composed.sets import composed_set, subset_sets
-from emofuse.fusion.composed.training import Recipe, fresh, loss_of, train
-from emofuse.fusion.composed.voices import spoken, varied
 from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.ports import EMOTIONS
+from training.fusion_checkpoints.__main__ import make, measure, write_cards
+from training.fusion_checkpoints.composer import SUBSETS, Composer, Shares, collate, drowned
+from training.fusion_checkpoints.faces import NEUTRAL, Talking, logarithms, stream_of
+from training.fusion_checkpoints.material import Prepared, Speakers, material
+from training.fusion_checkpoints.scores import calibration_error, error_of_luck, even_weights, f1, interval, score, uar
+from training.fusion_checkpoints.sets import composed_set, subset_sets
+from training.fusion_checkpoints.training import Recipe, fresh, loss_of, train
+from training.fusion_checkpoints.voices import spoken, varied
 
 FACE = ("Pitch", "Roll", "Yaw", "AU12", "AU26", *EMOTIONS)
 MODELS = ("mult", "pmr", "mcr", "rrnn", "delta")

@@ -18,7 +18,7 @@ from emofuse.fusion.datasets import FORMATS
 from emofuse.fusion.datasets.examples import Source
 from emofuse.fusion.datasets.unpickling import read_arrays, unpickled
 from emofuse.pipeline.errors import DatasetError
-from emofuse.pipeline.exports.parquet import write_stream
+from emofuse.pipeline.formats.parquet import write_stream
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
 ALL = {"text": "", "voice": "", "face": ""}

@@ -12,10 +12,10 @@ import torch
 from emofuse.fusion.batch import Scaling
 from emofuse.fusion.checkpoints import Checkpoint, StreamInput
 from emofuse.fusion.predictor import Predictor
-from emofuse.pipeline.attention_rows import AttentionRows
+from emofuse.pipeline.attention.rows import AttentionRows
+from emofuse.pipeline.attention.timeline import pay
 from emofuse.pipeline.ports import EMOTIONS, Utterance
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
-from emofuse.pipeline.timeline import pay
 
 COLUMNS = {"text": 6, "face": 5, "voice": 4}
 CARD = {"training_data": "none", "licence": "MIT", "numbers": {}, "intended_use": "tests", "limits": "all"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from emofuse.extractors.covarep.voice import CovarepVoice
+from emofuse.extractors.voice.covarep.voice import CovarepVoice
 from emofuse.fusion.batch import Batch, Scaling
 from emofuse.fusion.checkpoints import StreamInput
 from emofuse.fusion.outputs import Map

@@ -78,6 +78,6 @@ def test_the_card_says_what_people_must_know(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_card_is_of_the_face_network_that_is_shipped(name: str) -> None:
-    from emofuse.extractors.compact.extractor import WEIGHTS_SHA256
+    from emofuse.extractors.face.compact.extractor import WEIGHTS_SHA256
 
     assert description(locate(name))["card"]["numbers"]["face_network"] == WEIGHTS_SHA256

@@ -60,7 +60,7 @@ def seeds(folder: Path) -> dict[str, bytes]:
     with zipfile.ZipFile(folder / "seed.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("glove.txt", TEXTS["glove"])
     found["zip"] = (folder / "seed.zip").read_bytes()
-    from emofuse.pipeline.exports.parquet import write_stream
+    from emofuse.pipeline.formats.parquet import write_stream
     from emofuse.pipeline.timed import Provenance, TimedSequence
 
     start = np.arange(3, dtype=np.float64)

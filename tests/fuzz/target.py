@@ -34,7 +34,7 @@ def sound(path: Path) -> None:
 
 
 def transcript(path: Path) -> None:
-    from emofuse.extractors.transcripts import read_transcript
+    from emofuse.extractors.words.transcripts import read_transcript
 
     read_transcript(path)
 
@@ -56,13 +56,13 @@ def pickled(path: Path) -> None:
 
 
 def glove(path: Path) -> None:
-    from emofuse.extractors.glove_text import open_table
+    from emofuse.extractors.text.glove_text import open_table
 
     open_table(path, path.parent / "cache")
 
 
 def stream(path: Path) -> None:
-    from emofuse.pipeline.exports.parquet import read_stream
+    from emofuse.pipeline.formats.parquet import read_stream
 
     read_stream(path)
 

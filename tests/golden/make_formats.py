@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from emofuse.pipeline.exports.formats import FORMATS, WRITABLE
-from emofuse.pipeline.exports.session import UTTERANCE_COLUMNS, Session
+from emofuse.pipeline.formats.registry import FORMATS, WRITABLE
+from emofuse.pipeline.formats.session import UTTERANCE_COLUMNS, Session
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
 BY = Provenance("test", "1", {"a.safetensors": "00"}, {"option": 1}, {"note": [0.5]})

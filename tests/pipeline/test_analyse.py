@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emofuse.pipeline.analyse import read
+from emofuse.pipeline.analyze import read
 from emofuse.pipeline.clip import Clip
-from emofuse.pipeline.exports.document import analysis_document
 from emofuse.pipeline.extraction import Extraction
+from emofuse.pipeline.formats.document import analysis_document
 from emofuse.pipeline.ports import EMOTIONS, Attention, AudioInfo, ClipInfo, FaceChoice, Prediction, Utterance
 from emofuse.pipeline.timed import Provenance, TimedSequence
 

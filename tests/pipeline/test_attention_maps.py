@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emofuse.pipeline.attention_maps import pairs, read_maps, small, taken_together, write_maps
+from emofuse.pipeline.attention.maps import pairs, read_maps, small, taken_together, write_maps
 from emofuse.pipeline.errors import StreamError
 from emofuse.pipeline.ports import Attention
 

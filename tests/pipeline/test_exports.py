@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 
 from emofuse.pipeline.errors import EmofuseError, StreamError
-from emofuse.pipeline.exports.document import analysis_document
-from emofuse.pipeline.exports.parquet import read_stream, write_stream
-from emofuse.pipeline.exports.subtitles import srt
-from emofuse.pipeline.exports.tables import ATTENTION_COLUMNS, EMOTION_COLUMNS, attention_csv, emotions_csv, safe_text
+from emofuse.pipeline.formats.document import analysis_document
+from emofuse.pipeline.formats.parquet import read_stream, write_stream
+from emofuse.pipeline.formats.subtitles import srt
+from emofuse.pipeline.formats.tables import ATTENTION_COLUMNS, EMOTION_COLUMNS, attention_csv, emotions_csv, safe_text
 from emofuse.pipeline.ports import (
     EMOTIONS,
     AnalysedUtterance,

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from emofuse.pipeline.errors import StreamError
-from emofuse.pipeline.exports.openface_names import openface_angles, our_angles, to_openface
+from emofuse.pipeline.formats.openface_names import openface_angles, our_angles, to_openface
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
 BY = Provenance("test", "1")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emofuse.pipeline.attention_rows import AttentionRows
+from emofuse.pipeline.attention.rows import AttentionRows
+from emofuse.pipeline.attention.timeline import pay, shares
 from emofuse.pipeline.ports import EMOTIONS, Attention, Prediction, Utterance
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
-from emofuse.pipeline.timeline import pay, shares
 
 ROWS = {"text": 2, "face": 3, "voice": 4}
 BY = Provenance("test", "1")

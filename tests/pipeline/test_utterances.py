@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emofuse.pipeline.quality import quality
+from emofuse.pipeline.speaker_face import largest_face
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 from emofuse.pipeline.utterances import Cutting, cut, utterance
-from emofuse.pipeline.whose_face import largest_face
 
 BY = Provenance("test", "1")
 

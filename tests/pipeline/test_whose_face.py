@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.ports import FaceChoice
 from emofuse.pipeline.quality import quality
+from emofuse.pipeline.speaker_face import WhoseFace, voiced_spans
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 from emofuse.pipeline.utterances import utterance
-from emofuse.pipeline.whose_face import WhoseFace, voiced_spans
 
 BY = Provenance("test", "1")
 SPAN = Span(0.0, 1.0)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emofuse.pipeline.analyse import read
+from emofuse.pipeline.analyze import read
 from emofuse.pipeline.clip import Clip, DecodeEnd
 from emofuse.pipeline.extraction import Extraction
 from emofuse.pipeline.ports import EMOTIONS, Analysis, Attention, ClipInfo, Prediction, Utterance

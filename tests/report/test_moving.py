@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from emofuse.pipeline.clip import Clip
-from emofuse.pipeline.exports.moving import Picture, film, fitted, playable
 from emofuse.pipeline.ports import AudioInfo, ClipInfo, VideoInfo
+from emofuse.pipeline.views.transcode import Picture, film, fitted, playable
 
 
 def frame_times(clip: Clip) -> list[float]:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from emofuse.pipeline.clip import Clip
-from emofuse.pipeline.exports.overlay import captions, write_overlay
 from emofuse.pipeline.ports import Analysis
 from emofuse.pipeline.results import write_analysis
 from emofuse.pipeline.timed import TimedSequence
+from emofuse.pipeline.views.overlay import captions, write_overlay
 
 
 def yellow(image: np.ndarray, part: slice) -> int:

@@ -16,11 +16,11 @@ from PIL import Image
 
 from emofuse.cli.main import main
 from emofuse.pipeline.errors import FormatError, StreamError
-from emofuse.pipeline.exports import plots
-from emofuse.pipeline.exports.analysis_folder import read_analysis
-from emofuse.pipeline.exports.document import analysis_document
+from emofuse.pipeline.formats.analysis_folder import read_analysis
+from emofuse.pipeline.formats.document import analysis_document
 from emofuse.pipeline.ports import EMOTIONS, Analysis
 from emofuse.pipeline.results import write_analysis
+from emofuse.pipeline.views import plots
 
 
 def test_every_plot_takes_an_axes_and_gives_it_back(analysed: Callable[..., Analysis], tmp_path: Path) -> None:

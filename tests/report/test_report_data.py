@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emofuse.pipeline.exports.report import address, data, line, report_html
-from emofuse.pipeline.exports.report.page import harmless
 from emofuse.pipeline.ports import Analysis
+from emofuse.pipeline.views.report import address, data, line, report_html
+from emofuse.pipeline.views.report.page import harmless
 
 
 def floats(packed: dict[str, str]) -> np.ndarray[Any, Any]:

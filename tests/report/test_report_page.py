@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emofuse.pipeline.exports.report import write_report
 from emofuse.pipeline.ports import Analysis
+from emofuse.pipeline.views.report import write_report
 
 BAD = (
     "<script>window.bad=1</script>",

@@ -1,0 +1,1 @@
+"""Providers of the text stream: one embedding per word."""

@@ -1,0 +1,1 @@
+"""Weights that providers use: where they come from, how they are fetched and checked."""

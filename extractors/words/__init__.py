@@ -1,0 +1,1 @@
+"""Providers of the words stream: recognisers, transcripts and forced alignment."""

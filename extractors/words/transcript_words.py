@@ -1,0 +1,127 @@
+"""Words from a transcript that the user hands in, each with its time.
+
+Words that the file itself times keep those times. A cue of several words is aligned to the sound within its span; a text without times
+is aligned to the whole clip (both: align.py). Where that cannot be done (no audio, another language, words that are not what
+is said) a cue's words share its span in proportion to their length, and the stream's notes say how many did.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from emofuse.pipeline.errors import NoStream, TranscriptError
+from emofuse.pipeline.ports import Media, Medium
+from emofuse.pipeline.timed import Provenance, Span, TimedSequence
+
+from ..weights.local import Status
+from .align import Aligner, fill_between
+from .cues import Cue
+from .recording import Recording
+from .transcripts import Transcript, read_transcript
+from .word_rows import COLUMNS, WordRow, words_stream
+
+
+class TranscriptWords:
+    """Extractor of the words stream from a transcript file.
+
+    path            SRT, WebVTT, Whisper JSON, TextGrid, CSV or plain text, known by its extension
+    acoustic_model  folder of a wav2vec2-like CTC model to align with (any language that it knows); without it pocketsphinx aligns
+
+    Raises `TranscriptError` (one line: file, line, what was expected) for a file that cannot be read, and for a text without times
+    that does not go with the sound.
+    """
+
+    name = "transcript"
+    stream = "words"
+    columns: tuple[str, ...] = COLUMNS
+    needs: tuple[str, ...] = ()
+
+    def __init__(self, path: str | Path, acoustic_model: str | Path | None = None) -> None:
+        self._path = Path(path)
+        self._transcript: Transcript = read_transcript(self._path)
+        self._sha256 = hashlib.sha256(self._path.read_bytes()).hexdigest()
+        self._aligner: Aligner | None = None if self._transcript.timed else _aligner(acoustic_model)
+
+    @classmethod
+    def status(cls, *, offline: bool = True) -> Status:
+        """It reads a local file; alignment is offline too."""
+        return Status(usable=True, fetchable=False, reason="reads the transcript file that you name")
+
+    @property
+    def media(self) -> frozenset[Medium]:
+        """The sound is only needed where the file does not time every word."""
+        return frozenset() if self._aligner is None else frozenset({"audio"})
+
+    @property
+    def provenance(self) -> Provenance:
+        return self._provenance({})
+
+    def _provenance(self, notes: Mapping[str, Any]) -> Provenance:
+        aligner = self._aligner
+        options = {"file": self._path.name, "file_sha256": self._sha256, "format": self._transcript.form}
+        if aligner is not None:
+            options["aligner"] = f"{aligner.name} {aligner.version}"
+        return Provenance(
+            extractor=self.name,
+            version="1",
+            weights={} if aligner is None else dict(aligner.weights),
+            options=options,
+            notes={**self._transcript.notes, **notes},
+        )
+
+    def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
+        recording: Recording | None = None
+        notes: dict[str, Any] = {}
+        if self._aligner is not None:
+            try:
+                recording = Recording.of(clip.samples())
+            except NoStream as error:
+                notes["not_aligned"] = str(error)
+        counts = {"given": 0, "aligned": 0, "spread": 0}
+        rows: list[WordRow] = []
+        for cue in self._transcript.cues:
+            how, spans = self._timed(cue, recording, notes)
+            counts[how] += len(spans)
+            for k, (word, span) in enumerate(zip(cue.words, spans, strict=True)):
+                rows.append(WordRow(span.start, span.end, word, cue.probability(k), cue.speaker))
+        notes["times"] = counts
+        if counts["spread"]:
+            notes["spread"] = "words that could not be aligned share the free part of their cue's span in proportion to their length"
+        return words_stream(rows, self._provenance(notes), "the transcript holds no words")
+
+    def _timed(self, cue: Cue, recording: Recording | None, notes: dict[str, Any]) -> tuple[str, tuple[Span, ...]]:
+        if cue.start is None or cue.end is None:
+            if recording is None or self._aligner is None:
+                raise TranscriptError(f"{self._path}: expected a clip with sound to align a text without times to, got none")
+            try:
+                alignment = self._aligner.align_text(cue.words, recording)
+            except TranscriptError as error:
+                raise TranscriptError(f"{self._path}: {error}") from None
+            notes["alignment"] = {"score": alignment.fit, **alignment.notes}
+            return "aligned", alignment.spans
+        span = Span(cue.start, cue.end)
+        if len(cue.words) == 1:
+            return "given", (span,)
+        if recording is not None and self._aligner is not None:
+            sound = recording.cut(span)
+            # Less than a frame of sound cannot hold two words.
+            if sound.seconds > 0.05 * len(cue.words):
+                try:
+                    return "aligned", self._aligner.align(cue.words, sound).spans
+                except TranscriptError:
+                    pass
+        known = [Span(*times) if times else None for times in cue.known] or [None] * len(cue.words)
+        return "spread", fill_between(cue.words, known, span)
+
+
+def _aligner(acoustic_model: str | Path | None) -> Aligner:
+    if acoustic_model is not None:
+        from .align_ctc import CtcAligner
+
+        return CtcAligner(acoustic_model)
+    from .align_sphinx import SphinxAligner
+
+    return SphinxAligner()

@@ -1,0 +1,1 @@
+"""What people look at: plots, notebook, report, overlay and transcoded clips."""

@@ -1,0 +1,316 @@
+"""What report.html shows of an analysis, as JSON values; long columns of numbers as base64 of little-endian arrays.
+
+`{"f4": TEXT}` holds float32, `{"u1": TEXT, "shape": [...]}` uint8. Times are seconds on the clip's clock. NaN and 255 mean "not measured".
+"""
+
+from __future__ import annotations
+
+import base64
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...attention.maps import CELLS, small
+from ...attention.rows import AT_ONCE, OUTSIDE, AttentionRows, Paid, labels_of
+from ...formats.document import analysis_document
+from ...ports import EMOTIONS, MODALITIES, AnalysedUtterance, Analysis, Attention
+from ...spool import let_go
+from ...timed import Floats32, TimedSequence
+from . import line
+from .line import Line
+
+MAP_BYTES = 6_000_000
+"""Weights of all attention maps together, one byte each."""
+WIDEST = 8_000
+"""Columns of the action-unit picture."""
+
+PITCH = ("F0", "f0", "F0final_sma", "pitch")
+ENERGY = ("rms", "energy", "intensity", "loudness", "MCEP_0", "mcep_0")
+PITCH_UNITS = "Hz"
+
+Spoken = Mapping[tuple[float, float], str]
+"""The start and end of a word to its text."""
+
+
+def report_data(analysis: Analysis, *, version: str) -> dict[str, Any]:
+    """Everything that the page's script reads."""
+    document = analysis_document(analysis, version=version)
+    return {
+        "version": version,
+        "clip": {**document["clip"], "cut_by": document["cut_by"]},
+        "emotions": list(EMOTIONS),
+        "utterances": document["utterances"],
+        "summary": document["summary"],
+        "reasons": document["reasons"],
+        "model": document["model"],
+        "streams": {name: _described(stream) for name, stream in document["streams"].items()},
+        "averaged": _averaged(analysis),
+        "words": words(analysis),
+        "attention": {name: attention_curve(attention_on(analysis, name)) for name in ("face", "voice")},
+        "units": action_units(analysis),
+        "voice": voice_curves(analysis.streams.get("voice")),
+        "maps": {str(u.index): maps for u, maps in _maps(analysis)},
+    }
+
+
+def _averaged(analysis: Analysis) -> float | None:
+    """Seconds that a point of a curve stands for; None where every row is drawn."""
+    most = max((len(analysis.streams[name]) for name in ("face", "voice") if name in analysis.streams), default=0)
+    return analysis.facts["length"] / line.LONGEST if most > line.LONGEST else None
+
+
+def _described(stream: dict[str, Any]) -> dict[str, Any]:
+    """A stream's document with its columns counted, where there are too many to read."""
+    columns = stream["columns"]
+    shown = columns if len(columns) <= 40 else [*columns[:8], f"and {len(columns) - 8} more"]
+    return {**stream, "columns": shown}
+
+
+def words(analysis: Analysis) -> dict[str, Any] | None:
+    """Every word with its span, its utterance and the attention paid to it, relative to an even spread (1 = its even part)."""
+    text = attention_on(analysis, "text")
+    if text is not None and len(text.stream):
+        every = np.arange(len(text.stream))
+        counts = in_utterances(text, every)
+        return {
+            "start": text.stream.start.tolist(),
+            "end": text.stream.end.tolist(),
+            "text": list(labels_of(text.stream, slice(0, len(every)))),
+            "utterance": [None if number == OUTSIDE else number for number in text.utterance.tolist()],
+            "by": {name: _plain(relative(text, every, name, counts)) for name in paid_by(text, every)},
+        }
+    stream = analysis.streams.get("words")
+    if stream is None or not len(stream):
+        return None
+    return {
+        "start": stream.start.tolist(),
+        "end": stream.end.tolist(),
+        "text": list(stream.labels["word"]),
+        "utterance": _spoken_in(analysis, stream),
+        "by": {},
+    }
+
+
+def _spoken_in(analysis: Analysis, stream: TimedSequence) -> list[int | None]:
+    """The utterance that each row's middle lies in; utterances are in order and do not overlap."""
+    starts = [u.span.start for u in analysis.utterances]
+    found = []
+    for middle in ((stream.start + stream.end) / 2).tolist():
+        k = bisect_right(starts, middle) - 1
+        found.append(analysis.utterances[k].index if k >= 0 and middle < analysis.utterances[k].span.end else None)
+    return found
+
+
+def attention_on(analysis: Analysis, stream: str) -> Paid | None:
+    """What was paid to a stream's rows; None where the clip has no such stream."""
+    return AttentionRows.of(analysis.attention, analysis.streams).paid.get(stream)
+
+
+def attended(paid: Paid) -> NDArray[np.intp]:
+    """The rows that lie in an utterance and have a share."""
+    return np.flatnonzero((paid.utterance != OUTSIDE) & ~np.isnan(paid.overall))
+
+
+def paid_by(paid: Paid, rows: NDArray[np.intp]) -> list[str]:
+    """`overall` and every share that any of these rows has."""
+    return [name for name in ("overall", *paid.names()) if not np.isnan(paid.by(name)[rows]).all()]
+
+
+def in_utterances(paid: Paid, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """How many of these rows lie outside utterances, in the first, in the second, ..."""
+    return np.bincount(paid.utterance[rows] - OUTSIDE)
+
+
+def relative(paid: Paid, rows: NDArray[np.intp], name: str, counts: NDArray[np.intp]) -> NDArray[np.float64]:
+    """(n) each of these rows' share times its utterance's rows (`in_utterances`): 1 is the even part. NaN where there is no share."""
+    return np.asarray(paid.by(name)[rows] * counts[paid.utterance[rows] - OUTSIDE])
+
+
+def attention_curve(paid: Paid | None) -> dict[str, Any] | None:
+    """The attention paid to a stream's frames over time, by each target and overall; None where there is none."""
+    rows = attended(paid) if paid is not None else np.zeros(0, np.intp)
+    if paid is None or not len(rows):
+        return None
+    names, counts = paid_by(paid, rows), in_utterances(paid, rows)
+
+    def read(part: slice) -> NDArray[np.float64]:
+        return np.stack([relative(paid, rows[part], name, counts) for name in names], axis=1)
+
+    middle = paid.stream.start[rows]
+    middle += paid.stream.end[rows]
+    middle /= 2
+    time, table = Line.through(middle).drawn(read, len(names))
+    paid.let_go()
+    return {"time": packed(time), "by": {name: packed(table[:, k]) for k, name in enumerate(names)}}
+
+
+def voice_curves(stream: TimedSequence | None) -> dict[str, Any] | None:
+    """Pitch and energy over time, under the column names that the extractor gave; None where there is neither."""
+    if stream is None or not len(stream):
+        return None
+    pitch = next((c for c in PITCH if c in stream.columns), None)
+    energy = next((c for c in ENERGY if c in stream.columns), None)
+    chosen = [c for c in (pitch, energy) if c is not None]
+    if not chosen:
+        return None
+    places = [stream.columns.index(c) for c in chosen]
+
+    def read(part: slice) -> NDArray[np.float64]:
+        rows = stream.values[part]
+        values = rows[:, places].astype(np.float64)
+        if pitch is not None:
+            unvoiced = values[:, 0] <= 0
+            if "VUV" in stream.columns:
+                unvoiced |= rows[:, stream.columns.index("VUV")] <= 0
+            values[unvoiced, 0] = np.nan
+        stream.let_go()
+        return values
+
+    time, table = Line.of(stream.start, stream.end).drawn(read, len(chosen))
+    named = {c: packed(table[:, k]) for k, c in enumerate(chosen)}
+    return {
+        "time": packed(time),
+        "pitch": None if pitch is None else {"column": pitch, "unit": PITCH_UNITS, "values": named[pitch]},
+        "energy": None if energy is None else {"column": energy, "values": named[energy]},
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class UnitGrid:
+    """Action units in equal steps of time: values (units, steps), NaN where no face was seen; `most` is what the scale ends at."""
+
+    columns: tuple[str, ...]
+    start: float
+    step: float
+    most: float
+    values: NDArray[np.float64]
+
+
+def action_units(analysis: Analysis) -> dict[str, Any] | None:
+    """The face's action units as a picture (units, columns of time), 0..254 of `most`, 255 where no face was seen."""
+    grid = action_units_grid(analysis)
+    if grid is None:
+        return None
+    image = _bytes_of(grid.values / grid.most)
+    return {"columns": list(grid.columns), "start": grid.start, "step": grid.step, "most": grid.most, "image": image}
+
+
+def action_units_grid(analysis: Analysis) -> UnitGrid | None:
+    """The means of the rows in each step of time, of the face that was read; None where there are no units."""
+    stream = analysis.streams.get("face")
+    if stream is None or not len(stream):
+        return None
+    columns = [c for c in stream.columns if c.startswith("AU") and c[2:4].isdigit()]
+    rows = read_face(analysis, stream)
+    if not columns or not len(rows):
+        return None
+    start, end = stream.start[rows], stream.end[rows]
+    step = max(float(np.median(end - start)), analysis.facts["length"] / WIDEST, 1e-3)
+    first = float(start[0])
+    width = int(np.ceil((float(end.max()) - first) / step - 1e-6)) or 1
+    sums, counts = np.zeros((width, len(columns))), np.zeros((width, len(columns)))
+    places = [stream.columns.index(c) for c in columns]
+    for at in range(0, len(rows), AT_ONCE):
+        some = slice(at, at + AT_ONCE)
+        values = stream.values[rows[some]][:, places]
+        cell = np.clip(((start[some] + end[some]) / 2 - first) / step, 0, width - 1).astype(np.intp)
+        measured = ~np.isnan(values)
+        np.add.at(sums, cell, np.where(measured, values, 0.0))
+        np.add.at(counts, cell, measured)
+        stream.let_go()
+    mean = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).T
+    most = max(1.0, float(np.nanmax(mean))) if not np.isnan(mean).all() else 1.0
+    return UnitGrid(tuple(columns), first, step, most, mean)
+
+
+def read_face(analysis: Analysis, stream: TimedSequence) -> NDArray[np.intp]:
+    """The rows of the face that the model read: in utterances, those with attention rows of theirs; elsewhere the same face."""
+    paid = attention_on(analysis, "face")
+    read = np.zeros(len(stream), bool) if paid is None else paid.utterance != OUTSIDE
+    if "face_id" not in stream.columns:
+        return np.arange(len(stream))
+    faces = stream.column("face_id")
+    known = faces[read] if read.any() else faces
+    ids, counts = np.unique(known[~np.isnan(known)], return_counts=True)
+    if not len(ids):
+        return np.arange(len(stream))
+    middle = (stream.start + stream.end) / 2
+    inside = np.zeros(len(stream), bool)
+    for u in analysis.utterances:
+        inside |= (middle >= u.span.start) & (middle < u.span.end)
+    return np.flatnonzero(read | (~inside & (faces == ids[counts.argmax()])))
+
+
+def _maps(analysis: Analysis) -> Iterator[tuple[AnalysedUtterance, list[dict[str, Any]]]]:
+    answered = [u for u in analysis.utterances if u.prediction is not None and u.prediction.attention]
+    cells = min(CELLS, MAP_BYTES // max(1, len(answered)))
+    paid = AttentionRows.of(analysis.attention, analysis.streams).paid
+    counts = {name: np.bincount(one.utterance - OUTSIDE)[1:] for name, one in paid.items()}
+    spoken = {name: _words_at(stream) for name, stream in analysis.streams.items() if "word" in stream.labels}
+    for u in answered:
+        assert u.prediction is not None
+        attention = u.prediction.attention
+        if any("+" in a.target + a.source for a in attention) or sum(a.weights.size for a in attention) > cells:
+            rows = {name: int(count[u.index]) if u.index < len(count) else 0 for name, count in counts.items()}
+            attention = small(attention, _rows(u, rows), cells)
+        yield u, [_map(a, spoken) for a in attention]
+        for a in u.prediction.attention:
+            let_go(a.weights)
+
+
+def _rows(utterance: AnalysedUtterance, listed: Mapping[str, int]) -> dict[str, int]:
+    """How many rows of each stream an utterance's maps have: as attention.csv lists them, or as frames were taken together."""
+    assert utterance.prediction is not None
+    rows = {**dict.fromkeys(MODALITIES, 0), **listed}
+    for a in utterance.prediction.attention:
+        for name, side in ((a.target, a.target_start), (a.source, a.source_start)):
+            if "+" not in name:
+                rows[name] = len(side)
+    return rows
+
+
+def _map(attention: Attention, spoken: Mapping[str, Spoken]) -> dict[str, Any]:
+    weights = attention.weights
+    most = weights.max(axis=(2, 3)) if weights.size else np.zeros(weights.shape[:2], np.float32)
+    scaled = np.sqrt(weights / np.where(most > 0, most, 1)[:, :, None, None])
+    return {
+        "kind": attention.kind,
+        "target": _side(attention.target, attention.target_start, attention.target_end, spoken),
+        "source": _side(attention.source, attention.source_start, attention.source_end, spoken),
+        "most": [[float(x) for x in layer] for layer in most],
+        "root": {"u1": _base64(np.rint(scaled * 255).astype(np.uint8)), "shape": list(weights.shape)},
+    }
+
+
+def _side(name: str, start: NDArray[np.float64], end: NDArray[np.float64], spoken: Mapping[str, Spoken]) -> dict[str, Any]:
+    """One side of a map: the stream, its rows' spans, and their words where they are words."""
+    side: dict[str, Any] = {"stream": name, "start": packed(start), "end": packed(end)}
+    if name in spoken:
+        side["labels"] = [spoken[name].get((float(a), float(b)), "") for a, b in zip(start, end, strict=True)]
+    return side
+
+
+def _words_at(stream: TimedSequence) -> Spoken:
+    return {(a, b): word for a, b, word in zip(stream.start.tolist(), stream.end.tolist(), stream.labels["word"], strict=True)}
+
+
+def packed(values: Any) -> dict[str, str]:
+    return {"f4": _base64(np.asarray(values, "<f4"))}
+
+
+def _bytes_of(picture: Floats32 | NDArray[np.float64]) -> dict[str, Any]:
+    """0..1 as 0..254, NaN as 255."""
+    values = np.where(np.isnan(picture), 255, np.rint(np.clip(np.nan_to_num(picture), 0, 1) * 254)).astype(np.uint8)
+    return {"u1": _base64(values), "shape": list(values.shape)}
+
+
+def _plain(values: NDArray[np.float64]) -> list[float | None]:
+    return [None if np.isnan(v) else round(float(v), 6) for v in values]
+
+
+def _base64(array: NDArray[Any]) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")

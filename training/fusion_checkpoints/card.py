@@ -1,0 +1,95 @@
+"""What a shipped checkpoint says of itself to people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+SCORES = ("utterances", "accuracy", "uar", "macro_f1", "weighted_f1", "majority", "ece", "ece_of_luck")
+
+
+def card(facts: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """`facts`: of the training; `numbers`: split -> set -> scores."""
+    voices, photographs, texts = facts["voices"], facts["photographs"], facts["texts"]
+    clips, actors = voices["train"] // voices["copies"], ", ".join(map(str, facts["recipe"]["valid"]))
+    return {
+        "training_data": {
+            "RAVDESS speech, 16 of 20 actors": (
+                f"{clips} clips and {voices['train'] - clips} distorted copies, calm counted as neutral; {voices['valid']} clips of actors "
+                f"{actors} validate; CC BY-NC-SA 4.0"
+            ),
+            "FER2013 train split and web photographs": (
+                f"{photographs['train']} photographs, {facts['photographs_new_to_the_face_network']} of them new to the face network; made "
+                "to move; research use"
+            ),
+            "GoEmotions (Ekman grouping), train split": f"{texts['goemotions']} comments with one label, as evenly as it goes; Apache-2.0",
+            "MELD, train split, transcripts only": f"{texts['meld']} utterances, as evenly as it goes; GPL-3.0",
+            "CMU-MOSI, train split, transcripts only": f"{texts['mosi']} sentences, for sentiment; research use; nothing else is read",
+            "text embeddings": "all-MiniLM-L6-v2 (Apache-2.0); not part of this file",
+        },
+        "licence": "weights: CC BY-NC-SA 4.0, following the strictest of the data (RAVDESS, FER2013: no commercial use)",
+        "splits": "voices by actor; photographs by the hash of their pixels, as the face network's; texts as published",
+        "prior": "labels were drawn evenly: the probabilities take each of the seven emotions to be as likely as another",
+        "numbers": {**numbers, **facts},
+        "intended_use": "research and demonstration on clips of one person speaking to a camera, with the person's consent",
+        "must_not_be_used_for": [
+            "inferring emotions at work or in education (forbidden in the EU by the AI Act, article 5(1)(f))",
+            "hiring, policing, border control, insurance, diagnosis, or any decision about a person",
+            "claims about what somebody feels: it says what actors and labellers meant, on average",
+        ],
+        "limits": [
+            "utterances were composed of one person's voice, another's face and a third's words: how they go together in time was not "
+            "learned from nature, and calibration holds for composed utterances",
+            "voice: acted, two English sentences, one studio; other microphones were only imitated",
+            "face: labelled photographs made to move; talking faces often look neutral to the face network",
+            "text: English comments and television dialogue; the offline recogniser's words are mostly wrong and then do not count",
+            "sentiment without words rests on a composition by sign and was not measured on real speech",
+            "children, old age, accents, other languages, telephones: not measured",
+        ],
+    }
+
+
+def markdown(name: str, description: Mapping[str, Any]) -> str:
+    """The card of a checkpoint's description (its JSON) as a page."""
+    about = description["card"]
+    numbers = about["numbers"]
+    recipe = numbers.get("recipe", {})
+    lines = [
+        f"# `{name}`: model card",
+        "",
+        "Written by `python -m training.fusion_checkpoints --cards`; the same is in the checkpoint's JSON.",
+        "",
+    ]
+    lines += [
+        f"Licence: {about['licence']}.",
+        "",
+        f"Model: {description['model']}, {numbers.get('step')} of {recipe.get('steps')} steps of {recipe.get('batch')} utterances, seed "
+        f"{recipe.get('seed')}, {numbers.get('cpu_seconds')} seconds of one core. Prior: {about['prior']}.",
+    ]
+    lines += ["", f"Weights' SHA-256: `{description['safetensors_sha256']}`.", "", "## Data", "", "| data | what; terms |", "|---|---|"]
+    lines += [f"| {source} | {what} |" for source, what in about["training_data"].items()]
+    lines += ["", f"Splits: {about['splits']}.", ""]
+    for split in ("validation", "test"):
+        if split in numbers:
+            lines += [f"## Numbers, {split}", "", *table(numbers[split]), ""]
+    temperatures = ", ".join(f"{subset} {t:.2f}" for subset, t in description["temperatures"].items())
+    lines += [f"Temperatures, fitted on validation: {temperatures}.", "", "## Intended use", "", about["intended_use"] + ".", ""]
+    lines += ["## Must not be used for", "", *(f"* {what}" for what in about["must_not_be_used_for"]), ""]
+    return "\n".join([*lines, "## Known failures and limits", "", *(f"* {what}" for what in about["limits"]), ""])
+
+
+def table(sets: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Scores of sets, in per cent; UAR with its 95 % interval."""
+    lines = ["| streams | " + " | ".join(SCORES) + " |", "|---" * (len(SCORES) + 1) + "|"]
+    for name, found in sets.items():
+        if "uar" not in found:
+            continue
+        shown = [str(found["utterances"])]
+        for key in SCORES[1:]:
+            between = f" ({100 * found['uar_low']:.1f} to {100 * found['uar_high']:.1f})" if key == "uar" else ""
+            shown.append(f"{100 * found[key]:.1f}{between}")
+        lines.append(f"| {name} | " + " | ".join(shown) + " |")
+    if mosi := sets.get("sentiment, mosi"):
+        shown = [f"Acc2 (non-zero) {100 * mosi['acc2_non_zero']:.1f}", f"Acc7 {100 * mosi['acc7']:.1f}", f"MAE {mosi['mae']:.3f}"]
+        lines += ["", f"Sentiment, CMU-MOSI, words alone: {', '.join(shown)}, r {mosi['corr']:.3f}."]
+    return lines

@@ -1,0 +1,139 @@
+"""What the compact face network says of photographs under natural movement, and how real faces move while they talk.
+
+    python -m training.fusion_checkpoints.extract_faces --data ../shared/data --clips ../shared/clips --out CACHE
+
+Each photograph is looked at as the provider does it: at a box, again where the network says that the face is, then VIEWS times under
+small movements of head and camera and, now and then, a poor camera. Writes CACHE/faces.npz: `values` (photographs, views, columns)
+float32 in the provider's columns (pose, action units, expressions), `labels` (index into EMOTIONS), `source`, `part` (train,
+validation, test: what the network did with the photograph, by the hash of its pixels), `share` (0..99, the same hash, so that a part
+can be parted again), `network` (its SHA-256); and CACHE/talking.npz: streams of real talking faces (GRID, weekly addresses) less their
+own mean: natural movement without a label. All photographs that the network did not train on are read, and at most MOST of each class
+and source that it did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas
+from numpy.typing import NDArray
+
+from emofuse.extractors.face.compact.detect import Box, crops
+from emofuse.extractors.face.compact.extractor import POSE, WEIGHTS, Compact
+from emofuse.extractors.face.compact.layout import AUS, CROP, NOMINAL, Read, activations
+from emofuse.pipeline.clip import Clip
+from emofuse.pipeline.ports import EMOTIONS
+
+from ..face_network.distort import warp, webcam
+from ..face_network.photographs import DEFAULT_BOXES, LONGEST_SIDE, NAMES, part_of
+
+VIEWS = 3
+MOST = 120
+ROUNDS = 1
+COLUMNS = (*POSE, *AUS, *EMOTIONS)
+TALKING = ("grid/*.mpg", "talking/*.mp4")
+
+
+def columns_of(provider: Compact, read: Read) -> NDArray[np.float32]:
+    """(n 26) in the order of COLUMNS."""
+    rest, high = provider._rest, provider._high
+    return np.concatenate([read.pose[:, [0, 2, 1]], activations(read.shapes, rest, high), read.expression], axis=1)
+
+
+def views(image: NDArray[np.uint8], box: Box, random: np.random.Generator) -> list[NDArray[np.uint8]]:
+    """Crops of one photograph: small shifts, sizes and turns; a third of them through a poor camera."""
+    found = []
+    camera = random.random() < 0.5
+    for _ in range(VIEWS):
+        dx, dy = random.normal(0, 0.025, 2) * box.side
+        side = box.side * NOMINAL * np.exp(random.normal(0, 0.035))
+        crop = warp(image, (box.x + dx, box.y + dy), side, CROP, random.normal(0, 0.06), bool(random.random() < 0.5), None)
+        found.append(webcam(crop, random) if camera and random.random() < 0.7 else crop)
+    return found
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("data", "clips", "out"):
+        arguments.add_argument(f"--{name}", type=Path, required=True)
+    options = arguments.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    provider = Compact()
+
+    images, boxes, labels, sources, parts, shares = [], [], [], [], [], []
+    known: set[str] = set()
+    taken: Counter[tuple[str, str]] = Counter()
+    for path in sorted((options.data / "faces").glob("*.parquet")):
+        table = pandas.read_parquet(path).sample(frac=1, random_state=0)
+        for emotion, data in zip(table["emotion"], table["image"], strict=True):
+            name = NAMES.get(emotion, emotion)
+            if name not in EMOTIONS:
+                continue
+            grey = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE), np.uint8)
+            digest = hashlib.sha256(grey.tobytes()).hexdigest()
+            part = part_of(digest)
+            if digest in known or (part == "train" and taken[path.stem, name] >= MOST):
+                continue
+            known.add(digest)
+            taken[path.stem, name] += part == "train"
+            height, width = grey.shape
+            scale = min(1.0, LONGEST_SIDE / max(height, width))
+            if scale < 1:
+                grey = np.asarray(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+                height, width = grey.shape
+            x, y, side = DEFAULT_BOXES[path.stem]
+            images.append(grey)
+            boxes.append(Box(x * width, y * height, side * max(width, height)))
+            labels.append(EMOTIONS.index(name))
+            sources.append(path.stem)
+            parts.append(part)
+            shares.append(int(digest[:8], 16) % 10000 // 100)
+    print(len(images), Counter(zip(sources, parts, strict=True)), flush=True)
+
+    for _ in range(ROUNDS):
+        for first in range(0, len(images), 256):
+            some = range(first, min(len(images), first + 256))
+            said = provider._read(crops((images[i], boxes[i]) for i in some))
+            for i, off in zip(some, said.box, strict=True):
+                boxes[i] = boxes[i].corrected(*(float(v) for v in off))
+    values = np.zeros((len(images), VIEWS, len(COLUMNS)), np.float32)
+    for i, (image, box) in enumerate(zip(images, boxes, strict=True)):
+        shown = np.stack(views(image, box, np.random.default_rng([7, i])))
+        values[i] = columns_of(provider, provider._read(shown))
+    right = values[:, :, -len(EMOTIONS) :].mean(1).argmax(1) == np.array(labels)
+    for key in sorted(set(zip(sources, parts, strict=True))):
+        here = np.array([pair == key for pair in zip(sources, parts, strict=True)])
+        print(key, here.sum(), "right", right[here].mean().round(3), flush=True)
+    np.savez(
+        options.out / "faces.npz",
+        values=values,
+        labels=labels,
+        source=sources,
+        part=parts,
+        share=shares,
+        columns=np.array(COLUMNS),
+        network=hashlib.sha256(WEIGHTS.read_bytes()).hexdigest(),
+    )
+
+    moves = []
+    for pattern in TALKING:
+        for clip in sorted(options.clips.glob(pattern)):
+            stream = provider(Clip(clip), {}).select(COLUMNS)
+            moves.append(stream.values)
+            print(clip.name, len(stream), flush=True)
+    np.savez(
+        options.out / "talking.npz",
+        values=np.concatenate(moves),
+        lengths=[len(m) for m in moves],
+        seconds_per_row=0.04,
+        columns=np.array(COLUMNS),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""RAVDESS voices for the shipped checkpoints: COVAREP rows of each clip as it is, and of a distorted copy.
+
+    python -m training.fusion_checkpoints.extract_voices --data ../shared/data --out CACHE --copy 0
+    python -m training.fusion_checkpoints.extract_voices --data ../shared/data --out CACHE --copy 1        # and 2, 3, 4, 5
+
+Copy 0 is the clip; copies 1, 2, ... went through another microphone and room each (seeded by clip and copy): played a little faster or
+slower (which moves pitch and formants together, as another speaker would), coloured by a smooth random curve, limited in band, with an
+echo, noise and another level; from copy 2 on six in ten are then coded as AAC, MP3 or Opus at a drawn bit and sample rate. Writes
+CACHE/voice_{copy}.npz: `values` (rows, columns) float32, `lengths`, `names` (clips), `columns`.
+Stopped and started again, it goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import zlib
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+from scipy.signal import butter, fftconvolve, resample_poly, sosfilt
+
+from benchmarks.ravdess_voice import Sound
+from emofuse.extractors.voice.covarep.voice import CovarepVoice
+from emofuse.pipeline.ports import SAMPLE_RATE
+
+SPEEDS = {1: (0.6, (90, 113)), 2: (1.0, (80, 121))}
+"""Copy -> share of clips at another speed, and the range of lengths in per cent; copies after the second are like the second."""
+CODED = 0.6
+CODINGS = (  # container, encoder, sample rates, kilobits a second
+    ("ipod", "aac", (22050, 44100, 48000), (24, 96)),
+    ("mp3", "libmp3lame", (22050, 24000, 44100), (16, 96)),
+    ("ogg", "libopus", (16000, 24000, 48000), (12, 48)),
+)
+PART = 100
+"""Clips between two saved states."""
+
+
+def distorted(sound: NDArray[np.float32], random: np.random.Generator, share: float, percent: tuple[int, int]) -> NDArray[np.float32]:
+    """Another microphone, room and, in a `share` of clips, throat: speed drawn from `percent`. Same loudest sample up to the gain."""
+    x = sound.astype(np.float64)
+    if random.random() < share:
+        x = resample_poly(x, 100, int(random.integers(*percent)))
+    if random.random() < 0.35:  # echo: noise that decays by 60 dB in 0.1 to 0.6 s, quieter than the direct sound
+        seconds = random.uniform(0.1, 0.6)
+        n = int(seconds * SAMPLE_RATE)
+        tail = random.standard_normal(n) * 10 ** (-3 * np.arange(n) / n)
+        tail *= 10 ** (-random.uniform(3, 15) / 20) / np.sqrt((tail**2).sum())
+        x = x + fftconvolve(x, tail)[: len(x)]
+    if random.random() < 0.7:  # a smooth curve over the logarithm of frequency, deviation 4 dB an octave's knot
+        knots = np.geomspace(60, 8000, 8)
+        curve = np.interp(np.log(np.maximum(np.fft.rfftfreq(len(x), 1 / SAMPLE_RATE), 30)), np.log(knots), random.normal(0, 4, 8))
+        x = np.fft.irfft(np.fft.rfft(x) * 10 ** (curve / 20), len(x))
+    if random.random() < 0.3:
+        x = sosfilt(butter(4, random.uniform(3400, 7400), "low", fs=SAMPLE_RATE, output="sos"), x)
+    if random.random() < 0.3:
+        x = sosfilt(butter(2, random.uniform(60, 300), "high", fs=SAMPLE_RATE, output="sos"), x)
+    x = x / max(1e-6, np.abs(x).max()) * np.abs(sound).max()
+    if random.random() < 0.6:
+        noise = random.standard_normal(len(x))
+        if random.random() < 0.5:  # about pink
+            spectrum = np.fft.rfft(noise)
+            noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(1, np.arange(len(spectrum)))), len(x))
+        loud = np.sort(x**2)[len(x) // 2 :].mean()
+        x = x + noise / noise.std() * np.sqrt(loud) * 10 ** (-random.uniform(12, 45) / 20)
+    x = x * 10 ** (random.normal(0, 6) / 20)
+    if (peak := np.abs(x).max()) > 0.99:
+        x = x * 0.99 / peak
+    return x.astype(np.float32)
+
+
+def coded(sound: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.float32]:
+    """Through a lossy codec and back, at the same sample rate and length."""
+    container, codec, rates, (low, high) = CODINGS[int(random.integers(len(CODINGS)))]
+    rate, file = int(random.choice(rates)), io.BytesIO()
+    with av.open(file, "w", format=container) as out:
+        stream = out.add_stream(codec, rate=rate, layout="mono", bit_rate=int(1000 * np.exp(random.uniform(np.log(low), np.log(high)))))
+        x = resample_poly(sound.astype(np.float64), rate, SAMPLE_RATE).astype(np.float32)
+        to_codec = av.AudioResampler(stream.format, "mono", rate)
+        frame = av.AudioFrame.from_ndarray(x[None], "fltp", "mono")
+        frame.sample_rate = rate
+        for piece in (frame, None):
+            for ready in to_codec.resample(piece):
+                out.mux(stream.encode(ready))
+        out.mux(stream.encode(None))
+    file.seek(0)
+    back = av.AudioResampler("fltp", "mono", SAMPLE_RATE)
+    with av.open(file) as coded_file:
+        pieces = [piece.to_ndarray()[0] for frame in (*coded_file.decode(audio=0), None) for piece in back.resample(frame)]
+    heard = np.concatenate(pieces)[: len(sound)]
+    return np.pad(heard, (0, len(sound) - len(heard)))
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--data", type=Path, required=True)
+    arguments.add_argument("--out", type=Path, required=True)
+    arguments.add_argument("--copy", type=int, default=0)
+    options = arguments.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    extractor = CovarepVoice()
+    files = sorted((options.data / "speech" / "ravdess").glob("03-01-*.flac"))
+    parts = []
+    for first in range(0, len(files), PART):
+        path = options.out / f"voice_{options.copy}_{first}.part.npz"
+        if not path.exists():
+            rows = []
+            for file in files[first : first + PART]:
+                values, rate = soundfile.read(file, dtype="float32")
+                assert rate == SAMPLE_RATE and values.ndim == 1, file
+                if options.copy:
+                    random = np.random.default_rng([zlib.crc32(file.stem.encode()), options.copy])
+                    values = distorted(values, random, *SPEEDS[min(options.copy, 2)])
+                if options.copy >= 2 and random.random() < CODED:
+                    values = coded(values, random)
+                rows.append(extractor(Sound(values), {}).values)
+            np.savez(path, values=np.concatenate(rows), lengths=[len(r) for r in rows])
+            print(path, flush=True)
+        parts.append(path)
+    found = [np.load(path) for path in parts]
+    np.savez(
+        options.out / f"voice_{options.copy}.npz",
+        values=np.concatenate([f["values"] for f in found]),
+        lengths=np.concatenate([f["lengths"] for f in found]),
+        names=np.array([f.stem for f in files]),
+        columns=np.array(extractor.columns),
+    )
+    for path in parts:
+        path.unlink()
+
+
+if __name__ == "__main__":
+    main()

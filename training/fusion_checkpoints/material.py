@@ -1,0 +1,177 @@
+"""From cached features (benchmarks/checkpoint_{voices,faces,texts}.py) to what the trainer reads: splits, preparations, pools of streams.
+
+Splits. Voices: whole actors. Photographs: those that the face network trained on only ever train here; of the others (its validation
+and test parts, by the hash of the pixels) two fifths test, a fifth validates, and the rest trains, more often than the former (FRESH
+times), because a network is surer of photographs that it knows. Texts: the official splits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emofuse.fusion.batch import Scaling
+from emofuse.fusion.checkpoints import StreamInput
+from emofuse.fusion.preparation import Expression, Preparation, Speech
+from emofuse.pipeline.ports import EMOTIONS
+
+from .composer import Material, Pool
+from .faces import Stills, read_stills, read_talking, streams
+from .texts import read_texts
+from .voices import Row, Voices, plain_voices, read_voices, varied_voices
+
+FRESH = 4
+"""Streams of a photograph that the face network has not seen, for one of a photograph that it has."""
+LIMIT = 3.0
+"""Deviations at which a prepared voice's or face's column is cut."""
+ROUGH = 2
+"""The copy of validation voices that is measured beside the clips as they are: another microphone, noise and coding."""
+SPLITS = ("train", "valid", "test")
+NAMES = {"train": "train", "valid": "dev", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Speakers:
+    """RAVDESS actors that validate and test; all others train. `test` may be empty: folds do the testing."""
+
+    valid: tuple[int, ...]
+    test: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Material of each split, and what a model reads of each stream."""
+
+    splits: dict[str, Material]
+    inputs: dict[str, StreamInput]
+    facts: dict[str, object]
+
+
+def split_of_stills(stills: Stills, split: str) -> NDArray[np.bool_]:
+    held = stills.part == "test"
+    test, valid = held & (stills.share >= 60), held & (stills.share >= 40) & (stills.share < 60)
+    return np.asarray({"test": test, "valid": valid, "train": ~(test | valid)}[split])
+
+
+def split_of_voices(voices: Voices, split: str, speakers: Speakers, copy: int = 0) -> NDArray[np.bool_]:
+    """The clips of a split; of validation and test only this copy of each."""
+    test, valid = np.isin(voices.actors, speakers.test), np.isin(voices.actors, speakers.valid)
+    this = np.array(voices.copies) == copy
+    return np.asarray({"test": test & this, "valid": valid & this, "train": ~(test | valid)}[split])
+
+
+def material(
+    folder: Path,
+    speakers: Speakers,
+    seed: int,
+    *,
+    voice: Preparation | None = None,
+    face: Preparation | None = None,
+    variations: int = 6,
+    splits: tuple[str, ...] = SPLITS,
+) -> Prepared:
+    """Everything that a training reads; follows from the seed. `variations` of each voice clip and copy are made."""
+    voice, face = voice or Speech(), face or Expression()
+    voices, stills, talking = read_voices(folder), read_stills(folder), read_talking(folder)
+    spoken = read_texts(folder / "spoken.npz")
+    found: dict[str, Material] = {}
+    inputs: dict[str, StreamInput] = {}
+    for split in splits:
+        rough: Pool | None = None
+        random = np.random.default_rng([seed, SPLITS.index(split)])
+        texts, mosi = (read_texts(folder / f"{name}_{NAMES[split]}.npz") for name in ("text", "mosi"))
+        heard = voices.where(split_of_voices(voices, split, speakers))
+        seen = stills.where(split_of_stills(stills, split))
+        if split == "train":
+            key = f"{seed}-{variations}-{voice}-{sorted(speakers.valid + speakers.test)}-{voices.copies[-1]}-{source_hash()}"
+            told, who = kept(folder, key, partial(varied_voices, heard, voice, variations, np.random.default_rng([seed, 7])))
+            fresh, known = seen.where(seen.unseen), seen.where(~seen.unseen)
+            shown, which = streams(fresh, talking, face, FRESH, random)
+            more, others = streams(known, talking, face, 1, random)
+            faces = Pool(shown + more, np.concatenate([fresh.labels[which], known.labels[others]]), np.arange(len(shown) + len(more)))
+            inputs = {
+                "text": StreamInput(texts.columns, Scaling.fit(np.concatenate(texts.rows).astype(np.float32))),
+                "face": StreamInput(stills.columns, fitted(faces.rows), face),
+                "voice": StreamInput(read_by(voice, voices.columns), fitted(told), voice),
+            }
+        else:
+            told, who = plain_voices(heard, voice), np.arange(len(heard.rows))
+            distorted = voices.where(split_of_voices(voices, split, speakers, ROUGH))
+            rough = Pool(plain_voices(distorted, voice), distorted.labels, distorted.actors, distorted.kinds)
+            shown, which = streams(seen, talking, face, 1, random)
+            faces = Pool(shown, seen.labels[which], which)
+        found[split] = Material(
+            texts=texts,
+            spoken=spoken,
+            mosi=mosi,
+            face=faces,
+            voice=Pool(told, heard.labels[who], heard.actors[who], heard.kinds[who]),
+            rough=rough if rough is not None and len(rough.rows) else None,
+        )
+    facts: dict[str, object] = {
+        "voices": {split: int(split_of_voices(voices, split, speakers).sum()) for split in SPLITS} | {"copies": len(set(voices.copies))},
+        "texts": counts_of(found["train"]) if "train" in found else {},
+        "photographs": {split: int(split_of_stills(stills, split).sum()) for split in SPLITS},
+        "photographs_new_to_the_face_network": int((split_of_stills(stills, "train") & stills.unseen).sum()),
+        "face_network": network_of(folder),
+        "emotions": list(EMOTIONS),
+    }
+    return Prepared(found, inputs, facts)
+
+
+def kept(folder: Path, key: str, make: Callable[[], tuple[list[Row], NDArray[np.intp]]]) -> tuple[list[Row], NDArray[np.intp]]:
+    """What `make` gives, from the features' folder where it was made before: varying voices takes longer than training a small model."""
+    path = folder / f"varied-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
+    if not path.exists():
+        rows, who = make()
+        whole = path.with_suffix(f".{os.getpid()}.npz")  # a second process must never read half a file
+        np.savez(
+            whole,
+            values=np.concatenate([r.values for r in rows]),
+            times=np.concatenate([r.times for r in rows]),
+            lengths=[len(r.times) for r in rows],
+            seconds=[r.seconds for r in rows],
+            who=who,
+        )
+        whole.replace(path)
+    with np.load(path, allow_pickle=False) as data:
+        ends = np.cumsum(data["lengths"])[:-1]
+        parts = zip(np.split(data["values"], ends), np.split(data["times"], ends), data["seconds"], strict=True)
+        return [Row(values, times, float(seconds)) for values, times, seconds in parts], data["who"]
+
+
+def source_hash() -> str:
+    """Of the code that varies and prepares: other code, other rows."""
+    here = Path(__file__)
+    return hashlib.sha256(
+        b"".join(p.read_bytes() for p in (here.with_name("voices.py"), here.parent.parent / "preparation.py"))
+    ).hexdigest()
+
+
+def counts_of(train: Material) -> dict[str, int]:
+    """Training texts by source."""
+    return {str(s): int((train.texts.source == s).sum()) for s in np.unique(train.texts.source)} | {"mosi": len(train.mosi)}
+
+
+def read_by(preparation: Preparation, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Of a provider's columns, those that the preparation makes something of."""
+    return tuple(c for c in columns if c in preparation.reads) if isinstance(preparation, Speech) else columns
+
+
+def fitted(rows: Sequence[Row]) -> Scaling:
+    """The standardisation of prepared rows. Another corpus must not rule by one strange column: what lies far out is cut at LIMIT."""
+    return dataclasses.replace(Scaling.fit(np.concatenate([row.values for row in rows]).astype(np.float32)), limit=LIMIT)
+
+
+def network_of(folder: Path) -> str:
+    """SHA-256 of the face network whose answers are cached."""
+    with np.load(folder / "faces.npz", allow_pickle=False) as data:
+        return str(data["network"])

@@ -1,0 +1,113 @@
+"""How much sound coding moves the voice's columns, and what it costs the shipped checkpoints.
+
+    python -m training.fusion_checkpoints.measure_coding --data ../shared/data --features CACHE mult pmr
+
+The validation actors' clips are coded: the first of the two repetitions of each sentence (120 clips) goes through ffmpeg
+(imageio-ffmpeg's) and back to 16 kHz. COVAREP's rows are kept in CACHE/coded-*.npz. Prints UAR of voice alone and of face + voice
+(composed as on validation), clean and coded, and which prepared columns move: the median over clips of the absolute difference between
+coded and clean, in training deviations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import soundfile
+import torch
+
+from benchmarks.ravdess_voice import Sound
+from emofuse.extractors.voice.covarep.voice import CovarepVoice
+from emofuse.fusion.checkpoints import load
+from emofuse.fusion.preparation import Speech
+from emofuse.fusion.shipped import description
+from emofuse.pipeline.ports import EMOTIONS, SAMPLE_RATE
+
+from .composer import Material, Pool
+from .material import Speakers, material
+from .scores import labels_of, uar
+from .sets import composed_set, voice_set
+from .training import answers
+from .voices import Voices, plain_voices, read_voices
+
+CODINGS = {
+    "aac 48k": ("m4a", ["-ar", "44100", "-c:a", "aac", "-b:a", "48k"]),
+    "aac 24k": ("m4a", ["-ar", "22050", "-c:a", "aac", "-b:a", "24k"]),
+    "mp3 24k": ("mp3", ["-ar", "22050", "-c:a", "libmp3lame", "-b:a", "24k"]),
+}
+
+
+def coded(file: Path, coding: str, folder: Path) -> np.ndarray:
+    """The clip's samples (16 kHz) after the coding."""
+    ending, options = CODINGS[coding]
+    call = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y"]
+    subprocess.run([*call, "-i", str(file), *options, str(folder / f"x.{ending}")], check=True)
+    subprocess.run([*call, "-i", str(folder / f"x.{ending}"), "-ar", str(SAMPLE_RATE), "-ac", "1", str(folder / "x.wav")], check=True)
+    return np.asarray(soundfile.read(folder / "x.wav", dtype="float32")[0])
+
+
+def coded_voices(clean: Voices, data: Path, coding: str, cache: Path) -> Voices:
+    """The same clips, coded; kept in `cache`."""
+    path = cache / f"coded-{coding.replace(' ', '-')}.npz"
+    if not path.exists():
+        extractor = CovarepVoice()
+        with tempfile.TemporaryDirectory() as folder:
+            rows = [
+                extractor(Sound(coded(data / "speech" / "ravdess" / f"{name}.flac", coding, Path(folder))), {}).values
+                for name in clean.names
+            ]
+        np.savez(path, values=np.concatenate(rows), lengths=[len(r) for r in rows], names=np.array(clean.names))
+    with np.load(path, allow_pickle=False) as found:
+        assert tuple(found["names"]) == clean.names, path
+        return replace(clean, rows=tuple(np.split(found["values"], np.cumsum(found["lengths"])[:-1])))
+
+
+def with_voices(valid: Material, voices: Voices, preparation: Speech) -> Material:
+    return replace(valid, voice=Pool(plain_voices(voices, preparation), voices.labels, voices.actors, voices.kinds))
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("models", nargs="*", default=["mult"])
+    arguments.add_argument("--data", type=Path, required=True)
+    arguments.add_argument("--features", type=Path, required=True)
+    arguments.add_argument("--weights", type=Path, default=Path("fusion/weights"))
+    arguments.add_argument("--shifts", type=float, default=0.5, help="print columns that move by at least this many deviations")
+    options = arguments.parse_args()
+    torch.set_num_threads(1)
+    recipe = description(options.weights / f"{options.models[0]}.safetensors")["card"]["numbers"]["recipe"]
+    speakers = Speakers(tuple(recipe["valid"]))
+    voices = read_voices(options.features)
+    first = np.array([name.split("-")[5] == "01" for name in voices.names]) & np.isin(voices.actors, speakers.valid)
+    valid = material(options.features, speakers, recipe["seed"], splits=("valid",)).splits["valid"]
+    clean = voices.where(first & (np.array(voices.copies) == 0))
+    sounds = {"clean": clean} | {coding: coded_voices(clean, options.data, coding, options.features) for coding in CODINGS}
+    for name in options.models:
+        checkpoint, module = load(options.weights / f"{name}.safetensors")
+        read = checkpoint.streams["voice"]
+        assert isinstance(read.preparation, Speech)
+        scalings = {stream: one.scaling for stream, one in checkpoint.streams.items()}
+        heard = {sound: with_voices(valid, rows, read.preparation) for sound, rows in sounds.items()}
+        for sound, split in heard.items():
+            sets = {"voice": voice_set(split), "face+voice": composed_set(split, ("face", "voice"), recipe["seed"])}
+            shown = []
+            for key, members in sets.items():
+                said = answers(module, members, scalings)[:, : len(EMOTIONS)].argmax(1).numpy()
+                shares = np.bincount(said, minlength=len(EMOTIONS)) / len(said)
+                shown.append(f"{key} {100 * uar(labels_of(members), said):.1f} (answers {np.round(100 * shares).astype(int).tolist()})")
+            print(f"{name}, {sound}: {'; '.join(shown)}", flush=True)
+    means = {k: np.array([np.nanmean(read.scaling.apply(r.values.astype(np.float32)), 0) for r in m.voice.rows]) for k, m in heard.items()}
+    made = np.array(read.preparation.made(()))
+    for coding in CODINGS:
+        moved = np.nanmedian(np.abs(means[coding] - means["clean"]), 0)
+        order = [i for i in np.argsort(-moved) if moved[i] >= options.shifts]
+        print(f"{coding}: {len(order)} columns move: " + ", ".join(f"{made[i]} {moved[i]:.2f}" for i in order))
+
+
+if __name__ == "__main__":
+    main()

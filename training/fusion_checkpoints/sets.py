@@ -1,0 +1,156 @@
+"""The sets on which a checkpoint is measured: each subset of streams, composed the same way each time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from emofuse.fusion.batch import Scaling
+from emofuse.pipeline.metrics import evaluate_sentiment
+from emofuse.pipeline.ports import EMOTIONS
+
+from .composer import SUBSETS, Composer, Material, Member, Shares
+from .scores import Score, even_temperature, labels_of, score, uar
+from .training import answers
+
+CORPORA = ("goemotions", "meld")
+ROUNDS = 2
+"""Partners drawn for each voice (or photograph) in a composed set."""
+
+
+def text_set(material: Material, source: str = "", *, damaged: bool = False, every: int = 1) -> list[Member]:
+    """Texts alone."""
+    texts = material.texts
+    index = [i for i in range(len(texts)) if texts.damaged[i] == damaged and source in ("", texts.source[i])]
+    return [Member(texts.rows[i], None, None, int(texts.labels[i]), group=i) for i in index[::every]]
+
+
+def rough(material: Material) -> Material | None:
+    """With the distorted copies of the voices; None where there are none."""
+    return None if material.rough is None else replace(material, voice=material.rough)
+
+
+def face_set(material: Material) -> list[Member]:
+    """Photographs' streams alone."""
+    pool = material.face
+    return [Member(None, row, None, int(k), group=int(g)) for row, k, g in zip(pool.rows, pool.labels, pool.group, strict=True)]
+
+
+def voice_set(material: Material) -> list[Member]:
+    """Voices alone; groups are actors."""
+    pool = material.voice
+    kinds = [""] * len(pool.rows) if pool.kinds is None else pool.kinds.tolist()
+    every = zip(pool.rows, pool.labels, pool.group, kinds, strict=True)
+    return [Member(None, None, row, int(k), group=int(g), kind=kind) for row, k, g, kind in every]
+
+
+def composed_set(material: Material, streams: tuple[str, ...], seed: int, neutral_text: float = 0.55) -> list[Member]:
+    """Each voice (or, without voice, each photograph) ROUNDS times, with partners of its label drawn by the seed.
+
+    `neutral_text` is the share whose words carry nothing. No stream is made neutral on purpose, and no words are wrong.
+    """
+    shares = Shares(neutral_text=neutral_text, wrong_text=0.0, neutral_face=0.0, neutral_voice=0.0)
+    composer = Composer(material, shares, seed)
+    first = voice_set(material) if "voice" in streams else face_set(material)
+    found = []
+    for _ in range(ROUNDS):
+        for one in first:
+            made = composer.member(streams, one.label)
+            found.append(
+                replace(made, voice=one.voice, group=one.group) if "voice" in streams else replace(made, face=one.face, group=one.group)
+            )
+    return found
+
+
+def subset_sets(material: Material, seed: int) -> dict[str, list[Member]]:
+    """One set for each of SUBSETS."""
+    alone: dict[tuple[str, ...], Callable[[Material], list[Member]]] = {("text",): text_set, ("face",): face_set, ("voice",): voice_set}
+    return {"+".join(s): alone[s](material) if s in alone else composed_set(material, s, seed) for s in SUBSETS}
+
+
+def checker(material: Material, scalings: dict[str, Scaling], seed: int) -> Callable[[nn.Module], dict[str, float]]:
+    """UAR on validation, quick enough to choose a step by."""
+    sets = {
+        "text": text_set(material, every=4),
+        "face": face_set(material),
+        "voice": voice_set(material),
+        "face+voice": composed_set(material, ("face", "voice"), seed),
+        "neutral words": composed_set(material, ("text", "face", "voice"), seed, neutral_text=1.0),
+    }
+    if (distorted := rough(material)) is not None:
+        sets["rough voice"] = voice_set(distorted)
+
+    def check(module: nn.Module) -> dict[str, float]:
+        found = {}
+        for name, members in sets.items():
+            said = answers(module, members, scalings)[:, : len(EMOTIONS)].argmax(1).numpy()
+            found[name] = uar(labels_of(members), said)
+        return found
+
+    return check
+
+
+def temperatures(module: nn.Module, material: Material, scalings: dict[str, Scaling], seed: int) -> dict[str, float]:
+    """Subset -> the temperature fitted on it."""
+    return {
+        name: even_temperature(answers(module, members, scalings), labels_of(members))
+        for name, members in subset_sets(material, seed).items()
+    }
+
+
+def scored(module: nn.Module, members: list[Member], scalings: dict[str, Scaling], temperature: float) -> Score:
+    return score(answers(module, members, scalings), labels_of(members), temperature, [m.group for m in members])
+
+
+def priors(valid: Material) -> dict[str, NDArray[np.float64]]:
+    """How often each emotion is what a corpus's texts say, one text more of each, read off its validation texts (drawn as they come)."""
+    counts = {s: np.bincount(valid.texts.labels[valid.texts.source == s].astype(np.intp), minlength=len(EMOTIONS)) + 1.0 for s in CORPORA}
+    return {source: count / count.sum() for source, count in counts.items()}
+
+
+def numbers(
+    module: nn.Module,
+    material: Material,
+    scalings: dict[str, Scaling],
+    heat: dict[str, float],
+    seed: int,
+    prior: Mapping[str, NDArray[np.float64]],
+) -> dict[str, Any]:
+    """Every set's scores, and CMU-MOSI's; sets for which there is nothing are left out. `prior` of each corpus of texts (`priors`)."""
+    found: dict[str, Any] = {}
+    for name, members in subset_sets(material, seed).items():
+        if members:
+            found[name] = vars(scored(module, members, scalings, heat[name]))
+    for kind in ("female", "male", "normal", "strong"):
+        if members := [m for m in voice_set(material) if kind in m.kind.split()]:
+            found[f"voice, {kind}"] = vars(scored(module, members, scalings, heat["voice"]))
+    if (distorted := rough(material)) is not None:
+        found["voice, distorted"] = vars(scored(module, voice_set(distorted), scalings, heat["voice"]))
+        both = composed_set(distorted, ("face", "voice"), seed)
+        found["face+voice, distorted"] = vars(scored(module, both, scalings, heat["face+voice"]))
+    for source in CORPORA:
+        members = text_set(material, source)
+        said = answers(module, members, scalings)
+        found[f"text, {source}"] = vars(score(said, labels_of(members), heat["text"]))
+        likely = said[:, : len(EMOTIONS)] + heat["text"] * torch.from_numpy(np.log(prior[source])).to(said.dtype)
+        found[f"text, {source}, under its own prior"] = vars(score(likely, labels_of(members), heat["text"], even=False))
+    if material.texts.damaged.any():
+        found["text, damaged as by a recogniser"] = vars(scored(module, text_set(material, damaged=True), scalings, heat["text"]))
+    if both := composed_set(material, ("text", "face", "voice"), seed, neutral_text=1.0):
+        found["text+face+voice, neutral words"] = vars(scored(module, both, scalings, heat["text+face+voice"]))
+    found["sentiment, mosi"] = sentiment(module, material, scalings)
+    return found
+
+
+def sentiment(module: nn.Module, material: Material, scalings: dict[str, Scaling]) -> dict[str, Any]:
+    """CMU-MOSI's text alone."""
+    mosi = material.mosi
+    members = [Member(row, None, None, -1, float(s)) for row, s in zip(mosi.rows, mosi.labels, strict=True)]
+    said: Tensor = answers(module, members, scalings)[:, -1]
+    return {k: round(float(v), 4) for k, v in vars(evaluate_sentiment(np.asarray(mosi.labels), said.double().numpy())).items()}
