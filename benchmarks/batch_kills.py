@@ -156,7 +156,7 @@ def main() -> None:
     for row in [*rows.values()][: arguments.alone]:
         if row["state"] != "done" or "/good/" not in row["path"]:
             continue
-        analysis = assembly.analyse(row["path"])
+        analysis = assembly.analyze(row["path"])
         filled.update(name for name, stream in analysis.streams.items() if len(stream))
         write_analysis(analysis, alone / row["output"], version=__version__)
         for file in sorted(p for p in (alone / row["output"]).rglob("*") if p.is_file()):

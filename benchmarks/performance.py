@@ -41,20 +41,20 @@ from emofuse.assembly import Assembly, Options
 from emofuse.pipeline.profile import Profile
 options = Options(offline=True, **json.loads(sys.argv[1]))
 assembly = Assembly(options)
-assembly.analyse(sys.argv[2])  # loads everything
+assembly.analyze(sys.argv[2])  # loads everything
 loaded = high_water()
 found = []
 for path in sys.argv[3:]:
     profile = Profile()
     begin = time.perf_counter()
-    analysis = assembly.analyse(path, profile=profile)
+    analysis = assembly.analyze(path, profile=profile)
     found.append({"seconds": time.perf_counter() - begin, "length": analysis.facts["length"], "stages": profile.stages,
                   "passes": profile.passes, "loaded": loaded, "peak": high_water()})
 print(json.dumps(found))
 """
 
 
-def analysed(options: dict[str, str], *clips: Path) -> list[dict[str, object]]:
+def analyzed(options: dict[str, str], *clips: Path) -> list[dict[str, object]]:
     """Facts of each clip's analysis in one fresh process, after a first clip that loads everything."""
     first = ROOT / "samples" / "smile.mp4"
     command = [sys.executable, "-c", STREAMS, json.dumps(options), str(first), *map(str, clips)]
@@ -72,7 +72,7 @@ def start(folder: Path) -> Iterator[Row]:
     whole = statistics.median(wall(quiet([*emofuse, "analyze", str(clip), "--offline", "--out", str(folder / "out")])) for _ in range(3))
     floor = "most of it is importing torch and loading pocketsphinx's model"
     yield Row("start", "analyze a clip of 3 s", whole, "s", None, "", whole, ("<=", 8), floor)
-    second = float(statistics.median(float(str(facts["seconds"])) for facts in analysed({}, clip, clip, clip)))
+    second = float(statistics.median(float(str(facts["seconds"])) for facts in analyzed({}, clip, clip, clip)))
     yield Row("start", "the same as the second clip of a process", second, "s", whole, "first clip, s", second / whole, None)
 
 
@@ -83,7 +83,7 @@ def quiet(command: Sequence[str]) -> Callable[[], object]:
 def pipeline(folder: Path) -> Iterator[Row]:
     clip = talking_clip(folder, 20)
     for what, options, target in (("without the recogniser", {"words": "none"}, 4), ("with it", {}, 2)):
-        runs = sorted(analysed(options, clip, clip, clip), key=lambda facts: float(str(facts["seconds"])))
+        runs = sorted(analyzed(options, clip, clip, clip), key=lambda facts: float(str(facts["seconds"])))
         facts = runs[1]
         speed = facts["length"] / facts["seconds"]  # type: ignore[operator]
         floor = f"decoded {facts['passes']} time"
@@ -104,14 +104,14 @@ def slowest_alone(options: dict[str, str], stream: str, clip: Path) -> float:
     """Seconds of one stream's extraction with no other beside it."""
     kept = {stream, "text"} if stream == "words" else {stream}  # words alone are nothing that a model reads
     others = {name: "none" for name in ("words", "text", "face", "voice") if name not in kept}
-    stages = analysed(options | others, clip)[0]["stages"]
+    stages = analyzed(options | others, clip)[0]["stages"]
     start, end = stages[stream]  # type: ignore[index]
     return float(end - start)
 
 
 def memory(folder: Path) -> Iterator[Row]:
     clips = [talking_clip(folder, seconds, 256) for seconds in (20, 180)]
-    short, long = (analysed({"words": "none"}, clip)[0] for clip in clips)
+    short, long = (analyzed({"words": "none"}, clip)[0] for clip in clips)
     above = (long["peak"] - long["loaded"]) / 2**20  # type: ignore[operator]
     rival = (short["peak"] - short["loaded"]) / 2**20  # type: ignore[operator]
     yield Row("memory", "peak above the loaded weights, 3 minutes", above, "GiB", rival, "20 s, GiB", above, ("<=", 1.5))

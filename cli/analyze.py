@@ -43,7 +43,7 @@ def command(paths: tuple[Path, ...], out: Path, formats: str, as_json: bool, pro
     """Emotions over time, and the attention they rest on, for each clip at PATHS (files, or folders with clips in them).
 
     Writes OUT/NAME/ with report.html, analysis.json, emotions.csv, attention.csv, streams/*.parquet and more. One line on stderr for a
-    clip that cannot be analysed; the next one goes on. Exit code 0: all done, 1: some failed, 2: the command cannot be meant.
+    clip that cannot be analyzed; the next one goes on. Exit code 0: all done, 1: some failed, 2: invalid arguments.
 
     For a folder OUT/manifest.csv tells what came of each clip, OUT/emotions.csv joins the utterances of all, and the same command again
     does only what is missing, changed or was interrupted (docs/batch.md).
@@ -55,7 +55,7 @@ def command(paths: tuple[Path, ...], out: Path, formats: str, as_json: bool, pro
 
     def work(assembly: Assembly, path: Path, folders: ResultFolders, progress: Progress | None) -> Callable[[], None]:
         stages = Profile()
-        analysis = assembly.analyse(path, progress=progress, profile=stages)
+        analysis = assembly.analyze(path, progress=progress, profile=stages)
         if profile:
             click.echo("\n".join(stages.lines()), err=True)
         folder = folders.folder_for(path)

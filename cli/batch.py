@@ -71,7 +71,7 @@ def batch_options(function: Function) -> Function:
 
 
 def is_batch(paths: Sequence[Path], values: Mapping[str, Any]) -> bool:
-    """A folder is a batch, and so is whatever an option of batches is given for; single files are analysed one after the other."""
+    """A folder is a batch, and so is whatever an option of batches is given for; single files are analyzed one after the other."""
     from emofuse.pipeline.batch.remote import address_of
 
     return any(path.is_dir() or address_of(path) for path in paths) or any(values[name] != default for name, default in DEFAULTS.items())
@@ -88,7 +88,7 @@ def batch(paths: Sequence[Path], out: Path, writing: Mapping[str, Any], values: 
     from .options import options_from
 
     options = options_from(values)
-    _ = Assembly(options, say=lambda line: click.echo(line, err=True)).choices  # what cannot be meant ends the command here
+    _ = Assembly(options, say=lambda line: click.echo(line, err=True)).choices  # an invalid option ends the command here
     order = Order(values["force"], values["retry_failed"], values["limit"], shard_of(values["shard"]), values["dry_run"])
     quiet, place = values["json_lines"], address_of(out) or out
     problems = 0

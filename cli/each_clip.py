@@ -36,7 +36,7 @@ def each_clip(paths: Sequence[Path], out: Path, values: dict[str, Any], work: Wo
     if not clips:
         sys.exit(1)
     assembly = Assembly(options_from(values), say=lambda line: click.echo(line, err=True))
-    _ = assembly.choices  # an option that cannot be meant ends the command here, not clip by clip
+    _ = assembly.choices  # an invalid option ends the command here, not clip by clip
     folders = ResultFolders(out)
     for path in clips:
         try:

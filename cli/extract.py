@@ -28,7 +28,7 @@ from .options import provider_options
 def command(paths: tuple[Path, ...], out: Path, as_json: bool, **values: Any) -> None:
     """Words, text, face and voice streams of each clip at PATHS, written as OUT/NAME/streams/*.parquet with transcript.srt.
 
-    Provenance is in analysis.json and in each file's metadata. Exit code 0: all done, 1: some failed, 2: the command cannot be meant.
+    Provenance is in analysis.json and in each file's metadata. Exit code 0: all done, 1: some failed, 2: invalid arguments.
     """
 
     def work(assembly: Assembly, path: Path, folders: ResultFolders, progress: Progress | None) -> Callable[[], None]:

@@ -39,7 +39,7 @@ def command(port: int, max_mb: int, max_minutes: float, timeout: float, **values
         raise UsageError(f"serve: needs more packages ({error.name}): pip install 'emofuse[serve]'") from None
 
     options = replace(options_from(values), limits=Limits(seconds=60 * max_minutes))
-    _ = Assembly(options, say=lambda line: click.echo(line, err=True)).choices  # what cannot be meant ends the command here
+    _ = Assembly(options, say=lambda line: click.echo(line, err=True)).choices  # an invalid option ends the command here
     secret = secrets.token_urlsafe(12)
     configuration = uvicorn.Config("", host="127.0.0.1", port=port, log_level="warning", limit_concurrency=32, timeout_keep_alive=10)
     try:

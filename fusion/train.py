@@ -103,7 +103,7 @@ def train(
 ) -> Run:
     """Trains and writes the run folder. `progress` gets each epoch's row, `say` lines for people.
 
-    Raises `UsageError` (a recipe or device that cannot be meant; a folder that holds a run already), `DatasetError`, `CheckpointError`.
+    Raises `UsageError` (an invalid recipe or device; a folder that holds a run already), `DatasetError`, `CheckpointError`.
     """
     place = chosen_device(device)
     if recipe.training.precision == "float16" and place.type != "cuda":

@@ -13,10 +13,10 @@ from .attention.rows import AttentionRows
 from .attention.timeline import pay
 from .clip import Clip
 from .extraction import Extraction, extract
-from .ports import EMOTIONS, MODALITIES, AnalysedUtterance, Analysis, Attention, Extractor, FaceChooser, FusionModel, Prediction
+from .ports import EMOTIONS, MODALITIES, Analysis, AnalyzedUtterance, Attention, Extractor, FaceChooser, FusionModel, Prediction
 from .quality import quality
 from .shared_pass import Progress
-from .speaker_face import WhoseFace
+from .speaker_face import FaceSelector
 from .timed import TimedSequence
 from .utterances import Cutting, cut, utterance
 
@@ -24,7 +24,7 @@ KeepMaps = bool | Literal["small"]
 TOGETHER = 8  # utterances given to the model at once: their attention maps are in memory together
 
 
-def analyse(
+def analyze(
     clip: Clip,
     extractors: Sequence[Extractor],
     model: FusionModel,
@@ -59,12 +59,12 @@ def read(
     chooser: FaceChooser | None = None,
     face_id: int | None = None,
 ) -> Analysis:
-    """The second half of `analyse`: streams that are already there, to emotions and attention. A few utterances are in memory at once."""
+    """The second half of `analyze`: streams that are already there, to emotions and attention. A few utterances are in memory at once."""
     streams = extraction.streams
     length = length_of(clip, extraction)
     borders = cut(streams, length, cutting)
-    whose = WhoseFace.of(streams, chooser, face_id)
-    answered: list[AnalysedUtterance] = []
+    whose = FaceSelector.of(streams, chooser, face_id)
+    answered: list[AnalyzedUtterance] = []
     rows, kept = AttentionRows.nothing(streams), KeptMaps()
     for first in range(0, len(borders.spans), TOGETHER):
         batch = [utterance(span, streams, whose) for span in borders.spans[first : first + TOGETHER]]
@@ -78,7 +78,7 @@ def read(
                 if keep_maps:
                     kept.add(first + i, prediction.attention if keep_maps is True else small(prediction.attention, counts))
                 prediction = replace(prediction, attention=())
-            answered.append(AnalysedUtterance(first + i, piece.span, piece.text, prediction, quality(piece, streams), piece.face))
+            answered.append(AnalyzedUtterance(first + i, piece.span, piece.text, prediction, quality(piece, streams), piece.face))
             if progress is not None:
                 progress("fusion", piece.span.end)
         rows.let_go()
@@ -102,7 +102,7 @@ def read(
     )
 
 
-def with_maps(utterances: Sequence[AnalysedUtterance], maps: Mapping[int, tuple[Attention, ...]]) -> list[AnalysedUtterance]:
+def with_maps(utterances: Sequence[AnalyzedUtterance], maps: Mapping[int, tuple[Attention, ...]]) -> list[AnalyzedUtterance]:
     """The same utterances, each with its attention maps."""
     return [
         u if u.prediction is None or u.index not in maps else replace(u, prediction=replace(u.prediction, attention=maps[u.index]))
@@ -110,7 +110,7 @@ def with_maps(utterances: Sequence[AnalysedUtterance], maps: Mapping[int, tuple[
     ]
 
 
-def reasons(streams: Mapping[str, TimedSequence], utterances: Sequence[AnalysedUtterance], model: FusionModel) -> dict[str, str]:
+def reasons(streams: Mapping[str, TimedSequence], utterances: Sequence[AnalyzedUtterance], model: FusionModel) -> dict[str, str]:
     """Why a stream is empty, has gaps, is absent from every utterance, or was not read."""
     found = {name: stream.reason for name, stream in streams.items() if stream.reason}
     for name in MODALITIES:
@@ -137,7 +137,7 @@ def ends_early(clip: Clip, extraction: Extraction) -> bool:
     return extraction.end.end < clip.info.duration - max(1.0, 0.05 * clip.info.duration)
 
 
-def summary(utterances: Sequence[AnalysedUtterance]) -> Prediction | None:
+def summary(utterances: Sequence[AnalyzedUtterance]) -> Prediction | None:
     """The clip as a whole: its utterances' answers, weighted by their seconds; None where no utterance has one."""
     answered = [(u.span.duration or 1e-3, u.prediction) for u in utterances if u.prediction is not None]
     if not answered:

@@ -1,7 +1,7 @@
 """Everything that emofuse raises on purpose.
 
     EmofuseError
-    ├── UsageError          an option or argument that cannot be meant
+    ├── UsageError          an invalid option or argument
     ├── ClipError           a clip that cannot be read as asked
     │   ├── NotMedia        no container that we accept (also: playlists, URLs, devices)
     │   ├── ClipLimit       larger than a limit allows
@@ -26,7 +26,7 @@ class EmofuseError(Exception):
 
 
 class UsageError(EmofuseError):
-    """An option or argument that cannot be meant; the command line exits with 2."""
+    """An invalid option or argument; the command line exits with 2."""
 
 
 class ClipError(EmofuseError):

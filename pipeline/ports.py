@@ -231,7 +231,7 @@ class Quality:
 
 
 @dataclass(frozen=True, eq=False)
-class AnalysedUtterance:
+class AnalyzedUtterance:
     """One utterance with its answer (None where no stream was there to answer from) and whose face it was read from."""
 
     index: int
@@ -268,7 +268,7 @@ class Analysis:
     info: ClipInfo
     streams: Mapping[str, TimedSequence]
     model: Provenance
-    utterances: tuple[AnalysedUtterance, ...]
+    utterances: tuple[AnalyzedUtterance, ...]
     summary: Prediction | None
     attention: Sequence[AttentionRow]
     reasons: Mapping[str, str]

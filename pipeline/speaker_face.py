@@ -22,7 +22,7 @@ JOINED = 0.2
 
 
 @dataclass(frozen=True)
-class WhoseFace:
+class FaceSelector:
     """How a face is picked: by whom, where there is voice, or by its number.
 
     chooser  says who speaks
@@ -35,7 +35,7 @@ class WhoseFace:
     face_id: int | None = None
 
     @classmethod
-    def of(cls, streams: Mapping[str, TimedSequence], chooser: FaceChooser | None, face_id: int | None) -> WhoseFace:
+    def of(cls, streams: Mapping[str, TimedSequence], chooser: FaceChooser | None, face_id: int | None) -> FaceSelector:
         """For a clip's streams; raises `UsageError` for a `face_id` that is in none of its frames."""
         if face_id is not None:
             face = streams.get("face")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .ports import MODALITIES, FaceChoice, Utterance
 from .quality import WORDS_SURE, words_sure
-from .speaker_face import WhoseFace, active_rows
+from .speaker_face import FaceSelector, active_rows
 from .timed import Span, TimedSequence
 
 SILENCE = 1e-3  # rms, full scale 1: -60 dB
@@ -125,11 +125,11 @@ def _with_margins(spans: Sequence[Span], duration: float, margin: float) -> list
 
 
 def utterance(
-    span: Span, streams: Mapping[str, TimedSequence], whose: WhoseFace | None = None, *, words_floor: float = WORDS_SURE
+    span: Span, streams: Mapping[str, TimedSequence], whose: FaceSelector | None = None, *, words_floor: float = WORDS_SURE
 ) -> Utterance:
     """What lies in a span: its words and the rows of each modality whose middle is inside; of several faces, the one that `whose` picks.
     Words of a mean probability below `words_floor` do not count as text."""
-    whose = whose or WhoseFace()
+    whose = whose or FaceSelector()
     chosen: FaceChoice | None = None
     words = streams.get("words")
     text = ""

@@ -88,7 +88,7 @@ def streams_of(seconds: float) -> dict[str, TimedSequence]:
     return {"words": said, "text": text, "face": face, "voice": voice_of(seconds)}
 
 
-def analysed(tmp_path: Path, streams: Mapping[str, TimedSequence], seconds: float) -> Analysis:
+def analyzed(tmp_path: Path, streams: Mapping[str, TimedSequence], seconds: float) -> Analysis:
     clip = Clip(tmp_path / "a clip.wav")
     clip._info = ClipInfo(str(clip.path), "wav", seconds, None, AudioInfo("pcm_s16le", 16000, 1))
     return read(clip, Extraction(dict(streams), None, {}), Looks(), keep_maps="small")
@@ -112,7 +112,7 @@ def test_a_clip_in_files_gives_the_bytes_of_one_in_memory(tmp_path: Path, monkey
     for name in ("memory", "files"):
         if name == "files":
             small_parts(monkeypatch)
-        analysis = analysed(tmp_path, streams_of(25), 25)
+        analysis = analyzed(tmp_path, streams_of(25), 25)
         write_analysis(analysis, tmp_path / "first/clip", version="1", report=True, formats=FORMATS)
         write_analysis(read_analysis(tmp_path / "first/clip"), tmp_path / "again/clip", version="1", report=True)
         found[name] = everything(tmp_path / "first"), everything(tmp_path / "again")
@@ -126,7 +126,7 @@ def test_a_kept_answer_in_many_groups_is_the_answer(tmp_path: Path, monkeypatch:
     small_parts(monkeypatch)
     monkeypatch.setattr(cache, "GROUP", 101)
     monkeypatch.setattr(parquet, "GROUP", 5000)
-    analysis = analysed(tmp_path, streams_of(30), 30)
+    analysis = analyzed(tmp_path, streams_of(30), 30)
     store = LocalStore(tmp_path / "out")
     kept = Cache(store)
     for name, stream in analysis.streams.items():
@@ -160,13 +160,13 @@ LONG = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_long_clips import analysed, voice_of
+from test_long_clips import analyzed, voice_of
 from emofuse.pipeline.batch.stages import forget_peak, peak_memory
 from emofuse.pipeline.results import write_analysis
 here, minutes = Path(sys.argv[2]), float(sys.argv[3])
-write_analysis(analysed(here, {"voice": voice_of(60)}, 60), here / "warm", version="1", report=True)
+write_analysis(analyzed(here, {"voice": voice_of(60)}, 60), here / "warm", version="1", report=True)
 forget_peak()
-write_analysis(analysed(here, {"voice": voice_of(60 * minutes)}, 60 * minutes), here / "out", version="1", report=True)
+write_analysis(analyzed(here, {"voice": voice_of(60 * minutes)}, 60 * minutes), here / "out", version="1", report=True)
 print(peak_memory())
 """
 

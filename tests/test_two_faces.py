@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from emofuse.assembly import Assembly, Options
 from emofuse.cli.main import main
 from emofuse.extractors.face.speaking import who_speaks
-from emofuse.pipeline.speaker_face import WhoseFace
+from emofuse.pipeline.speaker_face import FaceSelector
 from emofuse.pipeline.timed import TimedSequence
 from emofuse.pipeline.utterances import cut, utterance
 
@@ -38,7 +38,7 @@ def test_the_speaker_is_read_even_where_the_listener_is_larger(clip: Path) -> No
         values[listens, face.columns.index(side)] *= 3
     swapped = TimedSequence("face", face.columns, values, face.start, face.end, face.provenance)
     streams = {**extraction.streams, "face": swapped}
-    by_lips, by_size = WhoseFace.of(streams, who_speaks, None), WhoseFace.of(streams, None, None)
+    by_lips, by_size = FaceSelector.of(streams, who_speaks, None), FaceSelector.of(streams, None, None)
     found = []
     for span in cut(streams, 8.7).spans:
         wrong = utterance(span, streams, by_size).face

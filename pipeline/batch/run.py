@@ -207,7 +207,7 @@ def output_names(clips: Sequence[Candidate], records: Mapping[str, Record], stor
 
 
 def store_owner(store: Store, name: str) -> str | None:
-    """Whose results a folder holds that no record speaks of (a single clip was analysed into this folder before)."""
+    """Whose results a folder holds that no record speaks of (a single clip was analyzed into this folder before)."""
     try:
         path: str = json.loads(store.read(f"{name}/analysis.json") or b"null")["clip"]["path"]
         return path

@@ -12,7 +12,7 @@ from ..attention.maps import read_maps
 from ..attention.rows import AttentionRows
 from ..codec import decode
 from ..errors import FormatError
-from ..ports import AnalysedUtterance, Analysis, Attention, AttentionRow, AudioInfo, ClipInfo, FaceChoice, Prediction, Quality, VideoInfo
+from ..ports import Analysis, AnalyzedUtterance, Attention, AttentionRow, AudioInfo, ClipInfo, FaceChoice, Prediction, Quality, VideoInfo
 from ..timed import Provenance, Span, TimedSequence
 from .parquet import read_stream
 
@@ -59,9 +59,9 @@ def _info(clip: Mapping[str, Any]) -> ClipInfo:
     )
 
 
-def _utterance(found: Mapping[str, Any], maps: tuple[Attention, ...]) -> AnalysedUtterance:
+def _utterance(found: Mapping[str, Any], maps: tuple[Attention, ...]) -> AnalyzedUtterance:
     face = found.get("face")
-    return AnalysedUtterance(
+    return AnalyzedUtterance(
         index=found["index"],
         span=Span(found["start"], found["end"]),
         text=found["text"],

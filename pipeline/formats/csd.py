@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ..errors import FormatError
 from ..timed import Floats64, Provenance, TimedSequence
-from .optional import library
+from .optional import require
 from .session import Session
 
 METADATA = (
@@ -56,7 +56,7 @@ def write_csd(sessions: Sequence[Session], folder: Path) -> None:
 
 def write_sequence(name: str, streams: Mapping[str, TimedSequence], path: Path) -> None:
     """One stream of several clips; raises `FormatError` where their columns differ."""
-    h5py = library("h5py", "h5py", ".csd")
+    h5py = require("h5py", "h5py", ".csd")
     first = _typical(streams)
     for key, stream in streams.items():
         if len(stream) and stream.columns != first.columns:
@@ -136,7 +136,7 @@ def read_csd(path: Path) -> tuple[Session, ...]:
 def read_sequence(path: Path, pick: Callable[[Sequence[str]], Sequence[str]] | None = None) -> ComputationalSequence:
     """A whole file, or those of its videos that `pick` takes (the data sets' files are larger than memory). Raises `FormatError` naming
     the file, and the key that is missing or has the wrong shape."""
-    h5py = library("h5py", "h5py", ".csd")
+    h5py = require("h5py", "h5py", ".csd")
     if not path.is_file():
         raise FormatError(f"{path}: no such file")
     try:

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import FormatError
 from ..timed import Provenance
-from .optional import library
+from .optional import require
 from .session import UTTERANCES, Session
 from .tiers import Row, Tier, one_line, session_of_tiers, tiers_of
 
@@ -29,7 +29,7 @@ _KINDS |= {".wav": "audio/x-wav", ".mp3": "audio/mpeg", ".flac": "audio/flac", "
 
 def write_eaf(sessions: Sequence[Session], path: Path) -> None:
     """One session; times are rounded to milliseconds, and nothing is shorter than one."""
-    elan = library("pympi.Elan", "pympi-ling", "ELAN")
+    elan = require("pympi.Elan", "pympi-ling", "ELAN")
     (session,) = sessions
     eaf = elan.Eaf(author="emofuse")
     eaf.remove_tier("default")
@@ -66,7 +66,7 @@ def read_tiers(path: Path) -> list[Tier]:
 
 
 def _open(path: Path) -> Any:
-    elan = library("pympi.Elan", "pympi-ling", "ELAN")
+    elan = require("pympi.Elan", "pympi-ling", "ELAN")
     try:
         if (size := path.stat().st_size) > MOST_BYTES:
             raise FormatError(f"{path}: expected an EAF file of at most {MOST_BYTES} bytes, got {size}")

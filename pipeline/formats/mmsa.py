@@ -24,7 +24,7 @@ import numpy as np
 
 from ..errors import FormatError
 from ..ports import MODALITIES, Utterance
-from ..speaker_face import WhoseFace
+from ..speaker_face import FaceSelector
 from ..timed import Floats32, Span
 from ..utterances import utterance
 from .session import UTTERANCES, Session
@@ -66,7 +66,7 @@ def _piece(session: Session, span: Span, number: int) -> Utterance:
     """The rows in a span, of several faces those of the one that the analysis read."""
     utterances = session.streams[UTTERANCES]
     read = float(utterances.column("face_id")[number]) if "face_id" in utterances.columns else math.nan
-    return utterance(span, session.streams, None if math.isnan(read) else WhoseFace(face_id=int(read)), words_floor=0.0)
+    return utterance(span, session.streams, None if math.isnan(read) else FaceSelector(face_id=int(read)), words_floor=0.0)
 
 
 def _width(name: str, every: Sequence[Utterance]) -> int:

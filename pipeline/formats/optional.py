@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import FormatError
 
 
-def library(module: str, package: str, form: str) -> Any:
+def require(module: str, package: str, form: str) -> Any:
     """The module; raises `FormatError` with the command that installs its package."""
     try:
         return import_module(module)

@@ -19,7 +19,7 @@ from ..errors import FormatError
 from ..ports import EMOTIONS
 from ..timed import Provenance, TimedSequence
 from ..utterances import cut
-from .optional import library
+from .optional import require
 from .session import UTTERANCE_COLUMNS, UTTERANCES, Session
 from .tiers import one_line
 
@@ -139,7 +139,7 @@ def cues(path: Path, form: str, name: str) -> list[tuple[float, float, str]]:
 
 def parsed(path: Path, form: str, name: str) -> Any:
     """A file as webvtt-py's `WebVTT`; raises `FormatError` in one line."""
-    webvtt = library("webvtt", "webvtt-py", name)
+    webvtt = require("webvtt", "webvtt-py", name)
     try:
         if (size := path.stat().st_size) > MOST_BYTES:
             raise FormatError(f"{path}: expected subtitles of at most {MOST_BYTES} bytes, got {size}")

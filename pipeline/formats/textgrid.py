@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import FormatError, TranscriptError
 from ..timed import Provenance
-from .optional import library
+from .optional import require
 from .session import UTTERANCES, Session
 from .tiers import Tier, session_of_tiers, tiers_of
 
@@ -26,7 +26,7 @@ _TOKEN = re.compile(
 def write_textgrid(sessions: Sequence[Session], path: Path) -> None:
     """One session. One without annotations gets an empty tier `utterances`, because a TextGrid has at least one; raises `FormatError`
     where it has no length either."""
-    textgrid = library("praatio.textgrid", "praatio", "TextGrid")
+    textgrid = require("praatio.textgrid", "praatio", "TextGrid")
     (session,) = sessions
     tiers = tiers_of(session)
     length = max([session.length, *(tier.rows[-1][1] for tier in tiers)])

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..errors import FormatError
 from ..timed import Provenance, TimedSequence
-from .optional import library
+from .optional import require
 from .session import UTTERANCE_COLUMNS, UTTERANCE_LABELS, UTTERANCES, Session
 from .subtitles import Caption, captions, cue_session, parsed, seconds_of
 from .tiers import one_line
@@ -44,7 +44,7 @@ _TAG = re.compile(r"</?[a-zA-Z][^>]*>")
 
 def write_vtt(sessions: Sequence[Session], path: Path) -> None:
     """One session; times are rounded to milliseconds."""
-    webvtt = library("webvtt", "webvtt-py", "WebVTT")
+    webvtt = require("webvtt", "webvtt-py", "WebVTT")
     (session,) = sessions
     words, utterances = session.filled("words"), session.filled(UTTERANCES)
     styles = [webvtt.Style(f"::cue(.{emotion}) {{ color: {colour}; }}") for emotion, colour in COLOURS.items()]

@@ -49,7 +49,7 @@ class Options:
     face_id   read this face only; None: where there are several, the one whose lips move with the voice
     prior     how likely emotions are beforehand, "neutral=0.5,anger=0.1": those that are not named share what is left
               evenly; None: all alike. The shipped models are trained under an even prior; a model that is not has its own counted twice
-    Raises `UsageError` for a prior that cannot be meant.
+    Raises `UsageError` for an invalid prior.
     """
 
     words: str = "auto"
@@ -66,7 +66,7 @@ class Options:
     prior: str | None = None
 
     def __post_init__(self) -> None:
-        prior_of(self.prior)  # a prior that cannot be meant is refused before anything is extracted
+        prior_of(self.prior)  # an invalid prior is refused before anything is extracted
 
     def wish(self, stream: str) -> str:
         return {"words": self.words, "text": self.text, "face": self.face, "voice": self.voice}[stream]
@@ -86,7 +86,7 @@ class Assembly:
     """Extractors and a model, chosen by `options`, made when first needed and kept for the clips that follow.
 
     say   called with one line for every choice that `auto` made
-    Raises `UsageError` for what cannot be meant and `WeightsError` for weights that are not there.
+    Raises `UsageError` for invalid options and `WeightsError` for weights that are not there.
     """
 
     def __init__(self, options: Options | None = None, say: Say | None = None) -> None:
@@ -150,7 +150,7 @@ class Assembly:
         info = clip.info  # a file that is no clip is refused before anything is loaded for it
         return info, extract(clip, self.extractors(clip.path, for_model=False), progress)
 
-    def analyse(
+    def analyze(
         self,
         path: str | os.PathLike[str],
         progress: Progress | None = None,
@@ -309,4 +309,4 @@ def analyze(path: str | os.PathLike[str], *, keep_maps: KeepMaps = "small", **op
     unknown = sorted(set(options) - set(Options.__dataclass_fields__))
     if unknown:
         raise UsageError(f"options {', '.join(unknown)}: expected {', '.join(Options.__dataclass_fields__)}")
-    return Assembly(replace(Options(), **options)).analyse(path, keep_maps=keep_maps)  # type: ignore[arg-type]
+    return Assembly(replace(Options(), **options)).analyze(path, keep_maps=keep_maps)  # type: ignore[arg-type]

@@ -171,7 +171,7 @@ def run(
     notice: Callable[[str, Mapping[str, Any]], None] = lambda event, facts: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Totals:
-    """Analyse every clip under `paths` into `out`, as docs/batch.md describes; raises `UsageError` where there is no clip at all.
+    """Analyze every clip under `paths` into `out`, as docs/batch.md describes; raises `UsageError` where there is no clip at all.
 
     notice    called with plan, started, probed, progress, outcome, worker, end and their facts
     stopping  once it is true, nothing new is begun

@@ -17,7 +17,7 @@ import av
 import numpy as np
 
 SAMPLES = Path(__file__).parents[2] / "samples"
-ANY = "any"  # may be analysed, may fail: but within its time, and with a reason
+ANY = "any"  # may be analyzed, may fail: but within its time, and with a reason
 
 
 def make(folder: Path, mutations: int = 16) -> dict[str, str]:

@@ -7,7 +7,7 @@ import pytest
 
 from emofuse.extractors.face.speaking import speaking_face, who_speaks
 from emofuse.pipeline.errors import StreamError
-from emofuse.pipeline.speaker_face import WhoseFace
+from emofuse.pipeline.speaker_face import FaceSelector
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 from emofuse.pipeline.utterances import utterance
 
@@ -98,7 +98,7 @@ def test_fusion_reads_whoever_speaks_in_each_utterance() -> None:
     """Two people take turns, the listener is always shown larger: what an utterance is read from follows the speaker."""
     first, second = lips(TALK[:1], seed=1), lips(TALK[1:], seed=2)
     both = stream(first, second, widths=(60, 120, 0))
-    whose = WhoseFace(who_speaks, TALK)
+    whose = FaceSelector(who_speaks, TALK)
     for span, speaker in ((Span(0.5, 3.5), 0), (Span(4.5, 7.5), 1)):
         piece = utterance(span, {"face": both}, whose)
         assert piece.face is not None and (piece.face.face_id, piece.face.by, piece.face.faces) == (speaker, "lips", (0, 1))

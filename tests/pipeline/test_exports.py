@@ -19,8 +19,8 @@ from emofuse.pipeline.formats.subtitles import srt
 from emofuse.pipeline.formats.tables import ATTENTION_COLUMNS, EMOTION_COLUMNS, attention_csv, emotions_csv, safe_text
 from emofuse.pipeline.ports import (
     EMOTIONS,
-    AnalysedUtterance,
     Analysis,
+    AnalyzedUtterance,
     AttentionRow,
     AudioInfo,
     ClipInfo,
@@ -57,8 +57,8 @@ def analysis(path: Path) -> Analysis:
         streams={"words": word_stream(), "text": text, "face": face, "voice": voice},
         model=BY,
         utterances=(
-            AnalysedUtterance(0, Span(0.05, 1.0), "=1+1", said, good),
-            AnalysedUtterance(1, Span(1.0, 2.0), "", None, Quality(("no_face", "no_text"), {}, {})),
+            AnalyzedUtterance(0, Span(0.05, 1.0), "=1+1", said, good),
+            AnalyzedUtterance(1, Span(1.0, 2.0), "", None, Quality(("no_face", "no_text"), {}, {})),
         ),
         summary=said,
         attention=rows,

@@ -72,7 +72,7 @@ def streams(words: Sequence[str], seconds: float, seed: int = 0) -> dict[str, Ti
 
 
 @pytest.fixture
-def analysed() -> Callable[..., Analysis]:
+def analyzed() -> Callable[..., Analysis]:
     """(path, words, seconds, hops) -> Analysis; the path's own container is looked at."""
 
     def make(

@@ -24,9 +24,9 @@ def yellow(image: np.ndarray, part: slice) -> int:
 
 
 def test_each_word_lights_up_on_its_frames_and_each_box_on_its_own(
-    analysed: Callable[..., Analysis], samples: Path, tmp_path: Path
+    analyzed: Callable[..., Analysis], samples: Path, tmp_path: Path
 ) -> None:
-    analysis = analysed(samples / "late.mkv", words=("WWWW",) * 8, seconds=6.0)
+    analysis = analyzed(samples / "late.mkv", words=("WWWW",) * 8, seconds=6.0)
     frames = [frame.start for frame in Clip(samples / "late.mkv").frames()]
     planted = frames[20]
     face = TimedSequence(
@@ -61,8 +61,8 @@ def test_each_word_lights_up_on_its_frames_and_each_box_on_its_own(
     assert boxed == [planted]
 
 
-def test_captions_are_lines_that_never_overlap(analysed: Callable[..., Analysis], tmp_path: Path) -> None:
-    words = analysed(tmp_path / "x.mp4", words=("abcdefghi",) * 30, seconds=30.0).streams["words"]
+def test_captions_are_lines_that_never_overlap(analyzed: Callable[..., Analysis], tmp_path: Path) -> None:
+    words = analyzed(tmp_path / "x.mp4", words=("abcdefghi",) * 30, seconds=30.0).streams["words"]
     found = captions(words)
     assert [i for _, _, rows in found for i in rows] == list(range(len(words)))
     assert all(a[1] <= b[0] for a, b in pairwise(found))
@@ -70,6 +70,6 @@ def test_captions_are_lines_that_never_overlap(analysed: Callable[..., Analysis]
     assert captions(None) == []
 
 
-def test_a_clip_without_pictures_has_no_overlay(analysed: Callable[..., Analysis], samples: Path, tmp_path: Path) -> None:
-    files = write_analysis(analysed(samples / "voice_only.flac"), tmp_path / "out", version="9", overlay=True)
+def test_a_clip_without_pictures_has_no_overlay(analyzed: Callable[..., Analysis], samples: Path, tmp_path: Path) -> None:
+    files = write_analysis(analyzed(samples / "voice_only.flac"), tmp_path / "out", version="9", overlay=True)
     assert "overlay.mp4" not in {f.name for f in files}

@@ -23,8 +23,8 @@ from emofuse.pipeline.results import write_analysis
 from emofuse.pipeline.views import plots
 
 
-def test_every_plot_takes_an_axes_and_gives_it_back(analysed: Callable[..., Analysis], tmp_path: Path) -> None:
-    analysis = analysed(tmp_path / "x.mp4")
+def test_every_plot_takes_an_axes_and_gives_it_back(analyzed: Callable[..., Analysis], tmp_path: Path) -> None:
+    analysis = analyzed(tmp_path / "x.mp4")
     for draw in (
         plots.emotions,
         lambda a, ax: plots.attention(a, "text", ax),
@@ -39,8 +39,8 @@ def test_every_plot_takes_an_axes_and_gives_it_back(analysed: Callable[..., Anal
         assert ax.has_data() or ax.images
 
 
-def test_emotions_are_columns_as_high_as_their_probabilities(analysed: Callable[..., Analysis], tmp_path: Path) -> None:
-    analysis = analysed(tmp_path / "x.mp4")
+def test_emotions_are_columns_as_high_as_their_probabilities(analyzed: Callable[..., Analysis], tmp_path: Path) -> None:
+    analysis = analyzed(tmp_path / "x.mp4")
     bars: Any = plots.emotions(analysis).patches
     assert len(bars) == len(EMOTIONS) * len(analysis.utterances)
     for k, emotion in enumerate(EMOTIONS):
@@ -51,8 +51,8 @@ def test_emotions_are_columns_as_high_as_their_probabilities(analysed: Callable[
             assert (bar.get_x(), bar.get_width()) == pytest.approx((u.span.start, u.span.duration))
 
 
-def test_the_matrix_is_the_map(analysed: Callable[..., Analysis], tmp_path: Path) -> None:
-    analysis = analysed(tmp_path / "x.mp4")
+def test_the_matrix_is_the_map(analyzed: Callable[..., Analysis], tmp_path: Path) -> None:
+    analysis = analyzed(tmp_path / "x.mp4")
     prediction = analysis.utterances[1].prediction
     assert prediction is not None
     chosen = next(a for a in prediction.attention if (a.target, a.source) == ("face", "text"))
@@ -67,8 +67,8 @@ def test_the_matrix_is_the_map(analysed: Callable[..., Analysis], tmp_path: Path
         plots.attention_matrix(analysis, 1, head=3)
 
 
-def test_results_come_back_from_their_folder(analysed: Callable[..., Analysis], samples: Path, tmp_path: Path) -> None:
-    analysis = analysed(samples / "smile.mp4", words=("=so", "we", "go"))
+def test_results_come_back_from_their_folder(analyzed: Callable[..., Analysis], samples: Path, tmp_path: Path) -> None:
+    analysis = analyzed(samples / "smile.mp4", words=("=so", "we", "go"))
     write_analysis(analysis, tmp_path / "out", version="9")
     back = read_analysis(tmp_path / "out")
     assert analysis_document(back, version="9") == analysis_document(analysis, version="9")
@@ -89,8 +89,8 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         read_analysis(tmp_path)
 
 
-def test_the_command_writes_pictures(analysed: Callable[..., Analysis], samples: Path, tmp_path: Path) -> None:
-    write_analysis(analysed(samples / "smile.mp4", words=("$x$", "we", "go")), tmp_path / "out", version="9")
+def test_the_command_writes_pictures(analyzed: Callable[..., Analysis], samples: Path, tmp_path: Path) -> None:
+    write_analysis(analyzed(samples / "smile.mp4", words=("$x$", "we", "go")), tmp_path / "out", version="9")
     for kind, name in (("timeline", "t.png"), ("attention", "a.svg"), ("units", "u.png")):
         result = CliRunner().invoke(main, ["plot", kind, str(tmp_path / "out"), str(tmp_path / name)])
         assert result.exit_code == 0, result.output
@@ -125,7 +125,7 @@ def test_what_cannot_be_drawn_is_one_line(arguments: list[str], message: str, co
     assert result.exit_code == code and message in result.output and result.output.count("\n") == 1
 
 
-def test_a_notebook_shows_it_and_runs_nothing(analysed: Callable[..., Analysis], tmp_path: Path) -> None:
-    page = analysed(tmp_path / "<script>.mp4", words=("<script>alert(1)</script>", "$we$", "go"))._repr_html_()
+def test_a_notebook_shows_it_and_runs_nothing(analyzed: Callable[..., Analysis], tmp_path: Path) -> None:
+    page = analyzed(tmp_path / "<script>.mp4", words=("<script>alert(1)</script>", "$we$", "go"))._repr_html_()
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page and "<script" not in page
     assert page.count("<tr>") == 3 and "data:image/png;base64," in page

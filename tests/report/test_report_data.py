@@ -24,8 +24,8 @@ def picture(packed: dict[str, Any]) -> np.ndarray[Any, Any]:
     return np.frombuffer(base64.b64decode(packed["u1"]), np.uint8).reshape(packed["shape"])
 
 
-def test_attention_is_relative_to_an_even_part(analysed: Callable[..., Analysis], tmp_path: Path) -> None:
-    found = data.report_data(analysed(tmp_path / "x.mp4"), version="9")
+def test_attention_is_relative_to_an_even_part(analyzed: Callable[..., Analysis], tmp_path: Path) -> None:
+    found = data.report_data(analyzed(tmp_path / "x.mp4"), version="9")
     by = found["words"]["by"]
     assert list(by) == ["overall", "face", "voice"]
     for name in by:
@@ -70,16 +70,16 @@ def test_a_line_is_the_same_read_whole_or_in_pieces(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_page_says_that_its_curves_are_averaged(
-    analysed: Callable[..., Analysis], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    analyzed: Callable[..., Analysis], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    analysis = analysed(tmp_path / "x.mp4")
+    analysis = analyzed(tmp_path / "x.mp4")
     assert data.report_data(analysis, version="9")["averaged"] is None
     monkeypatch.setattr(line, "LONGEST", 400)
     assert data.report_data(analysis, version="9")["averaged"] == analysis.facts["length"] / 400
 
 
-def test_pitch_has_gaps_where_there_is_no_voice(analysed: Callable[..., Analysis], tmp_path: Path) -> None:
-    analysis = analysed(tmp_path / "x.mp4")
+def test_pitch_has_gaps_where_there_is_no_voice(analyzed: Callable[..., Analysis], tmp_path: Path) -> None:
+    analysis = analyzed(tmp_path / "x.mp4")
     voice = data.voice_curves(analysis.streams["voice"])
     assert voice is not None
     measured = analysis.streams["voice"].column("f0")
@@ -88,8 +88,8 @@ def test_pitch_has_gaps_where_there_is_no_voice(analysed: Callable[..., Analysis
     assert floats(voice["time"])[0] == pytest.approx(0.005)
 
 
-def test_units_are_a_picture_with_nothing_where_no_face_was(analysed: Callable[..., Analysis], tmp_path: Path) -> None:
-    analysis = analysed(tmp_path / "x.mp4")
+def test_units_are_a_picture_with_nothing_where_no_face_was(analyzed: Callable[..., Analysis], tmp_path: Path) -> None:
+    analysis = analyzed(tmp_path / "x.mp4")
     face = analysis.streams["face"]
     without = face.rows(np.flatnonzero((face.start < 1) | (face.start >= 2)))
     from dataclasses import replace
@@ -113,19 +113,19 @@ def test_an_address_keeps_what_a_url_would_take_for_its_own() -> None:
 
 
 def test_the_maps_of_a_long_clip_stay_within_their_bytes(
-    analysed: Callable[..., Analysis], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    analyzed: Callable[..., Analysis], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data, "MAP_BYTES", 60_000)
-    analysis = analysed(tmp_path / "x.mp4", words=[f"w{i}" for i in range(100)], seconds=60.0)
+    analysis = analyzed(tmp_path / "x.mp4", words=[f"w{i}" for i in range(100)], seconds=60.0)
     assert len(analysis.utterances) > 15
     maps = data.report_data(analysis, version="9")["maps"].values()
     assert 30_000 < sum(len(base64.b64decode(m["root"]["u1"])) for some in maps for m in some) <= 60_000
 
 
-def test_nothing_at_all_is_a_page_too(analysed: Callable[..., Analysis], tmp_path: Path) -> None:
+def test_nothing_at_all_is_a_page_too(analyzed: Callable[..., Analysis], tmp_path: Path) -> None:
     from dataclasses import replace
 
-    analysis = analysed(tmp_path / "x.mp4")
+    analysis = analyzed(tmp_path / "x.mp4")
     bare = replace(analysis, streams={}, utterances=(), attention=(), summary=None, reasons={"voice": "the clip has no audio stream"})
     found = data.report_data(bare, version="9")
     assert found["words"] is None and found["units"] is None and found["voice"] is None and found["maps"] == {}

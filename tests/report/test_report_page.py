@@ -28,10 +28,10 @@ def page(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
 
 
 @pytest.fixture
-def shown(browser: Any, page: dict[str, Any], analysed: Callable[..., Analysis], opened: Callable[[Path], Any]) -> tuple[Any, Analysis]:
+def shown(browser: Any, page: dict[str, Any], analyzed: Callable[..., Analysis], opened: Callable[[Path], Any]) -> tuple[Any, Analysis]:
     """The page of a sample clip, open, and the analysis it shows."""
     if "analysis" not in page:
-        page["analysis"] = analysed(page["samples"] / "smile.mp4")
+        page["analysis"] = analyzed(page["samples"] / "smile.mp4")
         write_report(page["analysis"], page["folder"], home=page["folder"], version="9")
     path = page["folder"] / "report.html"
     if not browser.current_url.startswith(path.resolve().as_uri()):  # one opening serves many tests
@@ -130,8 +130,8 @@ def test_the_map_is_the_chosen_layers_and_heads(shown: tuple[Any, Analysis]) -> 
     assert "looks at" not in browser.find_element("id", "strongest").text and "→" in browser.find_element("id", "strongest").text
 
 
-def test_hops_are_curves(analysed: Callable[..., Analysis], samples: Path, tmp_path: Path, opened: Callable[[Path], Any]) -> None:
-    write_report(analysed(samples / "smile.mp4", hops=True), tmp_path, home=tmp_path, version="9")
+def test_hops_are_curves(analyzed: Callable[..., Analysis], samples: Path, tmp_path: Path, opened: Callable[[Path], Any]) -> None:
+    write_report(analyzed(samples / "smile.mp4", hops=True), tmp_path, home=tmp_path, version="9")
     browser = opened(tmp_path / "report.html")
     headings = [h.text for h in browser.find_elements("css selector", "#map h3")]
     assert headings == ["Looks at the text", "Looks at the face", "Looks at the voice"]
@@ -140,12 +140,12 @@ def test_hops_are_curves(analysed: Callable[..., Analysis], samples: Path, tmp_p
     assert complaints(browser) == []
 
 
-def test_no_text_of_a_clip_runs(analysed: Callable[..., Analysis], samples: Path, tmp_path: Path, opened: Callable[[Path], Any]) -> None:
+def test_no_text_of_a_clip_runs(analyzed: Callable[..., Analysis], samples: Path, tmp_path: Path, opened: Callable[[Path], Any]) -> None:
     clip = tmp_path / "<img src=x onerror=window.bad=1> & 'so' #1 %41?.mp4"
     clip.write_bytes((samples / "smile.mp4").read_bytes())
     folder = tmp_path / "out"
     folder.mkdir()
-    write_report(analysed(clip, words=BAD), folder, home=folder, version="9")
+    write_report(analyzed(clip, words=BAD), folder, home=folder, version="9")
     browser = opened(folder / "report.html")
     assert browser.execute_script("return typeof window.bad") == "undefined"
     assert complaints(browser) == []
@@ -184,11 +184,11 @@ def test_a_narrow_window_needs_no_sideways_scrolling(shown: tuple[Any, Analysis]
 
 
 def test_a_clip_that_has_gone_is_said(
-    analysed: Callable[..., Analysis], tmp_path: Path, samples: Path, opened: Callable[[Path], Any], wait: Callable[..., None]
+    analyzed: Callable[..., Analysis], tmp_path: Path, samples: Path, opened: Callable[[Path], Any], wait: Callable[..., None]
 ) -> None:
     clip = tmp_path / "gone.mp4"
     clip.write_bytes((samples / "smile.mp4").read_bytes())
-    write_report(analysed(clip), tmp_path, home=tmp_path, version="9")
+    write_report(analyzed(clip), tmp_path, home=tmp_path, version="9")
     clip.unlink()
     browser = opened(tmp_path / "report.html")
     wait(browser, "document.querySelector('#player .notice')")

@@ -34,7 +34,7 @@ def cosines(n: int, order: int, kind: str, on: Arithmetic) -> tuple[Any, Any]:
     return on.put(np.ascontiguousarray(table[:, 0::2])), on.put(np.ascontiguousarray(table[:, 1::2]))
 
 
-def analyse(level: Any, order: int, kind: str, on: Arithmetic = NUMPY) -> Any:
+def analyze(level: Any, order: int, kind: str, on: Arithmetic = NUMPY) -> Any:
     """(b, order + 1) the first cepstral coefficients of (b, n + 1) even spectra: the inverse DFT of length 2 n."""
     n = level.shape[1] - 1
     even, odd = cosines(n, order, kind, on)
@@ -93,7 +93,7 @@ def _envelopes(spectra: NDArray[Any], reach: Integers, between_steps: bool, on: 
     final = xp.zeros_like(window)
     active = xp.arange(len(level), device=level.device)
     for _ in range(STEPS):
-        series = analyse(target, highest, kind.str, on) * doubled
+        series = analyze(target, highest, kind.str, on) * doubled
         # Parseval: what the coefficients beyond the order hold, without computing them. The sum of the squares over all 2 n bins, divided
         # by 2 n, is c_0^2 + 2 sum c_q^2 + c_n^2; the mean, c_0, is taken away first, being large.
         rest = target - series[:, :1]
@@ -159,7 +159,7 @@ def warped_cepstrum(magnitude: NDArray[Any], count: int) -> NDArray[Any]:
     lower = magnitude[:, below]
     with np.errstate(divide="ignore", invalid="ignore"):
         warped = np.log(lower + share * (magnitude[:, below + 1] - lower))
-        cepstrum: NDArray[Any] = analyse(warped, count - 1, warped.dtype.str)
+        cepstrum: NDArray[Any] = analyze(warped, count - 1, warped.dtype.str)
     cepstrum[:, 1:] *= 2
     return cepstrum
 

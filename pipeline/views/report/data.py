@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ...attention.maps import CELLS, small
 from ...attention.rows import AT_ONCE, OUTSIDE, AttentionRows, Paid, labels_of
 from ...formats.document import analysis_document
-from ...ports import EMOTIONS, MODALITIES, AnalysedUtterance, Analysis, Attention
+from ...ports import EMOTIONS, MODALITIES, Analysis, AnalyzedUtterance, Attention
 from ...spool import let_go
 from ...timed import Floats32, TimedSequence
 from . import line
@@ -245,7 +245,7 @@ def read_face(analysis: Analysis, stream: TimedSequence) -> NDArray[np.intp]:
     return np.flatnonzero(read | (~inside & (faces == ids[counts.argmax()])))
 
 
-def _maps(analysis: Analysis) -> Iterator[tuple[AnalysedUtterance, list[dict[str, Any]]]]:
+def _maps(analysis: Analysis) -> Iterator[tuple[AnalyzedUtterance, list[dict[str, Any]]]]:
     answered = [u for u in analysis.utterances if u.prediction is not None and u.prediction.attention]
     cells = min(CELLS, MAP_BYTES // max(1, len(answered)))
     paid = AttentionRows.of(analysis.attention, analysis.streams).paid
@@ -262,7 +262,7 @@ def _maps(analysis: Analysis) -> Iterator[tuple[AnalysedUtterance, list[dict[str
             let_go(a.weights)
 
 
-def _rows(utterance: AnalysedUtterance, listed: Mapping[str, int]) -> dict[str, int]:
+def _rows(utterance: AnalyzedUtterance, listed: Mapping[str, int]) -> dict[str, int]:
     """How many rows of each stream an utterance's maps have: as attention.csv lists them, or as frames were taken together."""
     assert utterance.prediction is not None
     rows = {**dict.fromkeys(MODALITIES, 0), **listed}

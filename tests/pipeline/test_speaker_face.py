@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.ports import FaceChoice
 from emofuse.pipeline.quality import quality
-from emofuse.pipeline.speaker_face import WhoseFace, voiced_spans
+from emofuse.pipeline.speaker_face import FaceSelector, voiced_spans
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 from emofuse.pipeline.utterances import utterance
 
@@ -45,7 +45,7 @@ class Says:
 
 def test_the_chooser_s_face_is_read_and_its_confidence_kept() -> None:
     stream = faces({0: 90, 1: 40})
-    piece = utterance(SPAN, {"face": stream}, WhoseFace(Says((1, 0.8))))
+    piece = utterance(SPAN, {"face": stream}, FaceSelector(Says((1, 0.8))))
     assert piece.face == FaceChoice(1, "lips", 0.8, (0, 1))
     assert set(piece.streams["face"].column("face_id")) == {1}
     assert len(stream) == 40, "all faces stay in the stream"
@@ -54,7 +54,7 @@ def test_the_chooser_s_face_is_read_and_its_confidence_kept() -> None:
 
 def test_an_unsure_choice_is_flagged_with_its_reason() -> None:
     stream = faces({0: 90, 1: 40})
-    found = quality(utterance(SPAN, {"face": stream}, WhoseFace(Says((1, 0.3)))), {"face": stream})
+    found = quality(utterance(SPAN, {"face": stream}, FaceSelector(Says((1, 0.3)))), {"face": stream})
     assert "unsure_face" in found.flags
     assert found.reasons["face"] == "which of 2 faces speaks is unsure (confidence 0.30)"
 
@@ -62,14 +62,14 @@ def test_an_unsure_choice_is_flagged_with_its_reason() -> None:
 @pytest.mark.parametrize("answer", [None, (1, 0.0)])
 def test_where_lips_tell_nothing_the_largest_face_is_read(answer: tuple[int, float] | None) -> None:
     stream = faces({0: 40, 1: 30, 2: 90})
-    piece = utterance(SPAN, {"face": stream}, WhoseFace(Says(answer)))
+    piece = utterance(SPAN, {"face": stream}, FaceSelector(Says(answer)))
     assert piece.face == FaceChoice(2, "size", None if answer is None else 0.0, (0, 1, 2))
     assert set(piece.streams["face"].column("face_id")) == {2}
 
 
 def test_with_one_face_nobody_is_asked() -> None:
     says = Says((1, 0.8))
-    piece = utterance(SPAN, {"face": faces({0: 40})}, WhoseFace(says))
+    piece = utterance(SPAN, {"face": faces({0: 40})}, FaceSelector(says))
     assert piece.face == FaceChoice(0, "only", None, (0,))
     assert says.asked == 0 and len(piece.streams["face"]) == 20
     without = TimedSequence("face", ("AU12",), np.ones((3, 1), np.float32), seconds(0, 3), seconds(1, 4), BY)
@@ -79,7 +79,7 @@ def test_with_one_face_nobody_is_asked() -> None:
 def test_a_face_asked_for_is_read_and_no_other() -> None:
     stream = faces({0: 90, 1: 40}, n=10)
     says = Says((0, 0.9))
-    whose = WhoseFace.of({"face": stream}, says, 1)
+    whose = FaceSelector.of({"face": stream}, says, 1)
     piece = utterance(SPAN, {"face": stream}, whose)
     assert piece.face == FaceChoice(1, "request", None, (0, 1)) and says.asked == 0
     assert set(piece.streams["face"].column("face_id")) == {1}
@@ -89,9 +89,9 @@ def test_a_face_asked_for_is_read_and_no_other() -> None:
 
 def test_a_face_that_does_not_exist_is_refused_in_one_line() -> None:
     with pytest.raises(UsageError, match=r"^face 7: expected one of the clip's faces \(0, 1\)$"):
-        WhoseFace.of({"face": faces({0: 90, 1: 40})}, None, 7)
+        FaceSelector.of({"face": faces({0: 90, 1: 40})}, None, 7)
     with pytest.raises(UsageError, match="it has none"):
-        WhoseFace.of({}, None, 0)
+        FaceSelector.of({}, None, 0)
 
 
 def test_voice_is_where_words_are_else_where_it_is_loud() -> None:
