@@ -21,12 +21,12 @@ import numpy as np
 from PIL import Image
 
 from emofuse.extractors.voice.covarep import compat
-from emofuse.extractors.voice.covarep.columns import COLUMNS, HMPDD, HMPDM, MCEP
 from emofuse.extractors.voice.covarep.voice import CovarepVoice
+from emofuse.pipeline.columns import COVAREP, HMPDD, HMPDM, MCEP
 from emofuse.pipeline.ports import ClipInfo, Frame, Samples
 
 ROWS: dict[str, tuple[str, ...]] = {
-    **{name: (name,) for name in COLUMNS[:10]},
+    **{name: (name,) for name in COVAREP[:10]},
     "MCEP_0..24": MCEP,
     "HMPDM_8..9": HMPDM[8:10],
     "HMPDM_10..23": HMPDM[10:24],
@@ -81,7 +81,7 @@ def table(clips: list[Path]) -> None:
             ours, theirs = compat.features(reference["samples"] / 32768.0), reference["features"].astype(np.float64)
         for row, names in ROWS.items():
             for name in names:
-                i = COLUMNS.index(name)
+                i = COVAREP.index(name)
                 results[row].append(compared(ours[:, i], theirs[:, i], name))
     for row, values in results.items():
         known = [r for r, _ in values if not np.isnan(r)]
@@ -97,11 +97,11 @@ def pictures(path: Path, folder: Path) -> None:
     for picture, names in PICTURES.items():
         figure, axes = plt.subplots(len(names), 1, figsize=(9, 0.6 + 1.5 * len(names)), sharex=True, squeeze=False)
         for axis, name in zip(axes[:, 0], names, strict=True):
-            i = COLUMNS.index(name)
+            i = COVAREP.index(name)
             axis.plot(start, theirs[:, i], color="0.72", linewidth=3.5, label="COVAREP under Octave")
             axis.plot(start, same[:, i], color="C0", linewidth=0.9, label="covarep-compat")
             values = ours.column(name).astype(np.float64)
-            if name in COLUMNS[2:7] or name in ("Rd", "Rd_conf"):
+            if name in COVAREP[2:7] or name in ("Rd", "Rd_conf"):
                 values[~voiced] = np.nan
             axis.plot(ours.start + 0.005, values, color="C3", linewidth=0.9, label="covarep (default)")
             axis.set_ylabel(name)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from emofuse.pipeline.columns import COVAREP, FACE_BOX
 from emofuse.pipeline.errors import FormatError, StreamError
 from emofuse.pipeline.formats.csd import read_sequence, stream_of
 from emofuse.pipeline.formats.face_table import FEX, OPENFACE, FaceTable, kind_of
@@ -25,7 +26,6 @@ from emofuse.pipeline.formats.spreadsheet import read_table
 from emofuse.pipeline.ports import Media, Medium
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
-from .voice.covarep.columns import COLUMNS as COVAREP
 from .weights.local import Status
 from .words.word_rows import COLUMNS as WORD_COLUMNS
 from .words.word_rows import LABELS as WORD_LABELS
@@ -181,7 +181,7 @@ def _with_face_ids(face: TimedSequence) -> TimedSequence:
     if len(np.unique(frames)) == len(frames):
         identity = np.zeros(len(face), np.float32)
     else:
-        box = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight")
+        box = FACE_BOX
         tracked = set(box) <= set(face.columns)
         identity = _tracked(face.select(box), frames) if tracked else _in_turn(frames)
     return face.with_columns(("face_id",), identity[:, None])

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from emofuse.pipeline.columns import HEAD_POSE
 from emofuse.pipeline.errors import CheckpointError
 from emofuse.pipeline.ports import EMOTIONS
 from emofuse.pipeline.timed import Floats32, Floats64, TimedSequence
@@ -239,9 +240,6 @@ def bridged_columns(values: Floats64) -> Floats64:
     return np.stack([bridged(column) for column in values.T], axis=1)
 
 
-POSE = ("Pitch", "Roll", "Yaw")
-
-
 @dataclass(frozen=True)
 class Expression:
     """A face's action units, pose and expressions: pooled, expressions as logarithms less their mean, and the strongest moments.
@@ -253,14 +251,14 @@ class Expression:
     step: float = 0.16
 
     def made(self, read: Sequence[str]) -> tuple[str, ...]:
-        units = tuple(c for c in read if c not in (*POSE, *EMOTIONS))
+        units = tuple(c for c in read if c not in (*HEAD_POSE, *EMOTIONS))
         changing = (*units, *EMOTIONS)
-        return (*units, *EMOTIONS, *POSE, *(f"all_{c}_{k}" for k in ("mean", "high", "move") for c in changing))
+        return (*units, *EMOTIONS, *HEAD_POSE, *(f"all_{c}_{k}" for k in ("mean", "high", "move") for c in changing))
 
     def prepare(self, stream: TimedSequence) -> Prepared:
         pools = Pools.of((stream.start + stream.end) / 2, self.step)
-        units = [i for i, c in enumerate(stream.columns) if c not in (*POSE, *EMOTIONS)]
-        order = [*units, *(stream.columns.index(c) for c in EMOTIONS), *(stream.columns.index(c) for c in POSE)]
+        units = [i for i, c in enumerate(stream.columns) if c not in (*HEAD_POSE, *EMOTIONS)]
+        order = [*units, *(stream.columns.index(c) for c in EMOTIONS), *(stream.columns.index(c) for c in HEAD_POSE)]
         values = expression_table(stream.values[:, order], len(units), pools)
         return pooled(stream, self.made(stream.columns), values, pools)
 

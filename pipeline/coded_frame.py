@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from .columns import FACE_BOX
 from .errors import StreamError
 from .ports import VideoInfo
 from .timed import Floats64, TimedSequence
 
-BOX = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight")
-
 
 def coded_boxes(face: TimedSequence, video: VideoInfo) -> Floats64:
     """(n 4) left, top, width, height of each row's box in the coded frame; raises `StreamError` for a stream without boxes."""
-    if not set(BOX) <= set(face.columns):
-        raise StreamError(f"{face.name}: expected the columns {', '.join(BOX)}, got {', '.join(face.columns)}")
-    left, top, width, height = face.select(BOX).values.astype(np.float64).T
+    if not set(FACE_BOX) <= set(face.columns):
+        raise StreamError(f"{face.name}: expected the columns {', '.join(FACE_BOX)}, got {', '.join(face.columns)}")
+    left, top, width, height = face.select(FACE_BOX).values.astype(np.float64).T
     turned = video.rotation % 360  # counter-clockwise, from coded to upright
     if turned == 90:
         return np.stack([video.width - (top + height), left, height, width], axis=1)

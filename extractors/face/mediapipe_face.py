@@ -20,13 +20,14 @@ from typing import Any
 
 import numpy as np
 
+from emofuse.pipeline.columns import FACE_BOX, HEAD_POSE
 from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.ports import Frame, Media, Medium
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
 from ..weights.catalogue import known, pull
 from ..weights.local import Status, reachable, sha256_of
-from .compact.extractor import POSE, ends_of_activations
+from .compact.extractor import ends_of_activations
 from .compact.layout import AUS, BLENDSHAPES, activations
 from .compact.teacher import faces_of, landmarker, names_of, picture
 from .compact.tracks import is_cut, thumbnail
@@ -37,8 +38,7 @@ WEIGHTS = "mediapipe-face"
 MOST_FACES = 4
 LONGEST_SIDE = 1280
 """Larger frames are made smaller first: the landmarker shrinks them far below this anyway."""
-BOX = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight")
-COLUMNS = (*BOX, *POSE, *AUS, "face_id", "frame")
+COLUMNS = (*FACE_BOX, *HEAD_POSE, *AUS, "face_id", "frame")
 
 
 class MediapipeFace:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from emofuse.pipeline.columns import FACE_BOX, FACE_SCORE, HEAD_POSE
 from emofuse.pipeline.errors import UsageError, WeightsError
 from emofuse.pipeline.head_pose import from_pyfeat as pose_angles
 from emofuse.pipeline.ports import EMOTIONS, Frame, Media, Medium
@@ -33,10 +34,8 @@ from .compact.tracks import is_cut, thumbnail
 from .face_ids import FaceIds
 from .face_rows import FaceRows
 
-BOX = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore")
-POSE = ("Pitch", "Roll", "Yaw")
 AUS = tuple(f"AU{n:02d}" for n in (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26, 28, 43))
-COLUMNS = (*BOX, *POSE, *AUS, *EMOTIONS, "face_id", "frame")
+COLUMNS = (*FACE_BOX, FACE_SCORE, *HEAD_POSE, *AUS, *EMOTIONS, "face_id", "frame")
 THEIR_EMOTIONS = {
     "anger": "Anger",
     "disgust": "Disgust",
@@ -154,11 +153,11 @@ def batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
 
 def as_columns(table: Any) -> Floats32:
     """(faces, columns) of py-feat's table of faces, `face_id` and `frame` 0; NaN where a frame has no face."""
-    theirs = [*BOX, *POSE, *AUS, *(THEIR_EMOTIONS[emotion] for emotion in EMOTIONS)]
+    theirs = [*FACE_BOX, FACE_SCORE, *HEAD_POSE, *AUS, *(THEIR_EMOTIONS[emotion] for emotion in EMOTIONS)]
     rows = np.zeros((len(table), len(COLUMNS)), np.float32)
     rows[:, : len(theirs)] = table[theirs].to_numpy(np.float32)
-    at = len(BOX)
-    rows[:, at : at + 3] = pose_angles(table[list(POSE)].to_numpy(np.float64))
+    at = len(FACE_BOX) + 1
+    rows[:, at : at + 3] = pose_angles(table[list(HEAD_POSE)].to_numpy(np.float64))
     return rows
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..columns import FACE_BOX, FACE_SCORE, HEAD_POSE
 from ..errors import FormatError
 from ..head_pose import from_pyfeat, to_pyfeat
 from ..timed import Floats64
@@ -22,7 +23,6 @@ from .face_table import FaceTable, frame_numbers, numbers, others, read_frame, w
 from .openface import counted
 from .session import Session
 
-POSE = ("Pitch", "Roll", "Yaw")
 PLACE = ("X", "Y", "Z")
 THEIR_EMOTIONS = {
     "Anger": "anger",
@@ -39,14 +39,14 @@ def read_fex(path: Path) -> FaceTable:
     """Rows with a face. Raises `FormatError` naming the line and column."""
     table = read_frame(path, "Fex")
     frames = frame_numbers(table, 0, path)
-    box = [c for c in ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore") if c in table.columns]
+    box = [c for c in (*FACE_BOX, FACE_SCORE) if c in table.columns]
     columns: dict[str, Floats64] = {c: numbers(table, c, path) for c in box}
     columns["frame"] = frames.astype(np.float64)
-    if set(POSE) <= set(table.columns):
-        pose = from_pyfeat(np.stack([numbers(table, c, path) for c in POSE], axis=1))
-        columns |= {name: pose[:, k] for k, name in enumerate(POSE)}
+    if set(HEAD_POSE) <= set(table.columns):
+        pose = from_pyfeat(np.stack([numbers(table, c, path) for c in HEAD_POSE], axis=1))
+        columns |= {name: pose[:, k] for k, name in enumerate(HEAD_POSE)}
     timed = {"start", "end"} <= set(table.columns)
-    kept, left = others(table, ("frame", "start", "end", *box, *POSE), path)
+    kept, left = others(table, ("frame", "start", "end", *box, *HEAD_POSE), path)
     columns |= {THEIR_EMOTIONS.get(name, name): values for name, values in kept.items()}
     # py-feat has a row for a frame without a face, too: nothing is measured in it.
     measured = np.stack([v for name, v in columns.items() if name != "frame"], axis=1) if len(columns) > 1 else np.zeros((len(table), 0))
@@ -73,10 +73,10 @@ def write_fex(sessions: Sequence[Session], path: Path) -> None:
         )
     columns: dict[str, NDArray[Any]] = {"frame": counted(face)}
     columns |= {c: face.column(c) for c in face.columns if c.startswith("Face")}
-    if set(POSE) <= set(face.columns):
-        pose = to_pyfeat(face.select(POSE).values.astype(np.float64))
+    if set(HEAD_POSE) <= set(face.columns):
+        pose = to_pyfeat(face.select(HEAD_POSE).values.astype(np.float64))
         # In double precision, so that turning back gives the same single-precision angles.
-        columns |= {name: pose[:, k] for k, name in enumerate(POSE)}
+        columns |= {name: pose[:, k] for k, name in enumerate(HEAD_POSE)}
         columns |= {c: np.full(len(face), np.nan) for c in PLACE if c not in face.columns}
     columns |= {c: whole(face.column(c)) for c in face.columns if c not in columns}
     write_frame({**columns, "start": face.start, "end": face.end}, path)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError
+from ..palette import EMOTION_COLOURS, ink_on
 from ..timed import Provenance, TimedSequence
 from .optional import require
 from .session import UTTERANCE_COLUMNS, UTTERANCE_LABELS, UTTERANCES, Session
@@ -27,16 +28,6 @@ from .tiers import one_line
 
 NO_BREAK = "\u00a0"
 MARK = "emofuse utterance "
-# Okabe and Ito's colours, which colour-blind readers can tell apart; neutral stays white.
-COLOURS = {
-    "anger": "#D55E00",
-    "disgust": "#009E73",
-    "fear": "#CC79A7",
-    "happiness": "#E69F00",
-    "sadness": "#56B4E9",
-    "surprise": "#F0E442",
-    "neutral": "#FFFFFF",
-}
 _STAMP = re.compile(r"<(\d{2,}:\d{2}:\d{2}\.\d{3})>")
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
 _TAG = re.compile(r"</?[a-zA-Z][^>]*>")
@@ -47,7 +38,10 @@ def write_vtt(sessions: Sequence[Session], path: Path) -> None:
     webvtt = require("webvtt", "webvtt-py", "WebVTT")
     (session,) = sessions
     words, utterances = session.filled("words"), session.filled(UTTERANCES)
-    styles = [webvtt.Style(f"::cue(.{emotion}) {{ color: {colour}; }}") for emotion, colour in COLOURS.items()]
+    styles = [
+        webvtt.Style(f"::cue(.{emotion}) {{ color: {ink_on(colour)}; background-color: {colour}; }}")
+        for emotion, colour in EMOTION_COLOURS.items()
+    ]
     noted: set[int] = set()
     found = []
     for number, caption in enumerate(captions(session)):
@@ -63,7 +57,7 @@ def write_vtt(sessions: Sequence[Session], path: Path) -> None:
 
 def _emotion(utterances: TimedSequence | None, row: int | None) -> str:
     emotion = utterances.labels["emotion"][row] if utterances is not None and row is not None and "emotion" in utterances.labels else ""
-    return emotion if emotion in COLOURS else ""
+    return emotion if emotion in EMOTION_COLOURS else ""
 
 
 def _text(caption: Caption, words: TimedSequence | None, emotion: str) -> str:

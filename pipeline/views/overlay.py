@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..clip import Clip
+from ..columns import FACE_BOX, is_action_unit
+from ..palette import EMOTION_COLOURS
 from ..ports import EMOTIONS, Analysis
 from ..timed import Floats64, TimedSequence
-from .plots import COLOURS
 from .report.data import read_face
 from .transcode import Picture, film, fitted
 
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
 SAME_FRAME = 1e-3
 """Seconds: the row of a frame starts with it, but for rounding."""
 LONGEST_CAPTION = 42
-HIGHLIGHT = "#F0E442"
-BOX = "#56B4E9"
-RECTANGLE = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight")
+HIGHLIGHT = EMOTION_COLOURS["happiness"]
+BOX = EMOTION_COLOURS["surprise"]
 
 
 def write_overlay(analysis: Analysis, path: Path) -> None:
@@ -58,7 +58,7 @@ class Overlay:
         if self._face is not None and len(self._face):
             self._read = np.zeros(len(self._face), bool)
             self._read[read_face(analysis, self._face)] = True
-            self._units = tuple(c for c in self._face.columns if c.startswith("AU") and c[2:4].isdigit())
+            self._units = tuple(c for c in self._face.columns if is_action_unit(c))
         self._fonts = (_font(self._unit), _font(int(self._unit * 0.72)))
 
     def __call__(self, picture: Picture, seconds: float) -> Picture:
@@ -80,8 +80,8 @@ class Overlay:
         for row in rows_of_frame(face.start, seconds):
             mine = bool(self._read[row])
             read = row if mine else read
-            if set(RECTANGLE) <= set(face.columns):
-                x, y, w, h = (float(face.column(c, row)) * self._scale for c in RECTANGLE)
+            if set(FACE_BOX) <= set(face.columns):
+                x, y, w, h = (float(face.column(c, row)) * self._scale for c in FACE_BOX)
                 if not np.isnan([x, y, w, h]).any():
                     pen.rectangle((x, y, x + w, y + h), outline=BOX if mine else "#AAAAAA", width=3 if mine else 1)
         if read is None:
@@ -108,7 +108,7 @@ class Overlay:
         for k, emotion in enumerate(EMOTIONS):
             p, y = said.probabilities[emotion], 4 + k * line
             pen.text((left, y), emotion, font=self._fonts[1], fill="white")
-            pen.rectangle((left + name, y + 3, left + name + wide * p, y + line - 4), fill=COLOURS[emotion])
+            pen.rectangle((left + name, y + 3, left + name + wide * p, y + line - 4), fill=EMOTION_COLOURS[emotion])
 
     def _draw_words(self, pen: ImageDraw, seconds: float) -> None:
         if self._words is None:

@@ -13,24 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..columns import ENERGY, PITCH
 from ..errors import StreamError
+from ..palette import EMOTION_COLOURS
 from ..ports import EMOTIONS, Analysis, Attention
-from .report.data import ENERGY, PITCH, action_units_grid, attended, attention_on, in_utterances, relative
+from .report.data import action_units_grid, attended, attention_on, in_utterances, relative
 from .report.line import with_gaps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS: Mapping[str, str] = {
-    "anger": "#D55E00",
-    "disgust": "#009E73",
-    "fear": "#CC79A7",
-    "happiness": "#F0E442",
-    "sadness": "#0072B2",
-    "surprise": "#56B4E9",
-    "neutral": "#A6A6A6",
-}
 INK = "#0a58a8"
 
 
@@ -64,7 +57,7 @@ def emotions(analysis: Analysis, ax: Axes | None = None, *, legend: bool = True)
     left, width = [u.span.start for u in answered], [u.span.duration for u in answered]
     for emotion in EMOTIONS:
         share = np.array([u.prediction.probabilities[emotion] for u in answered if u.prediction is not None])
-        ax.bar(left, share, width, foot, align="edge", color=COLOURS[emotion], edgecolor="#333333", linewidth=0.4, label=emotion)
+        ax.bar(left, share, width, foot, align="edge", color=EMOTION_COLOURS[emotion], edgecolor="#333333", linewidth=0.4, label=emotion)
         foot = foot + share
     ax.set(ylim=(0, 1), ylabel="probability", xlim=(0, analysis.facts["length"]))
     if legend:

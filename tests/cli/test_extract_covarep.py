@@ -11,8 +11,8 @@ import soundfile
 from click.testing import CliRunner, Result
 
 from emofuse.cli.main import main
-from emofuse.extractors.voice.covarep.columns import COLUMNS
 from emofuse.extractors.voice.covarep.voice import CovarepVoice
+from emofuse.pipeline.columns import COVAREP
 from emofuse.pipeline.formats.parquet import read_stream
 from emofuse.pipeline.timed import TimedSequence
 
@@ -51,7 +51,7 @@ def buzz(rate: int) -> np.ndarray:
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_voice_is_written_with_its_columns_by_name(tmp_path: Path, provider: str) -> None:
     stream = stream_of(written(tmp_path, buzz(16000)), provider)
-    assert stream.columns == (CovarepVoice.columns if provider == "covarep" else COLUMNS)
+    assert stream.columns == (CovarepVoice.columns if provider == "covarep" else COVAREP)
     assert len(stream) == 100 and np.isfinite(stream.values).all()
     assert stream.column("VUV").mean() > 0.85
     np.testing.assert_allclose(stream.column("F0")[10:-10], PITCH, atol=1)
@@ -63,7 +63,7 @@ def test_silence_has_rows_without_voice(tmp_path: Path, provider: str) -> None:
     stream = stream_of(written(tmp_path, np.zeros(16000)), provider)
     assert len(stream) == 100
     assert not stream.column("VUV").any()
-    named = [name for name in COLUMNS if name != "peakSlope" or provider == "covarep"]  # NaN in silence, for COVAREP's -inf
+    named = [name for name in COVAREP if name != "peakSlope" or provider == "covarep"]  # NaN in silence, for COVAREP's -inf
     assert np.isfinite(stream.select(named).values).all()
 
 

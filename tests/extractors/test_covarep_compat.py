@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from emofuse.extractors.voice.covarep import compat, envelope, gci, inverse_filtering, phase_distortion, pitch
-from emofuse.extractors.voice.covarep.columns import COLUMNS, HMPDD, HMPDM, MCEP
 from emofuse.extractors.voice.covarep.harmonics import harmonics, spectra
 from emofuse.extractors.voice.covarep.linear_prediction import residuals
+from emofuse.pipeline.columns import COVAREP, HMPDD, HMPDM, MCEP
 
 CLIPS = ("jfk", "ravdess_03-01-03-02-01-02-12", "ravdess_03-01-04-01-02-01-08", "ravdess_03-01-05-02-01-01-03")
 FIRST_HMPDM = 10  # HMPDM_0..7 are 0 in every reference, 8 and 9 nearly so
@@ -20,7 +20,7 @@ def pair(request, shared: Path):
     """Ours and COVAREP's (rows, 74) of one clip."""
     with np.load(shared / "reference" / "covarep" / f"{request.param}.npz") as reference:
         theirs = reference["features"].astype(np.float64)
-        assert tuple(reference["names"]) == COLUMNS
+        assert tuple(reference["names"]) == COVAREP
         ours = compat.features(reference["samples"] / 32768.0)
     assert ours.shape == theirs.shape
     return ours, theirs
@@ -28,7 +28,7 @@ def pair(request, shared: Path):
 
 def columns(pair, names, rows: Any = slice(None)):
     for name in names:
-        i = COLUMNS.index(name)
+        i = COVAREP.index(name)
         yield name, pair[0][rows, i], pair[1][rows, i]
 
 
@@ -92,7 +92,7 @@ def test_phase_distortion_means_equal_covareps_but_for_the_random_column(pair):
 
 @pytest.mark.shared
 def test_phase_distortion_deviations_follow_covareps(pair):
-    valid = np.flatnonzero(pair[1][:, COLUMNS.index("HMPDD_0")])
+    valid = np.flatnonzero(pair[1][:, COVAREP.index("HMPDD_0")])
     # the first and the last row are rounding noise in the program itself
     for name, ours, theirs in columns(pair, HMPDD, valid[1:-1]):
         assert np.corrcoef(ours, theirs)[0, 1] > 0.995, name

@@ -15,10 +15,10 @@ from scipy.signal import lfilter
 from emofuse.extractors.voice.covarep import compat, corrected
 from emofuse.extractors.voice.covarep import survey as covarep_survey
 from emofuse.extractors.voice.covarep.arithmetic import NUMPY, Arithmetic, OnDevice
-from emofuse.extractors.voice.covarep.columns import COLUMNS, HMPDM
 from emofuse.extractors.voice.covarep.sound import Sound
 from emofuse.extractors.voice.covarep.survey import survey
 from emofuse.extractors.voice.covarep.voice import CovarepCompatVoice, CovarepVoice
+from emofuse.pipeline.columns import COVAREP, HMPDM
 from emofuse.pipeline.errors import StreamError
 from emofuse.pipeline.ports import Extractor, Samples
 from emofuse.pipeline.timed import TimedSequence
@@ -250,7 +250,7 @@ def features_on(values: np.ndarray, on: Arithmetic) -> np.ndarray:
 
 def angles_apart(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     apart = np.abs(ours - theirs)
-    means = [COLUMNS.index(name) for name in HMPDM]
+    means = [COVAREP.index(name) for name in HMPDM]
     apart[:, means] = np.abs(np.angle(np.exp(1j * (ours - theirs)[:, means].astype(np.float64))))
     return apart
 
@@ -324,13 +324,13 @@ def test_compatible_rows_survive_silence_in_the_middle():
     stream = CovarepCompatVoice()(Heard((0.0, values)), {})
     silent = (stream.start > 1.95) & (stream.start < 2.05)
     assert (stream.column("F0")[silent] == 1).all()
-    assert np.isfinite(stream.select(COLUMNS[:7] + COLUMNS[8:]).values).all()
+    assert np.isfinite(stream.select(COVAREP[:7] + COVAREP[8:]).values).all()
 
 
 def test_compatible_rows_are_covareps_positions():
     values = vowel(150, 1.0, 1.5).samples
     stream = CovarepCompatVoice()(Heard((4.0, values)), {})
-    assert stream.columns == COLUMNS
+    assert stream.columns == COVAREP
     assert len(stream) == (len(values) - 80) // 160 + 1
     assert stream.start[0] == 4.0
     assert stream.column("VUV").mean() > 0.9
@@ -374,7 +374,7 @@ def test_both_providers_are_extractors_of_the_voice_stream(provider):
     assert extractor.stream == "voice"
     assert extractor.media == {"audio"}
     assert extractor.needs == ()
-    assert extractor.columns[:74] == COLUMNS
+    assert extractor.columns[:74] == COVAREP
     assert provider.status(offline=True).usable
 
 

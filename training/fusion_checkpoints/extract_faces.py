@@ -24,9 +24,10 @@ import pandas
 from numpy.typing import NDArray
 
 from emofuse.extractors.face.compact.detect import Box, crops
-from emofuse.extractors.face.compact.extractor import POSE, WEIGHTS, Compact
+from emofuse.extractors.face.compact.extractor import WEIGHTS, Compact
 from emofuse.extractors.face.compact.layout import AUS, CROP, NOMINAL, Read, activations
 from emofuse.pipeline.clip import Clip
+from emofuse.pipeline.columns import HEAD_POSE
 from emofuse.pipeline.ports import EMOTIONS
 
 from ..face_network.distort import warp, webcam
@@ -35,7 +36,7 @@ from ..face_network.photographs import DEFAULT_BOXES, LONGEST_SIDE, NAMES, part_
 VIEWS = 3
 MOST = 120
 ROUNDS = 1
-COLUMNS = (*POSE, *AUS, *EMOTIONS)
+COLUMNS = (*HEAD_POSE, *AUS, *EMOTIONS)
 TALKING = ("grid/*.mpg", "talking/*.mp4")
 
 

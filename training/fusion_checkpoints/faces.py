@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emofuse.fusion.preparation import POSE, Preparation
+from emofuse.fusion.preparation import Preparation
+from emofuse.pipeline.columns import HEAD_POSE
 from emofuse.pipeline.ports import EMOTIONS
 from emofuse.pipeline.timed import Floats32, Floats64
 
@@ -80,7 +81,7 @@ def probabilities(values: Floats64) -> Floats32:
     made = values.copy()
     raised = np.exp(made[:, -len(EMOTIONS) :] - made[:, -len(EMOTIONS) :].max(1, keepdims=True))
     made[:, -len(EMOTIONS) :] = raised / raised.sum(1, keepdims=True)
-    units = slice(len(POSE), -len(EMOTIONS))
+    units = slice(len(HEAD_POSE), -len(EMOTIONS))
     made[:, units] = np.clip(made[:, units], 0, 1)
     return made.astype(np.float32)
 
@@ -126,11 +127,11 @@ def stream_of(views: Floats64, rest: Floats64, label: int, talking: Talking, n: 
         # head pose is not part of an expression: it stays this person's
         still = wandering(rest, n, random)
         mixed = share * rows + (1 - share) * still
-        rows = np.concatenate([rows[:, : len(POSE)], mixed[:, len(POSE) :]], axis=1)
+        rows = np.concatenate([rows[:, : len(HEAD_POSE)], mixed[:, len(HEAD_POSE) :]], axis=1)
     width = rows.shape[1]
     offset = np.asarray(random.standard_normal(width))
-    offset[: len(POSE)] *= 0.08
-    offset[len(POSE) : -len(EMOTIONS)] *= 0.05
+    offset[: len(HEAD_POSE)] *= 0.08
+    offset[len(HEAD_POSE) : -len(EMOTIONS)] *= 0.05
     offset[-len(EMOTIONS) :] *= 0.45
     movement = talking.rows[int(random.integers(len(talking.rows)))]
     first = int(random.integers(max(1, len(movement) - n)))

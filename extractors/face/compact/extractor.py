@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from emofuse.pipeline.columns import FACE_BOX, FACE_SCORE, HEAD_POSE
 from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.ports import EMOTIONS, Media, Medium
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
@@ -31,9 +32,7 @@ CHUNK = 8
 """Frames looked at together: enough to fill a batch, few enough that a face stays near where it was."""
 VERSION = "2"
 
-BOX = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore")
-POSE = ("Pitch", "Roll", "Yaw")
-COLUMNS = (*BOX, *POSE, *AUS, *EMOTIONS, "face_id", "frame")
+COLUMNS = (*FACE_BOX, FACE_SCORE, *HEAD_POSE, *AUS, *EMOTIONS, "face_id", "frame")
 
 
 def ends_of_activations() -> tuple[Floats32, Floats32]:

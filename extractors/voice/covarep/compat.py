@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from emofuse.pipeline.columns import COVAREP
+
 from . import envelope, gci, inverse_filtering, phase_distortion, pitch, polarity, rd, voice_quality, wavelets
-from .columns import COLUMNS
 from .framing import Floats, Integers, Mask, round_half_away
 from .harmonics import Harmonics, half_window, harmonics, highest_harmonic, spectra
 from .linear_prediction import residuals
@@ -37,7 +38,7 @@ def features(samples: Floats) -> Floats:
     """
     count = max(0, (len(samples) - GRID_START) // HOP + 1)
     grid = GRID_START + HOP * np.arange(count)
-    rows = np.zeros((count, len(COLUMNS)))
+    rows = np.zeros((count, len(COVAREP)))
     if count == 0:
         return rows
     twelve, eighteen = residuals(samples, (12, 18))

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emofuse.pipeline.columns import COVAREP
 from emofuse.pipeline.spool import Spool
 from emofuse.pipeline.timed import Floats32, Floats64
 
 from . import envelope, gci, inverse_filtering, phase_distortion, pitch, rd, voice_quality, wavelets
 from .arithmetic import NUMPY, Arithmetic
-from .columns import COLUMNS
 from .framing import Floats, Integers, Mask, round_half_away
 from .harmonics import harmonics, highest_harmonic, spectra
 from .linear_prediction import residuals
@@ -59,7 +59,7 @@ def block(sound: Sound, stretch: Stretch, found: Survey, track: Track, first: in
     x = found.polarity * sound.read(stretch, HOP * begin, HOP * end)
     near = _rows_around(track, begin, end)
     centre = CENTRE + HOP * np.arange(first - begin, last - begin)
-    rows = np.zeros((last - first, len(COLUMNS) + len(QUALITY)))
+    rows = np.zeros((last - first, len(COVAREP) + len(QUALITY)))
     rms = np.sqrt(_window_sums(x**2, centre - RMS_HALF, centre + RMS_HALF) / (2 * RMS_HALF))
     silent = rms == 0
     rows[:, 74], rows[:, 75] = rms, np.where(silent, 0.0, voicing_probability(track.strength[first:last]))
@@ -264,7 +264,7 @@ def mel_cepstrum(magnitude: NDArray[Any], pitch_of: Floats, on: Arithmetic) -> F
 
 def features(sound: Sound, found: Survey, block_rows: int, on: Arithmetic = NUMPY) -> tuple[Floats32, Floats64]:
     """(rows, 76) of all stretches, float32, and (rows) seconds at which each row starts."""
-    values, seconds = Spool((len(COLUMNS) + len(QUALITY),)), Spool(dtype=np.float64)
+    values, seconds = Spool((len(COVAREP) + len(QUALITY),)), Spool(dtype=np.float64)
     for stretch, track in zip(sound.stretches, found.tracks, strict=True):
         rows = rows_of(stretch)
         for first in range(0, rows, block_rows):

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from emofuse.pipeline.columns import COVAREP
 from emofuse.pipeline.ports import SAMPLE_RATE, Media, Medium
 from emofuse.pipeline.timed import Floats32, Floats64, Provenance, TimedSequence
 
 from ...weights.local import Status
-from .columns import COLUMNS
 
 VERSION = "1"
 ROW_SECONDS = 0.01
@@ -35,7 +35,7 @@ class CovarepVoice:
 
     name = "covarep"
     stream = "voice"
-    columns = (*COLUMNS, *QUALITY)
+    columns = (*COVAREP, *QUALITY)
     media: frozenset[Medium] = frozenset({"audio"})
     needs: tuple[str, ...] = ()
 
@@ -80,7 +80,7 @@ class CovarepCompatVoice:
 
     name = "covarep-compat"
     stream = "voice"
-    columns = COLUMNS
+    columns = COVAREP
     media: frozenset[Medium] = frozenset({"audio"})
     needs: tuple[str, ...] = ()
 
@@ -97,7 +97,7 @@ class CovarepCompatVoice:
         from .arithmetic import one_thread
         from .sound import Sound
 
-        values: list[Floats32] = [np.zeros((0, len(COLUMNS)), np.float32)]
+        values: list[Floats32] = [np.zeros((0, len(COVAREP)), np.float32)]
         start: list[Floats64] = [np.zeros(0)]
         sound = Sound(clip.samples())
         with one_thread():

@@ -31,10 +31,10 @@ R.clock = (t, digits = 2) => {
 };
 R.percent = (x) => (100 * x).toFixed(0) + " %";
 
-// Okabe and Ito's colours, told apart by most colour-blind readers, with hatches beside them.
-R.colours = { anger: "#D55E00", disgust: "#009E73", fear: "#CC79A7", happiness: "#F0E442", sadness: "#0072B2", surprise: "#56B4E9", neutral: "#A6A6A6" };
+// The colours of palette.py, with hatches beside them.
+R.colours = R.data.palette.emotions;
 R.hatches = { anger: "right_diagonal_line", disgust: "dot", fear: "diagonal_cross", happiness: "blank", sadness: "horizontal_line", surprise: "vertical_line", neutral: "blank" };
-R.inkOn = (emotion) => (emotion === "sadness" ? "#ffffff" : "#111111");
+R.inkOn = (emotion) => R.data.palette.ink[emotion];
 
 R.length = Math.max(R.data.clip.length, 0.01);
 R.now = 0;

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from ...attention.maps import CELLS, small
 from ...attention.rows import AT_ONCE, OUTSIDE, AttentionRows, Paid, labels_of
+from ...columns import ENERGY, FACE_ID, PITCH, VOICED, is_action_unit
 from ...formats.document import analysis_document
+from ...palette import palette
 from ...ports import EMOTIONS, MODALITIES, Analysis, AnalyzedUtterance, Attention
 from ...spool import let_go
 from ...timed import Floats32, TimedSequence
@@ -28,8 +30,6 @@ MAP_BYTES = 6_000_000
 WIDEST = 8_000
 """Columns of the action-unit picture."""
 
-PITCH = ("F0", "f0", "F0final_sma", "pitch")
-ENERGY = ("rms", "energy", "intensity", "loudness", "MCEP_0", "mcep_0")
 PITCH_UNITS = "Hz"
 
 Spoken = Mapping[tuple[float, float], str]
@@ -43,6 +43,7 @@ def report_data(analysis: Analysis, *, version: str) -> dict[str, Any]:
         "version": version,
         "clip": {**document["clip"], "cut_by": document["cut_by"]},
         "emotions": list(EMOTIONS),
+        "palette": asdict(palette()),
         "utterances": document["utterances"],
         "summary": document["summary"],
         "reasons": document["reasons"],
@@ -164,8 +165,8 @@ def voice_curves(stream: TimedSequence | None) -> dict[str, Any] | None:
         values = rows[:, places].astype(np.float64)
         if pitch is not None:
             unvoiced = values[:, 0] <= 0
-            if "VUV" in stream.columns:
-                unvoiced |= rows[:, stream.columns.index("VUV")] <= 0
+            if VOICED in stream.columns:
+                unvoiced |= rows[:, stream.columns.index(VOICED)] <= 0
             values[unvoiced, 0] = np.nan
         stream.let_go()
         return values
@@ -204,7 +205,7 @@ def action_units_grid(analysis: Analysis) -> UnitGrid | None:
     stream = analysis.streams.get("face")
     if stream is None or not len(stream):
         return None
-    columns = [c for c in stream.columns if c.startswith("AU") and c[2:4].isdigit()]
+    columns = [c for c in stream.columns if is_action_unit(c)]
     rows = read_face(analysis, stream)
     if not columns or not len(rows):
         return None
@@ -231,9 +232,9 @@ def read_face(analysis: Analysis, stream: TimedSequence) -> NDArray[np.intp]:
     """The rows of the face that the model read: in utterances, those with attention rows of theirs; elsewhere the same face."""
     paid = attention_on(analysis, "face")
     read = np.zeros(len(stream), bool) if paid is None else paid.utterance != OUTSIDE
-    if "face_id" not in stream.columns:
+    if FACE_ID not in stream.columns:
         return np.arange(len(stream))
-    faces = stream.column("face_id")
+    faces = stream.column(FACE_ID)
     known = faces[read] if read.any() else faces
     ids, counts = np.unique(known[~np.isnan(known)], return_counts=True)
     if not len(ids):

@@ -2,7 +2,7 @@
 // The table of a batch: sorted by any column, searched as one types, drawn a few hundred rows at a time.
 {
   const data = JSON.parse(document.getElementById("data").textContent), AT_ONCE = 300;
-  const colours = { anger: "#D55E00", disgust: "#009E73", fear: "#CC79A7", happiness: "#F0E442", sadness: "#0072B2", surprise: "#56B4E9", neutral: "#A6A6A6" };
+  const colours = data.palette.emotions;
   const id = (name) => document.getElementById(name);
   const el = (tag, attributes = {}, ...children) => {
     const node = document.createElement(tag);

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from ...palette import palette
 from ...ports import EMOTIONS
 from . import address
 from .page import own, page
@@ -37,5 +38,5 @@ def index_html(entries: Sequence[Entry], *, version: str, title: str = "Clips") 
         row["link"] = None if best is None else f"{address(entry.folder)}/{best}"
         row["picture"] = f"{address(entry.folder)}/thumbnail.jpg" if "thumbnail.jpg" in entry.files else None
         rows.append(row)
-    data = {"rows": rows, "emotions": list(EMOTIONS), "version": version}
+    data = {"rows": rows, "emotions": list(EMOTIONS), "palette": asdict(palette()), "version": version}
     return page("index.html.j2", data, scripts=(own("index.js"),), style=own("page.css") + own("index.css"), title=title)

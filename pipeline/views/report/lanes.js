@@ -97,7 +97,7 @@
     const figure = add(lane("sentiment", "Sentiment", "From -3, most negative, to 3, most positive, one value an utterance.", { height: 76, y_range: new B.Range1d({ start: -3, end: 3 }) }));
     const axis = R.axis(figure, "left", { ticker: new B.FixedTicker({ ticks: [-3, 0, 3] }) });
     R.grid(figure, axis, 1);
-    R.draw(figure, new B.Quad({ left: { field: "a" }, right: { field: "b" }, bottom: { field: "low" }, top: { field: "high" }, fill_color: { field: "c" }, line_color: { value: null } }), { a: valued.map((u) => u.start), b: valued.map((u) => u.end), low: valued.map((u) => Math.min(0, u.sentiment)), high: valued.map((u) => Math.max(0, u.sentiment)), c: valued.map((u) => (u.sentiment < 0 ? "#D55E00" : "#0072B2")) });
+    R.draw(figure, new B.Quad({ left: { field: "a" }, right: { field: "b" }, bottom: { field: "low" }, top: { field: "high" }, fill_color: { field: "c" }, line_color: { value: null } }), { a: valued.map((u) => u.start), b: valued.map((u) => u.end), low: valued.map((u) => Math.min(0, u.sentiment)), high: valued.map((u) => Math.max(0, u.sentiment)), c: valued.map((u) => (u.sentiment < 0 ? D.palette.negative : D.palette.positive)) });
   } else absent("Sentiment", "This model has no answer for sentiment.");
 
   // Attention: how many times its even part each word and frame got.
