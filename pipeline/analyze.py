@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
@@ -11,9 +12,10 @@ import numpy as np
 from .attention.maps import KeptMaps, small
 from .attention.rows import AttentionRows
 from .attention.timeline import pay
-from .clip import Clip
+from .clip import Clip, DecodeEnd, MediumEnd
+from .errors import ClipError
 from .extraction import Extraction, extract
-from .ports import EMOTIONS, MODALITIES, Analysis, AnalyzedUtterance, Attention, Extractor, FaceChooser, FusionModel, Prediction
+from .ports import EMOTIONS, MODALITIES, Analysis, AnalyzedUtterance, Attention, Extractor, FaceChooser, FusionModel, Medium, Prediction
 from .quality import quality
 from .shared_pass import Progress
 from .speaker_face import FaceSelector
@@ -61,7 +63,8 @@ def read(
 ) -> Analysis:
     """The second half of `analyze`: streams that are already there, to emotions and attention. A few utterances are in memory at once."""
     streams = extraction.streams
-    length = length_of(clip, extraction)
+    decoded = decoded_to_the_end(clip, extraction)
+    length = length_of(clip, extraction, decoded)
     borders = cut(streams, length, cutting)
     whose = FaceSelector.of(streams, chooser, face_id)
     answered: list[AnalyzedUtterance] = []
@@ -97,7 +100,7 @@ def read(
             "length": length,
             "cut_by": borders.by,
             "broken_packets": extraction.end.broken_packets if extraction.end else 0,
-            "ends_early": ends_early(clip, extraction),
+            "ends_early": _is_early(clip, decoded),
         },
     )
 
@@ -122,19 +125,42 @@ def reasons(streams: Mapping[str, TimedSequence], utterances: Sequence[AnalyzedU
     return found
 
 
-def length_of(clip: Clip, extraction: Extraction) -> float:
-    """Seconds to the last frame, sample or word; by the container's word only where nothing was decoded."""
+def decoded_to_the_end(clip: Clip, extraction: Extraction) -> DecodeEnd:
+    """How decoding ended, for the media that were decoded.
+
+    Where the container does not say how long it is, or says more than the decoded part has, the media that no extractor read are decoded
+    too: sound that ends before the pictures is no truncated clip. What cannot be decoded is left out.
+    """
+    media: dict[Medium, MediumEnd] = dict(extraction.end.media) if extraction.end is not None else {}
+    present: dict[Medium, bool] = {"audio": clip.info.audio is not None, "video": clip.info.video is not None}
+    unread = {medium for medium, there in present.items() if there and medium not in media}
+    if unread and (clip.info.duration is None or (media and _is_early(clip, DecodeEnd(media)))):
+        with suppress(ClipError):
+            for item in clip.decode(frames="video" in unread, samples="audio" in unread):
+                if isinstance(item, DecodeEnd):
+                    media |= item.media
+    return DecodeEnd(media)
+
+
+def length_of(clip: Clip, extraction: Extraction, decoded: DecodeEnd) -> float:
+    """Seconds of the clip: to its last frame or sample, whatever was extracted from it.
+
+    The container's duration stands for media that were not decoded, unless decoding showed that the clip ends before it.
+    A row of a stream that lasts longer (a word of a transcript) makes the clip longer.
+    """
     ends = [stream.span.end for stream in extraction.streams.values() if len(stream)]
-    if extraction.end is not None:
-        ends.append(extraction.end.end)
-    return max(ends) if ends else (clip.info.duration or 0.0)
+    ends += [medium.end for medium in decoded.media.values()]
+    whole = {medium for medium, info in (("audio", clip.info.audio), ("video", clip.info.video)) if info is not None} <= set(decoded.media)
+    if not (decoded.media and whole) and not _is_early(clip, decoded):
+        ends.append(clip.info.duration or 0.0)
+    return max(ends, default=0.0)
 
 
-def ends_early(clip: Clip, extraction: Extraction) -> bool:
+def _is_early(clip: Clip, decoded: DecodeEnd) -> bool:
     """Whether decoding stopped well before the container's own length: a truncated or broken file."""
-    if clip.info.duration is None or extraction.end is None:
+    if clip.info.duration is None or not decoded.media:
         return False
-    return extraction.end.end < clip.info.duration - max(1.0, 0.05 * clip.info.duration)
+    return decoded.end < clip.info.duration - max(1.0, 0.05 * clip.info.duration)
 
 
 def summary(utterances: Sequence[AnalyzedUtterance]) -> Prediction | None:

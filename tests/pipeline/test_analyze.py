@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from emofuse.pipeline.analyze import read
-from emofuse.pipeline.clip import Clip
+from emofuse.pipeline.clip import Clip, DecodeEnd, MediumEnd
 from emofuse.pipeline.extraction import Extraction
 from emofuse.pipeline.formats.document import analysis_document
-from emofuse.pipeline.ports import EMOTIONS, Attention, AudioInfo, ClipInfo, FaceChoice, Prediction, Utterance
+from emofuse.pipeline.ports import EMOTIONS, Attention, AudioInfo, ClipInfo, FaceChoice, Prediction, Utterance, VideoInfo
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
 BY = Provenance("test", "1")
@@ -167,3 +168,49 @@ def test_the_document_says_whose_face_was_read(tmp_path: Path) -> None:
         "faces": [0, 1],
     }
     assert analysis_document(analysis, version="0")["utterances"][0]["face"] is None
+
+
+def spoken(seconds: float) -> dict[str, TimedSequence]:
+    """Words until so many seconds, as a transcript file gives them; nothing is decoded."""
+    text = regular("text", round(seconds / 0.5), 0.5)
+    return {"words": word_stream(text), "text": text}
+
+
+def test_the_length_is_the_clip_s_when_nothing_was_decoded(tmp_path: Path) -> None:
+    found = read(clip(tmp_path, 4.0), Extraction(spoken(1.0), None, {}), ToyModel())
+    assert found.facts["length"] == 4.0 and not found.facts["ends_early"]
+    assert analysis_document(found, version="0")["clip"]["length"] == 4.0
+
+
+def test_the_length_is_the_clip_s_when_only_its_sound_was_decoded(tmp_path: Path) -> None:
+    """Sound until 3.5 s beside pictures until 4 s: within what containers are off by, so nothing more is decoded."""
+    video = VideoInfo("h264", 64, 48, 0, 25.0)
+    media = clip(tmp_path, 4.0)
+    media._info = replace(media.info, video=video)
+    sound = DecodeEnd({"audio": MediumEnd(3.5, 0)})
+    assert read(media, Extraction(spoken(1.0), sound, {}), ToyModel()).facts["length"] == 4.0
+    both = DecodeEnd({"audio": MediumEnd(3.5, 0), "video": MediumEnd(3.96, 0)})
+    assert read(media, Extraction(spoken(1.0), both, {}), ToyModel()).facts["length"] == 3.96, "what was decoded is truer than the header"
+
+
+def test_pictures_that_outlast_the_sound_are_decoded_for_the_length(tmp_path: Path, samples: Path) -> None:
+    """Two seconds of sound under four of pictures: no truncated clip; the same pictures with a header that promises ten are one."""
+    path = tmp_path / "short sound.mkv"
+    with av.open(str(path), "w") as file:
+        video, sound = file.add_stream("mpeg4", rate=10), file.add_stream("pcm_s16le", rate=16000, layout="mono")
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(40):
+            file.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), "rgb24")))
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 32000), np.int16), "s16", "mono")
+        frame.sample_rate = 16000
+        file.mux(sound.encode(frame))
+        file.mux(video.encode(None))
+    media = Clip(path)
+    heard = DecodeEnd({"audio": MediumEnd(2.0, 0)})
+    found = read(media, Extraction(spoken(1.0), heard, {}), ToyModel())
+    assert found.facts["length"] == pytest.approx(4.0, abs=0.11) and not found.facts["ends_early"]
+    media._info = replace(media.info, duration=10.0)
+    cut_off = read(media, Extraction(spoken(1.0), heard, {}), ToyModel())
+    assert cut_off.facts["ends_early"] and cut_off.facts["length"] == pytest.approx(4.0, abs=0.11)
+    media._info = replace(media.info, duration=None)
+    assert read(media, Extraction(spoken(1.0), None, {}), ToyModel()).facts["length"] == pytest.approx(4.0, abs=0.11)
