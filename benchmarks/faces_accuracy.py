@@ -1,7 +1,7 @@
 """How right the compact face provider is, on photographs kept out of its training and on whole clips.
 
     python -m benchmarks.faces_accuracy photographs --data ../shared/data --labels runs/compact/labels.npz --clips ../shared/clips
-    python -m benchmarks.faces_accuracy clips --clips ../shared/clips --teacher face_landmarker.task --teacher-python PYTHON --out FOLDER
+    python -m benchmarks.faces_accuracy clips --clips ../shared/clips --teacher face_landmarker.task --out FOLDER
 
 `photographs`: expression accuracy and mean recall, r of each action unit with the teacher's mean view beside the teacher's own
 reliability, pose error, and the face score on off-face patches of pictures that did not train. `clips`: coverage, and r within a clip
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,13 +114,11 @@ def cut_out(clips: Path, out: Path) -> dict[str, dict[str, Any]]:
 
 def in_clips(clips: Path, teacher: Path, python: Path, out: Path) -> dict[str, Any]:
     """Coverage, means and r within each clip."""
-    from emofuse.extractors.face.compact import teacher as script
-
     found = cut_out(clips, out)
     labels = out / "clips.npz"
     if not labels.is_file():
         options = ["--data", out / "faces", "--teacher", teacher, "--out", labels]
-        subprocess.run([python, str(script.__file__), *options], check=True)
+        subprocess.run([python, "-m", "training.face_network.teacher", *options], check=True)
     with np.load(labels) as file:
         taught = {name: file[name] for name in file.files}
     row_of = {name.removeprefix("clips:"): i for i, name in enumerate(taught["names"].tolist())}
@@ -166,7 +165,7 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--weights", type=Path, help="another safetensors file than the shipped one (photographs only)")
     parser.add_argument("--teacher", type=Path)
-    parser.add_argument("--teacher-python", type=Path)
+    parser.add_argument("--teacher-python", type=Path, default=Path(sys.executable), help="with emofuse[mediapipe]")
     parser.add_argument("--out", type=Path, required=True, help="folder for the JSON and, with clips, the cut-out faces")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)

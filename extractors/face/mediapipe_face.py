@@ -29,10 +29,10 @@ from ..weights.catalogue import known, pull
 from ..weights.local import Status, reachable, sha256_of
 from .compact.extractor import ends_of_activations
 from .compact.layout import AUS, BLENDSHAPES, activations
-from .compact.teacher import faces_of, landmarker, names_of, picture
-from .compact.tracks import is_cut, thumbnail
 from .face_ids import FaceIds
 from .face_rows import FaceRows
+from .mediapipe_landmarks import faces_of, landmarker, names_of, picture
+from .scene_cuts import is_cut, thumbnail
 
 WEIGHTS = "mediapipe-face"
 MOST_FACES = 4

@@ -30,9 +30,9 @@ from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 from ..weights.catalogue import known, pull
 from ..weights.hub import hub_file
 from ..weights.local import HUB_HOST, Status, reachable, sha256_of
-from .compact.tracks import is_cut, thumbnail
 from .face_ids import FaceIds
 from .face_rows import FaceRows
+from .scene_cuts import is_cut, thumbnail
 
 AUS = tuple(f"AU{n:02d}" for n in (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26, 28, 43))
 COLUMNS = (*FACE_BOX, FACE_SCORE, *HEAD_POSE, *AUS, *EMOTIONS, "face_id", "frame")

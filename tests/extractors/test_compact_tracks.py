@@ -9,7 +9,8 @@ import pytest
 
 from emofuse.extractors.face.compact.detect import Box, grey_of
 from emofuse.extractors.face.compact.layout import CROP, NOMINAL, Read
-from emofuse.extractors.face.compact.tracks import Sighting, Tracker, chunks, is_cut, thumbnail
+from emofuse.extractors.face.compact.tracks import Sighting, Tracker, chunks
+from emofuse.extractors.face.scene_cuts import is_cut, thumbnail
 from emofuse.pipeline.ports import Frame
 
 Disc = tuple[float, float, float]

@@ -1,8 +1,9 @@
 """Training the compact face network from photographs: one command, reproducible with its seed.
 
-    python extractors/face/compact/teacher.py --data ../shared/data/faces --teacher face_landmarker.task --out labels.npz  (own environment)
     python -m training.face_network.train --data ../shared/data --teacher ../shared/models/face_landmarker.task
-        --teacher-python /tmp/teacher/bin/python --clips ../shared/clips --out runs/compact --epochs 40
+        --clips ../shared/clips --out runs/compact --epochs 40
+
+The teacher's labels are made first (teacher.py), by this Python or by that of `--teacher-python`; it needs the extra `mediapipe`.
 
 Action units, lip gap and pose are distilled from the teacher (mean of a photograph and its mirror image, masked where the two
 disagree); expressions come from the photographs' labels; the box from the distortion of the crop; "no face" from off-face patches.
@@ -17,6 +18,7 @@ import hashlib
 import json
 import logging
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -232,7 +234,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the compact face network.")
     parser.add_argument("--data", type=Path, required=True, help="folder with faces/*.parquet")
     parser.add_argument("--teacher", type=Path, required=True, help="face_landmarker.task")
-    parser.add_argument("--teacher-python", type=Path, help="python of an environment with mediapipe and pyarrow; to make the labels")
+    parser.add_argument(
+        "--teacher-python", default=sys.executable, help="Python of an environment with emofuse[mediapipe], to make the labels"
+    )
     parser.add_argument("--clips", type=Path, help="folder with clips whose background is off-face")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; labels.npz in it is made where missing")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
@@ -254,11 +258,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     labels = arguments.out / "labels.npz"
     if not labels.is_file():
-        if arguments.teacher_python is None:
-            raise UsageError(f"{labels}: expected the teacher's labels, or --teacher-python to make them")
-        script = Path(__file__).with_name("teacher.py")
         options = ["--data", arguments.data / "faces", "--teacher", arguments.teacher, "--out", labels]
-        subprocess.run([arguments.teacher_python, script, *options], check=True)
+        subprocess.run([arguments.teacher_python, "-m", "training.face_network.teacher", *options], check=True)
     recipe = Recipe(
         seed=arguments.seed,
         epochs=arguments.epochs,

@@ -17,7 +17,8 @@ import numpy as np
 from emofuse.pipeline.ports import Frame
 from emofuse.pipeline.timed import Floats32
 
-from .detect import Box, Image, crops, grey_of
+from ..scene_cuts import is_cut, thumbnail
+from .detect import Box, Image, crops
 from .layout import Read
 
 KEEP = 0.8
@@ -38,8 +39,6 @@ GROWTH = 1.7
 """A lost face may come back within so many of its sides, and so many times larger or smaller."""
 SAME = 0.4
 """Boxes that overlap by more (intersection over union) are one face."""
-CUT = 22.0
-"""Mean difference of two frames' thumbnails, in grey levels with brightness taken out, from which it is another shot."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +63,10 @@ class Look:
         return float(self.read[-1])
 
 
+Looks = dict[int, list[Look | None]]
+"""face_id -> its look in each image of a chunk; None where it was not seen."""
+
+
 @dataclass
 class Track:
     """One face being followed: where it was last, and when (seconds)."""
@@ -71,20 +74,6 @@ class Track:
     face_id: int
     box: Box
     seen: float
-
-
-def thumbnail(image: Image) -> Floats32:
-    """A picture as about 32 x 32 grey levels, to tell shots apart."""
-    import cv2
-
-    thin = np.asarray(cv2.resize(image, (128, 128), interpolation=cv2.INTER_NEAREST), np.uint8)
-    return np.asarray(cv2.resize(grey_of(thin), (32, 32), interpolation=cv2.INTER_AREA), np.float32)
-
-
-def is_cut(before: Floats32, after: Floats32) -> bool:
-    """Whether two thumbnails are of different shots. Overall brightness does not count: a flash is no cut."""
-    change = after - before
-    return bool(np.abs(change - change.mean()).mean() > CUT)
 
 
 def chunks(frames: Iterable[Frame], length: int) -> Iterator[tuple[list[Frame], bool]]:
@@ -130,37 +119,52 @@ class Tracker:
         """One chunk (frames of one shot, in order), its first frame being number `first` of the clip. Sorted by frame, then face."""
         images = [frame.image for frame in frames]
         now = frames[-1].start
-        asked = self.quick_looks < THOROUGH - 1
-        # while the network reads the known faces, the cascade looks for new ones on another core
-        ahead = self._beside.submit(self.detect, images[-1], asked) if self.tracks and now - self.detected >= EVERY else None
-        found: dict[int, list[Look | None]] = {}
-        looks = self._look([(image, track.box) for track in self.tracks for image in images])
-        for k, track in enumerate(self.tracks):
-            mine: list[Look | None] = list(looks[k * len(images) : (k + 1) * len(images)])
-            found[track.face_id] = self._chained(images, mine, track.box, range(len(images)))
-        self._part_doubles(found)
-        lost = not self.tracks or any(found[t.face_id][-1] is None for t in self.tracks)
+        quick = self.quick_looks < THOROUGH - 1
+        # while the network reads the known faces, the detector looks for new ones on another core
+        due = bool(self.tracks) and now - self.detected >= EVERY
+        ahead = self._beside.submit(self.detect, images[-1], quick) if due else None
+        looks = self._at_known_faces(images)
+        self._part_doubles(looks)
+        lost = not self.tracks or any(looks[track.face_id][-1] is None for track in self.tracks)
         if now - self.detected >= (EVERY_IF_LOST if lost else EVERY) or self.detected == -np.inf:
-            fresh = self.detected == -np.inf
-            self.detected = now
-            quick = asked and not lost
-            seen = ahead.result() if ahead is not None else None
-            self.quick_looks = self.quick_looks + 1 if quick else 0
-            for at in (0, len(images) - 1) if fresh and len(images) > 1 else (len(images) - 1,):
-                boxes = seen if seen is not None and asked == quick else self.detect(images[at], quick)
-                self._search(images, at, found, now, boxes)
-            self._part_doubles(found)
-        for track in self.tracks:
-            for i, look in enumerate(found[track.face_id]):
-                if look is not None:
-                    track.box, track.seen = look.box, frames[i].start
-        self.tracks = [t for t in self.tracks if now - t.seen <= GAP]
+            # a quick look was asked for ahead; where somebody turns out to be lost, only a thorough one will do
+            boxes = ahead.result() if ahead is not None and not (quick and lost) else None
+            self._look_for_faces(images, looks, now, quick and not lost, boxes)
+            self._part_doubles(looks)
+        self._remember(frames, looks)
         return [
             Sighting(first + i, face_id, look.box, look.read)
             for i in range(len(images))
-            for face_id, row in sorted(found.items())
+            for face_id, row in sorted(looks.items())
             if (look := row[i]) is not None
         ]
+
+    def _at_known_faces(self, images: Sequence[Image]) -> Looks:
+        """Every known face in every image, from where it was last."""
+        whole = self._look([(image, track.box) for track in self.tracks for image in images])
+        count = len(images)
+        return {
+            track.face_id: self._chained(images, list(whole[k * count : (k + 1) * count]), track.box, range(count))
+            for k, track in enumerate(self.tracks)
+        }
+
+    def _look_for_faces(self, images: Sequence[Image], looks: Looks, now: float, quick: bool, boxes: Sequence[Box] | None) -> None:
+        """The detector on the last image (`boxes`, where it has looked already), and on the first one too at the start of a shot."""
+        begins = self.detected == -np.inf
+        self.detected = now
+        self.quick_looks = self.quick_looks + 1 if quick else 0
+        last = len(images) - 1
+        for at in (0, last) if begins and last > 0 else (last,):
+            seen = boxes if boxes is not None and at == last else self.detect(images[at], quick)
+            self._search(images, at, looks, now, seen)
+
+    def _remember(self, frames: Sequence[Frame], looks: Looks) -> None:
+        """Where each face was last; those not seen for longer than GAP are forgotten."""
+        for track in self.tracks:
+            for frame, look in zip(frames, looks[track.face_id], strict=True):
+                if look is not None:
+                    track.box, track.seen = look.box, frame.start
+        self.tracks = [track for track in self.tracks if frames[-1].start - track.seen <= GAP]
 
     def _look(self, pairs: Sequence[tuple[Image, Box]]) -> list[Look]:
         """Each picture at its box, again where that was far off, up to ROUNDS times."""
@@ -170,15 +174,15 @@ class Tracker:
         for _ in range(ROUNDS):
             if not again:
                 break
-            said = self.read(crops((pairs[i][0], tried[i]) for i in again))
+            answer = self.read(crops((pairs[i][0], tried[i]) for i in again))
             off = []
             for row, i in enumerate(again):
-                look = Look(tried[i].corrected(*(float(v) for v in said.box[row])), said.values[row])
+                look = Look(tried[i].corrected(*(float(v) for v in answer.box[row])), answer.values[row])
                 before = looks[i]
                 if before is not None and look.score < KEEP <= before.score:
                     continue
                 looks[i] = look
-                if look.score >= KEEP and float(np.abs(said.box[row]).max()) > FAR:
+                if look.score >= KEEP and float(np.abs(answer.box[row]).max()) > FAR:
                     tried[i] = look.box
                     off.append(i)
             again = off
@@ -196,16 +200,16 @@ class Tracker:
                 box = look.box
         return looks
 
-    def _search(self, images: Sequence[Image], at: int, found: dict[int, list[Look | None]], now: float, boxes: Sequence[Box]) -> None:
+    def _search(self, images: Sequence[Image], at: int, looks: Looks, now: float, boxes: Sequence[Box]) -> None:
         """What the cascade saw in frame `at`: what is new, or lost and back, is followed through the chunk from there."""
         for box in boxes:
-            known = [row[at] for row in found.values()]
+            known = [row[at] for row in looks.values()]
             if any(look is not None and look.box.overlap(box) > SAME / 2 for look in known):
                 continue
             look = self._look([(images[at], box)])[0]
             if look.score < ACCEPT or any(other is not None and other.box.overlap(look.box) > SAME / 2 for other in known):
                 continue
-            track = self._lost_at(look.box, found)
+            track = self._lost_at(look.box, looks)
             if track is None:
                 track = Track(self.next_id, look.box, now)
                 self.next_id += 1
@@ -213,23 +217,23 @@ class Tracker:
             row: list[Look | None] = list(self._look([(image, look.box) for image in images]))
             row = self._chained(images, row, look.box, range(at, len(images)))
             row[: at + 1] = self._chained(images, row[: at + 1], look.box, range(at, -1, -1))
-            kept = found.get(track.face_id, [None] * len(images))
-            found[track.face_id] = [new if old is None else old for old, new in zip(kept, row, strict=True)]
+            kept = looks.get(track.face_id, [None] * len(images))
+            looks[track.face_id] = [new if old is None else old for old, new in zip(kept, row, strict=True)]
 
-    def _lost_at(self, box: Box, found: dict[int, list[Look | None]]) -> Track | None:
+    def _lost_at(self, box: Box, looks: Looks) -> Track | None:
         """The nearest track that the chunk's end has lost and that could have come to `box`."""
-        lost = [t for t in self.tracks if found[t.face_id][-1] is None]
+        lost = [t for t in self.tracks if looks[t.face_id][-1] is None]
         far = {t.face_id: np.hypot(t.box.x - box.x, t.box.y - box.y) / t.box.side for t in lost}
         near = [t for t in lost if far[t.face_id] < REACH and 1 / GROWTH < t.box.side / box.side < GROWTH]
         return min(near, key=lambda t: far[t.face_id], default=None)
 
-    def _part_doubles(self, found: dict[int, list[Look | None]]) -> None:
+    def _part_doubles(self, looks: Looks) -> None:
         """Where two tracks sit on one face, the one that was closest to it before keeps it; a track left with nothing waits."""
         was = {t.face_id: t.box for t in self.tracks}
-        ids = sorted(found)
+        ids = sorted(looks)
         for n, a in enumerate(ids):
             for b in ids[n + 1 :]:
-                for i, (one, other) in enumerate(zip(found[a], found[b], strict=True)):
+                for i, (one, other) in enumerate(zip(looks[a], looks[b], strict=True)):
                     if one is not None and other is not None and one.box.overlap(other.box) > SAME:
                         stays = was[a].overlap(one.box) >= was[b].overlap(other.box)
-                        found[b if stays else a][i] = None
+                        looks[b if stays else a][i] = None
