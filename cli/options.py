@@ -16,7 +16,7 @@ _PROVIDERS = (
         "words",
         "pocketsphinx, whisper[:MODEL], a transcript file (srt, vtt, json, TextGrid, eaf, csv, txt) or a folder of them by clip name.",
     ),
-    ("text", "minilm, glove:FILE, or any BERT-family encoder by name or folder."),
+    ("text", "minilm, glove (GloVe 6B, 50 columns), glove:FILE, or any BERT-family encoder by name or folder."),
     ("face", "compact, pyfeat, mediapipe[:face_landmarker.task], or a file: OpenFace or Fex CSV, .parquet, .csd (or a folder of them)."),
     ("voice", "covarep, covarep-compat, librosa, torchaudio, or a file: .csd, .parquet, .csv."),
 )

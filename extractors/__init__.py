@@ -81,7 +81,9 @@ EXTRACTORS: Mapping[str, Mapping[str, Provider]] = {
             lambda r: BertText(r.argument or "bert-base-uncased", device=r.device, offline=r.offline),
             auto=False,
         ),
-        "glove": Provider(_reads_a_file, lambda r: GloveText(r.argument), auto=False),
+        "glove": Provider(
+            lambda r: GloveText.status(r.argument or None, offline=r.offline), lambda r: GloveText(r.argument or None), auto=False
+        ),
         "file": _file("text"),
     },
     "face": {

