@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from emofuse import __version__
 from emofuse.assembly import Assembly, Options
 from emofuse.pipeline.batch.manifest import TIMINGS
-from emofuse.pipeline.results import write_analysis
+from emofuse.writing import write_analysis
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests/batch"))

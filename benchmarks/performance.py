@@ -48,7 +48,7 @@ for path in sys.argv[3:]:
     profile = Profile()
     begin = time.perf_counter()
     analysis = assembly.analyze(path, profile=profile)
-    found.append({"seconds": time.perf_counter() - begin, "length": analysis.facts["length"], "stages": profile.stages,
+    found.append({"seconds": time.perf_counter() - begin, "length": analysis.facts.length, "stages": profile.stages,
                   "passes": profile.passes, "loaded": loaded, "peak": high_water()})
 print(json.dumps(found))
 """

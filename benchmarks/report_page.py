@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from emofuse.pipeline.analyze import read
+from emofuse.pipeline.attention.fuse import fuse
 from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.extraction import Extraction
 from emofuse.pipeline.ports import ClipInfo
@@ -50,7 +50,7 @@ def main() -> None:
         clip = Clip(folder / "made-up.mp4")
         clip._info = ClipInfo(str(clip.path), "none", seconds, None, None)
         streams = module.streams([f"word{i}" for i in range(int(seconds * 3))], seconds)
-        analysis = read(clip, Extraction(streams, None, {}), module.Looks(), keep_maps="small")
+        analysis = fuse(clip, Extraction(streams, None, {}), module.Looks(), maps="small")
         begin = time.process_time()
         write_report(analysis, folder, home=folder, version="0")
         print(f"{options.minutes:g} minutes, {len(analysis.utterances)} utterances: written in {time.process_time() - begin:.2f} CPU s")

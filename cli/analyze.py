@@ -14,10 +14,11 @@ from emofuse import __version__
 from emofuse.assembly import Assembly
 from emofuse.pipeline.formats.document import analysis_document
 from emofuse.pipeline.formats.registry import WRITABLE, named
+from emofuse.pipeline.formats.result_folder import ResultFolders
 from emofuse.pipeline.ports import EMOTIONS, Analysis
 from emofuse.pipeline.profile import Profile
-from emofuse.pipeline.results import REPORT, ResultFolders, write_analysis
 from emofuse.pipeline.shared_pass import Progress
+from emofuse.writing import REPORT, write_analysis
 
 from .batch import batch, batch_options, is_batch
 from .each_clip import each_clip
@@ -74,7 +75,7 @@ def show(analysis: Analysis, folder: Path, files: list[Path], model: str) -> Non
     from rich.table import Table
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    table = Table(title=escape(f"{Path(analysis.info.path).name}  ({analysis.facts['length']:.1f} s, model {model})"), title_justify="left")
+    table = Table(title=escape(f"{Path(analysis.info.path).name}  ({analysis.facts.length:.1f} s, model {model})"), title_justify="left")
     for name in ("start", "end"):
         table.add_column(name, justify="right")
     table.add_column("emotion")
@@ -102,7 +103,7 @@ def show(analysis: Analysis, folder: Path, files: list[Path], model: str) -> Non
     console.print(table)
     for name, reason in sorted(analysis.reasons.items()):
         console.print(escape(f"{name}: {reason}"))
-    if analysis.facts["ends_early"]:
+    if analysis.facts.ends_early:
         console.print("The clip ends before its container says it does: it may be cut off.")
     console.print(escape(f"{folder}/: {', '.join(str(f) for f in files)}"), soft_wrap=True)
     if Path(REPORT) in files:

@@ -12,7 +12,7 @@ import click
 from emofuse.assembly import Assembly
 from emofuse.pipeline.batch.discovery import discover
 from emofuse.pipeline.errors import EmofuseError
-from emofuse.pipeline.results import ResultFolders
+from emofuse.pipeline.formats.result_folder import ResultFolders
 from emofuse.pipeline.shared_pass import Progress
 
 from .messages import complain

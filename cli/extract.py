@@ -12,7 +12,7 @@ import click
 from emofuse import __version__
 from emofuse.assembly import Assembly
 from emofuse.pipeline.formats.document import stream_document
-from emofuse.pipeline.results import ResultFolders, write_streams
+from emofuse.pipeline.formats.result_folder import ResultFolders, write_streams
 from emofuse.pipeline.shared_pass import Progress
 from emofuse.pipeline.timed import TimedSequence
 

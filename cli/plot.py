@@ -48,7 +48,7 @@ def command(kind: str, source: Path, target: Path, dpi: int, **values: Any) -> N
 
 def drawn(kind: str, source: Path, values: dict[str, Any]) -> Any:
     """The figure; raises `FormatError` where SOURCE is not what the kind needs."""
-    from emofuse.pipeline.formats.analysis_folder import read_analysis
+    from emofuse.pipeline.formats.result_folder import read_analysis
     from emofuse.pipeline.views import plots
 
     if kind == "curves":

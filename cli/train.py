@@ -20,7 +20,7 @@ from emofuse.fusion.datasets.examples import Dataset, Source
 from emofuse.fusion.recipe import Recipe, find, shipped
 from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.formats.parquet import read_stream
-from emofuse.pipeline.results import write_streams
+from emofuse.pipeline.formats.result_folder import write_streams
 from emofuse.pipeline.timed import TimedSequence
 
 from .options import options_from, provider_options

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import nn
 from emofuse.pipeline.errors import CheckpointError
 from emofuse.pipeline.halving import in_halves
 from emofuse.pipeline.ports import EMOTIONS, Attention, Prediction, Utterance
+from emofuse.pipeline.results import AttentionKind
 from emofuse.pipeline.timed import Floats64, Provenance, TimedSequence
 
 from .batch import Batch
@@ -164,7 +166,7 @@ def _attention(found: Map, b: int, streams: Mapping[str, Read], padded: Mapping[
         return None
     weights = found.weights[:, b].float().cpu().numpy()[:, :, target.present][:, :, :, source.present]  # (layer h i j)
     return Attention(
-        kind=found.kind,
+        kind=cast(AttentionKind, found.kind),
         target=found.target,
         source=found.source,
         weights=np.ascontiguousarray((weights[:, :, target.member] / source.count)[:, :, :, source.member], np.float32),

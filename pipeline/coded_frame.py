@@ -11,7 +11,7 @@ import numpy as np
 
 from .columns import FACE_BOX
 from .errors import StreamError
-from .ports import VideoInfo
+from .media import VideoInfo
 from .timed import Floats64, TimedSequence
 
 

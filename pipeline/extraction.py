@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from .clip import Clip, DecodeEnd
 from .errors import StreamError
-from .ports import Extractor, Media
+from .media import Media
+from .ports import Extractor
 from .shared_pass import Progress, SharedPass
 from .timed import TimedSequence
 

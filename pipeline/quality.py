@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .ports import MODALITIES, Quality, Utterance
+from .results import Quality, Utterance
+from .streams import MODALITIES
 from .timed import Span, TimedSequence
 
 FACE_SEEN = 0.5  # share of the utterance in which the face is seen, below which the face is called sparse

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import UsageError
-from .ports import FaceChoice, FaceChooser
+from .ports import FaceChooser
+from .results import FaceChoice
 from .timed import Span, TimedSequence
 
 JOINED = 0.2

@@ -1,4 +1,4 @@
-"""Cutting a clip into utterances: speech turns from word times, else voice activity, else fixed windows.
+"""Segmentation a clip into utterances: speech turns from word times, else voice activity, else fixed windows.
 
 A turn ends at a pause, at a change of speaker, or, past the longest length, at its widest inner pause. Cost stays linear in the clip's
 length, since no utterance is longer than about 15 s.
@@ -13,16 +13,17 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from .ports import MODALITIES, FaceChoice, Utterance
 from .quality import WORDS_SURE, words_sure
+from .results import CutBy, FaceChoice, Utterance
 from .speaker_face import FaceSelector, active_rows
+from .streams import MODALITIES
 from .timed import Span, TimedSequence
 
 SILENCE = 1e-3  # rms, full scale 1: -60 dB
 
 
 @dataclass(frozen=True)
-class Cutting:
+class Segmentation:
     """Seconds: a pause that ends a turn, the longest utterance, air left around speech, the length of fixed windows."""
 
     pause: float = 0.7
@@ -33,45 +34,47 @@ class Cutting:
 
 
 @dataclass(frozen=True)
-class Cut:
+class Segments:
     """Spans of a clip in order, not overlapping, and what they were cut by: words, voice or windows."""
 
     spans: tuple[Span, ...]
-    by: str
+    by: CutBy
 
 
-def cut(streams: Mapping[str, TimedSequence], duration: float, cutting: Cutting | None = None) -> Cut:
+def segment(streams: Mapping[str, TimedSequence], duration: float, segmentation: Segmentation | None = None) -> Segments:
     """Utterance spans of a clip of this many seconds (its last frame, sample or word)."""
-    cutting = cutting or Cutting()
+    segmentation = segmentation or Segmentation()
     words = streams.get("words")
     if words is not None and len(words):
-        spans = _turns(words, cutting)
-        by = "words"
+        spans = _turns(words, segmentation)
+        by: CutBy = "words"
     else:
         voice = streams.get("voice")
-        spans = _voiced(voice, cutting) if voice is not None and len(voice) else []
+        spans = _voiced(voice, segmentation) if voice is not None and len(voice) else []
         by = "voice"
     if not spans:
-        return Cut(tuple(_windows(Span(0.0, duration), cutting.window)), "windows")
-    return Cut(tuple(_with_margins(spans, duration, cutting.margin)), by)
+        return Segments(tuple(_windows(Span(0.0, duration), segmentation.window)), "windows")
+    return Segments(tuple(_with_margins(spans, duration, segmentation.margin)), by)
 
 
-def _turns(words: TimedSequence, cutting: Cutting) -> list[Span]:
+def _turns(words: TimedSequence, segmentation: Segmentation) -> list[Span]:
     speakers = words.labels.get("speaker", ("",) * len(words))
     groups: list[list[int]] = []
     for i in range(len(words)):
-        new_turn = not groups or words.start[i] - words.end[groups[-1]].max() >= cutting.pause or speakers[i] != speakers[groups[-1][-1]]
+        new_turn = (
+            not groups or words.start[i] - words.end[groups[-1]].max() >= segmentation.pause or speakers[i] != speakers[groups[-1][-1]]
+        )
         if new_turn:
             groups.append([i])
         else:
             groups[-1].append(i)
     spans: list[Span] = []
     for group in groups:
-        for first, last in _split(words.start[group], words.end[group], cutting.longest):
+        for first, last in _split(words.start[group], words.end[group], segmentation.longest):
             start, end = float(words.start[group[first]]), float(words.end[group[first : last + 1]].max())
             # Speech over speech (two speakers at once): the later turn begins where the earlier ends.
             start = max(start, spans[-1].end) if spans else start
-            spans += _windows(Span(start, end), cutting.longest) if end > start else []
+            spans += _windows(Span(start, end), segmentation.longest) if end > start else []
     return spans
 
 
@@ -93,17 +96,17 @@ def _split(start: NDArray[np.float64], end: NDArray[np.float64], longest: float)
     return parts
 
 
-def _voiced(voice: TimedSequence, cutting: Cutting) -> list[Span]:
+def _voiced(voice: TimedSequence, segmentation: Segmentation) -> list[Span]:
     """Stretches of voice activity, joined over short pauses."""
     rows = active_rows(voice)
     if not len(rows):
         return []
-    breaks = np.flatnonzero(voice.start[rows[1:]] - voice.end[rows[:-1]] >= cutting.pause) + 1
+    breaks = np.flatnonzero(voice.start[rows[1:]] - voice.end[rows[:-1]] >= segmentation.pause) + 1
     spans: list[Span] = []
     for run in np.split(rows, breaks):
         span = Span(float(voice.start[run[0]]), float(voice.end[run[-1]]))
-        if span.duration >= cutting.shortest_sound:
-            spans += _windows(span, cutting.longest)
+        if span.duration >= segmentation.shortest_sound:
+            spans += _windows(span, segmentation.longest)
     return spans
 
 

@@ -161,7 +161,7 @@ def test_every_stream_says_who_made_it(results: Path) -> None:
 
 
 def test_python_gives_the_same_as_the_command_line(results: Path, samples: Path) -> None:
-    analysis = emofuse.analyze(samples / "voice_only.flac", offline=True, keep_maps=True)
+    analysis = emofuse.analyze(samples / "voice_only.flac", offline=True, maps="all")
     emotions = table(results, "voice_only", "emotions.csv")
     assert analysis.summary is not None
     found = [analysis.summary.probabilities[e] for e in EMOTIONS]

@@ -19,7 +19,7 @@ BELOW = {
     "pipeline": set[str](),
     "extractors": {"pipeline"},
     "fusion": {"pipeline"},
-    "cli": {"pipeline", "extractors", "fusion", "assembly", "batch", "conversion", "serving"},
+    "cli": {"pipeline", "extractors", "fusion", "assembly", "batch", "conversion", "serving", "writing"},
 }
 
 
@@ -55,6 +55,79 @@ def test_imports_point_down_only(floor: str) -> None:
             if parts[0] == "emofuse" and len(parts) > 1 and parts[1] not in {floor, "__version__", *BELOW[floor]}:
                 wrong.append(f"{path}:{line} imports {name}")
     assert not wrong, "\n".join(wrong)
+
+
+# Inside pipeline: each floor may import itself and those before it. The files at its root are the core.
+INNER = ("core", "attention", "formats", "views", "batch")
+
+
+def inner_floor(parts: tuple[str, ...]) -> str:
+    """The floor of `pipeline/PARTS`, a file or a module's name."""
+    return parts[0] if parts and parts[0] in INNER else "core"
+
+
+@pytest.mark.parametrize("floor", INNER)
+def test_imports_inside_the_pipeline_point_down_only(floor: str) -> None:
+    files = [p for p in sources("pipeline") if inner_floor(p.relative_to(ROOT / "pipeline").parts) == floor]
+    assert files, f"no source files of {floor}"
+    below = INNER[: INNER.index(floor) + 1]
+    wrong = [
+        f"{path}:{line} imports {name}"
+        for path in files
+        for name, line in imported(path)
+        if name.startswith("emofuse.pipeline.") and inner_floor(tuple(name.split(".")[2:])) not in below
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def modules(floor: str) -> dict[str, Path]:
+    """Every module's full name -> its file; a package is its `__init__`."""
+    root = ROOT / floor
+    prefix = ["emofuse", *(() if floor == "src/emofuse" else (floor,))]
+    files = [p for p in root.glob("*.py")] if floor == "src/emofuse" else sources(floor)
+    return {".".join([*prefix, *p.relative_to(root).with_suffix("").parts]).removesuffix(".__init__"): p for p in files}
+
+
+def imported_files(path: Path, name: str, files: dict[str, Path], *, lazy: bool) -> set[str]:
+    """Those of `files` that a module imports: of a package, the file that is meant. Without `lazy`, only what is imported when it is."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    wanted: set[str] = set()
+    for node in ast.walk(tree) if lazy else tree.body:
+        if isinstance(node, ast.Import):
+            wanted |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            wanted |= {full if (full := f"{module}.{alias.name}") in files else module for alias in node.names}
+    return (wanted & set(files)) - {name}
+
+
+@pytest.mark.parametrize("floor", [*FLOORS, "src/emofuse"])
+def test_no_circle_of_imports(floor: str) -> None:
+    files = modules(floor)
+    assert files
+    # In the pipeline even a lazy import would make a circle; a registry above may import its providers when it is asked.
+    graph = {name: imported_files(path, name, files, lazy=floor == "pipeline") for name, path in files.items()}
+    while leaves := [name for name, wanted in graph.items() if not wanted & set(graph)]:
+        for name in leaves:
+            del graph[name]
+    assert not graph, f"these import each other in a circle: {graph}"
+
+
+def test_the_assembly_imports_no_command_and_nothing_of_training() -> None:
+    files = [*(ROOT / "src/emofuse").glob("*.py"), *(path for floor in FLOORS for path in sources(floor))]
+    for path in files:
+        roots = {tuple(name.split(".")[:2]) for name, _ in imported(path)}
+        starts = path.name == "__main__.py" or path.is_relative_to(ROOT / "cli")
+        assert starts or ("emofuse", "cli") not in roots, path
+        assert not {root[0] for root in roots} & {"training", "tests", "benchmarks"}, path
+
+
+def test_training_imports_no_command() -> None:
+    files = sorted((ROOT / "training").rglob("*.py"))
+    assert files
+    assert not [f"{p}:{line}" for p in files for name, line in imported(p) if name.startswith("emofuse.cli")]
 
 
 def test_inside_a_floor_imports_are_relative() -> None:

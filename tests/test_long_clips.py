@@ -13,19 +13,19 @@ import pytest
 
 from emofuse.assembly import Assembly, Options
 from emofuse.pipeline import spool
-from emofuse.pipeline.analyze import read
 from emofuse.pipeline.attention import rows as attention_rows
+from emofuse.pipeline.attention.fuse import fuse
 from emofuse.pipeline.batch import cache
 from emofuse.pipeline.batch.cache import Cache
 from emofuse.pipeline.batch.store import LocalStore
 from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.extraction import Extraction
 from emofuse.pipeline.formats import parquet
-from emofuse.pipeline.formats.analysis_folder import read_analysis
+from emofuse.pipeline.formats.result_folder import read_analysis
 from emofuse.pipeline.ports import EMOTIONS, Analysis, Attention, AudioInfo, ClipInfo, Prediction, Utterance
-from emofuse.pipeline.results import write_analysis
 from emofuse.pipeline.spool import Spool
 from emofuse.pipeline.timed import Provenance, TimedSequence
+from emofuse.writing import write_analysis
 
 BY = Provenance("test", "1")
 FORMATS = ("csv", "parquet", "csd", "bids", "openface", "fex")
@@ -91,7 +91,7 @@ def streams_of(seconds: float) -> dict[str, TimedSequence]:
 def analyzed(tmp_path: Path, streams: Mapping[str, TimedSequence], seconds: float) -> Analysis:
     clip = Clip(tmp_path / "a clip.wav")
     clip._info = ClipInfo(str(clip.path), "wav", seconds, None, AudioInfo("pcm_s16le", 16000, 1))
-    return read(clip, Extraction(dict(streams), None, {}), Looks(), keep_maps="small")
+    return fuse(clip, Extraction(dict(streams), None, {}), Looks(), maps="small")
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -162,7 +162,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_long_clips import analyzed, voice_of
 from emofuse.pipeline.batch.stages import forget_peak, peak_memory
-from emofuse.pipeline.results import write_analysis
+from emofuse.writing import write_analysis
 here, minutes = Path(sys.argv[2]), float(sys.argv[3])
 write_analysis(analyzed(here, {"voice": voice_of(60)}, 60), here / "warm", version="1", report=True)
 forget_peak()

@@ -12,6 +12,7 @@ import json
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StreamError
-from ..ports import Attention
+from ..results import AnalyzedUtterance, Attention, AttentionKind
 from ..spool import Spool, let_go
 from ..timed import Floats32, Floats64
 from .timeline import blocks
@@ -48,7 +49,7 @@ def small(attention: Sequence[Attention], rows: Mapping[str, int], cells: int = 
     for a, size in zip(found, sizes if found else (), strict=True):
         if size <= cells:
             cells -= size
-            kept.append(taken_together(a, _side(a.target, side), _side(a.source, side)))
+            kept.append(pooled(a, _side(a.target, side), _side(a.source, side)))
     return tuple(kept)
 
 
@@ -72,7 +73,7 @@ def pairs(attention: Attention, rows: Mapping[str, int]) -> list[Attention]:
     return made
 
 
-def taken_together(attention: Attention, targets: int, sources: int) -> Attention:
+def pooled(attention: Attention, targets: int, sources: int) -> Attention:
     """At most so many target rows (means of neighbours) and source rows (sums of neighbours)."""
     i, j = _borders(len(attention.target_start), targets), _borders(len(attention.source_start), sources)
     weights = np.add.reduceat(np.add.reduceat(attention.weights, i, axis=2, dtype=np.float64), j, axis=3)
@@ -108,13 +109,13 @@ def _size(attention: Attention, side: int) -> int:
     return int(layers * heads * min(i, _side(attention.target, side)) * min(j, _side(attention.source, side)))
 
 
-class KeptMaps:
-    """Maps of many utterances, put by as they come (those of hours fill a file and not memory), and had back all at the end."""
+class MapStore:
+    """Maps of many utterances, appended as they come (those of hours fill a file and not memory), returned together at the end."""
 
     def __init__(self) -> None:
         self._weights = Spool(dtype=np.float32)
         self._times = Spool(dtype=np.float64)
-        self._found: list[tuple[int, str, str, str, tuple[int, ...]]] = []
+        self._found: list[tuple[int, AttentionKind, str, str, tuple[int, ...]]] = []
 
     def add(self, utterance: int, attention: Sequence[Attention]) -> None:
         for a in attention:
@@ -163,7 +164,7 @@ def write_maps(maps: Mapping[int, Sequence[Attention]], path: Path | IO[bytes]) 
 
 def read_maps(path: Path | IO[bytes]) -> dict[int, tuple[Attention, ...]]:
     """What `write_maps` wrote; raises `StreamError` naming the file where it is something else."""
-    found = KeptMaps()
+    found = MapStore()
     try:
         with np.load(path, allow_pickle=False) as data:
             for entry in json.loads(str(data["index"])):
@@ -174,3 +175,11 @@ def read_maps(path: Path | IO[bytes]) -> dict[int, tuple[Attention, ...]]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StreamError(f"{path}: expected attention maps written by emofuse, but they cannot be read ({error})") from None
     return found.maps()
+
+
+def with_maps(utterances: Sequence[AnalyzedUtterance], maps: Mapping[int, tuple[Attention, ...]]) -> list[AnalyzedUtterance]:
+    """The same utterances, each with its attention maps."""
+    return [
+        u if u.prediction is None or u.index not in maps else replace(u, prediction=replace(u.prediction, attention=maps[u.index]))
+        for u in utterances
+    ]

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from ..ports import Attention, Prediction, Utterance
+from ..attention_rows import AttentionRows
+from ..results import Attention, Prediction, Utterance
 from ..timed import Floats64
-from .rows import AttentionRows
 
 
 def shares(source: str, attention: Sequence[Attention], rows: Mapping[str, int]) -> tuple[dict[str, Floats64], Floats64 | None]:
@@ -53,11 +53,11 @@ def blocks(name: str, rows: Mapping[str, int]) -> Iterator[tuple[str, slice]]:
             first += count
 
 
-def pay(rows: AttentionRows, number: int, utterance: Utterance, prediction: Prediction | None) -> None:
+def record(rows: AttentionRows, number: int, utterance: Utterance, prediction: Prediction | None) -> None:
     """Write what one utterance's maps say of the rows inside it; rows that none says anything of lie outside every utterance."""
     counts = {name: len(index) for name, index in utterance.rows.items()}
-    for source, paid in rows.paid.items():
+    for source, attention in rows.streams.items():
         index = utterance.rows.get(source)
         if index is not None and len(index):
             by_target, whole = shares(source, prediction.attention, counts) if prediction is not None else ({}, None)
-            paid.put(number, index, by_target, whole)
+            attention.record(number, index, by_target, whole)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ..analyze import with_maps
-from ..attention.maps import read_maps, write_maps
-from ..attention.rows import AttentionRows, Paid
+from ..attention.maps import read_maps, with_maps, write_maps
+from ..attention_rows import AttentionRows, StreamAttention
 from ..clip import MediumEnd
 from ..codec import decode, encode
 from ..errors import EmofuseError, StreamError
 from ..formats.parquet import read_stream, write_stream
-from ..ports import Analysis, ClipInfo
-from ..timed import Floats64, TimedSequence
+from ..media import ClipInfo
+from ..results import Analysis, AnalyzedUtterance, ClipFacts, Prediction
+from ..timed import Floats64, Provenance, TimedSequence
 from .store import HIDDEN, Store, to_bytes
 
 ANSWER_KEY = b"emofuse.answer"
@@ -98,6 +98,17 @@ class Cache:
             return None
 
 
+@dataclass(frozen=True, eq=False)
+class _Rest:
+    """An `Analysis` without its streams, its attention, and what the container says."""
+
+    model: Provenance
+    utterances: tuple[AnalyzedUtterance, ...]
+    summary: Prediction | None
+    reasons: Mapping[str, str]
+    facts: ClipFacts
+
+
 def _place(kind: str, key: str, suffix: str) -> str:
     return f"{HIDDEN}/{kind}/{key[:2]}/{key}.{suffix}"
 
@@ -105,15 +116,15 @@ def _place(kind: str, key: str, suffix: str) -> str:
 def _write_answer(analysis: Analysis, path: Path) -> None:
     """The attention as columns, a row group after the other; all the rest as JSON in the metadata. Streams and maps are kept apart, the
     clip's place is not kept."""
-    attention = AttentionRows.of(analysis.attention, analysis.streams)
-    names = list(dict.fromkeys(name for paid in attention.paid.values() for name in paid.shares))
+    attention = analysis.attention
+    names = list(dict.fromkeys(name for paid in attention.streams.values() for name in paid.shares))
     bare = tuple(replace(u, prediction=u.prediction and replace(u.prediction, attention=())) for u in analysis.utterances)
-    rest = encode(replace(analysis, streams={}, attention=(), utterances=bare, info=replace(analysis.info, path="")))
-    document = {"analysis": rest, "shares": {name: list(paid.shares) for name, paid in attention.paid.items()}}
+    rest = encode(_Rest(analysis.model, bare, analysis.summary, analysis.reasons, analysis.facts))
+    document = {"analysis": rest, "shares": {name: list(paid.shares) for name, paid in attention.streams.items()}}
     columns = [("utterance", pa.int32()), ("overall", pa.float64()), *((f"share {n}", pa.float64()) for n in names)]
     schema = pa.schema(columns, {ANSWER_KEY: json.dumps(document).encode()})
     with pq.ParquetWriter(path, schema, compression="zstd") as file:
-        for paid in attention.paid.values():
+        for paid in attention.streams.values():
             for rows in _groups(paid):
                 arrays = [pa.array(paid.utterance[rows]), _optional(paid.overall[rows])]
                 arrays += [
@@ -123,7 +134,7 @@ def _write_answer(analysis: Analysis, path: Path) -> None:
                 paid.let_go()
 
 
-def _groups(paid: Paid) -> Iterator[slice]:
+def _groups(paid: StreamAttention) -> Iterator[slice]:
     n = len(paid.stream)
     return (slice(first, min(first + GROUP, n)) for first in range(0, n, GROUP))
 
@@ -133,11 +144,11 @@ def _optional(values: Floats64) -> pa.Array:
 
 
 def _read_answer(path: Path, maps: Path, streams: dict[str, TimedSequence], info: ClipInfo) -> Analysis:
-    attention = AttentionRows.nothing(streams)
+    attention = AttentionRows.empty(streams)
     with pq.ParquetFile(path) as file:
         document = json.loads(file.schema_arrow.metadata[ANSWER_KEY])
         groups = iter(range(file.num_row_groups))
-        for name, paid in attention.paid.items():
+        for name, paid in attention.streams.items():
             into: dict[str, NDArray[Any]] = {"utterance": paid.utterance, "overall": paid.overall}
             into |= {f"share {share}": paid.column(share) for share in document["shares"][name]}
             for rows in _groups(paid):
@@ -145,6 +156,6 @@ def _read_answer(path: Path, maps: Path, streams: dict[str, TimedSequence], info
                 for column, values in into.items():
                     values[rows] = table.column(column).to_numpy()
                 paid.let_go()
-    found = decode(Analysis, document["analysis"])
-    whole = with_maps(found.utterances, read_maps(maps))
-    return replace(found, streams=streams, attention=attention, utterances=tuple(whole), info=info)
+    rest = decode(_Rest, document["analysis"])
+    utterances = tuple(with_maps(rest.utterances, read_maps(maps)))
+    return Analysis(info, streams, rest.model, utterances, rest.summary, attention, rest.reasons, rest.facts)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..formats.tables import safe_text
-from ..ports import EMOTIONS
+from ..streams import EMOTIONS
 from .store import Store
 from .task import Record
 

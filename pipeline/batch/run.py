@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import ClipError
-from ..results import result_name
+from ..formats.result_folder import result_name
 from .combined import write_combined
 from .discovery import Candidate, Discovery
 from .index import write_index

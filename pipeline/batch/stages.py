@@ -21,7 +21,9 @@ from ..clip import Clip, DecodeEnd, Limits, MediumEnd
 from ..errors import ClipError, EmofuseError, NotMedia, WeightsError
 from ..extraction import Extraction, extract
 from ..formats.document import content_hash
-from ..ports import Analysis, ClipInfo, Extractor, Media, Medium
+from ..media import ClipInfo, Media, Medium
+from ..ports import Extractor
+from ..results import Analysis
 from ..shared_pass import Progress
 from ..timed import Provenance, TimedSequence
 from .cache import Cache
@@ -49,7 +51,7 @@ class Setup(Protocol):
     def model(self) -> Provenance: ...
 
     def extractors(self, clip: Path) -> Sequence[Extractor]: ...
-    def read(self, clip: Clip, extraction: Extraction, progress: Progress | None) -> Analysis: ...
+    def fuse(self, clip: Clip, extraction: Extraction, progress: Progress | None) -> Analysis: ...
     def write(self, analysis: Analysis, folder: Path, home: Path | None) -> Mapping[str, str]:
         """All files of the result into a folder that is there and empty, and will be `home` in the end (None: not on this machine).
 
@@ -203,7 +205,7 @@ class Stages:
         self._have(work)
         analysis = self._analysis(work, extractors, keys, fusion_key, tell)
         # The clip goes by the place that it was named by, and is not read once more for its hash.
-        analysis = replace(analysis, info=replace(analysis.info, path=task.path), facts={**analysis.facts, "sha256": sha256})
+        analysis = replace(analysis, info=replace(analysis.info, path=task.path), facts=replace(analysis.facts, sha256=sha256))
         refused: dict[str, str] = {}
         with work.stage("write"):
             place = self._store.place(task.output)
@@ -265,7 +267,7 @@ class Stages:
         if found is not None:
             return found
         with work.stage("fusion"):
-            analysis = self._setup.read(work.clip, extraction, lambda stage, at: tell("progress", {"stage": stage, "at": at}))
+            analysis = self._setup.fuse(work.clip, extraction, lambda stage, at: tell("progress", {"stage": stage, "at": at}))
         self._cache.keep_answer(fusion_key, analysis)
         return analysis
 
@@ -345,7 +347,7 @@ def summary_of(analysis: Analysis) -> dict[str, Any]:
         probabilities = analysis.summary.probabilities
         best = max(probabilities, key=lambda emotion: probabilities[emotion])
     return {
-        "length": float(analysis.facts["length"]),
+        "length": float(analysis.facts.length),
         "utterances": len(analysis.utterances),
         "emotion": best,
         "probability": None if best is None or analysis.summary is None else float(analysis.summary.probabilities[best]),

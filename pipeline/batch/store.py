@@ -25,7 +25,7 @@ from typing import IO, Protocol
 
 from ..codec import decode, encode
 from ..errors import EmofuseError, StreamError
-from ..results import whole_folder
+from ..whole_folder import whole_folder
 from .task import Record
 
 HIDDEN = ".emofuse"

@@ -8,10 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..ports import Analysis, Prediction
+from ..results import Analysis, Prediction
 from ..timed import TimedSequence
 
 SCHEMA_VERSION = 1
+DOCUMENT = "analysis.json"
 
 
 def analysis_document(analysis: Analysis, *, version: str) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def analysis_document(analysis: Analysis, *, version: str) -> dict[str, Any]:
         "clip": clip_document(analysis),
         "streams": {name: stream_document(stream) for name, stream in sorted(analysis.streams.items())},
         "model": analysis.model.to_json(),
-        "cut_by": analysis.facts["cut_by"],
+        "cut_by": analysis.facts.cut_by,
         "utterances": [
             {
                 "index": u.index,
@@ -50,11 +51,11 @@ def clip_document(analysis: Analysis) -> dict[str, Any]:
     return {
         "name": path.name,
         "path": given if "://" in given else str(path.resolve()),
-        "sha256": analysis.facts.get("sha256") or (content_hash(path) if path.is_file() else None),
+        "sha256": analysis.facts.sha256 or (content_hash(path) if path.is_file() else None),
         **info,
-        "length": analysis.facts["length"],
-        "broken_packets": analysis.facts["broken_packets"],
-        "ends_early": analysis.facts["ends_early"],
+        "length": analysis.facts.length,
+        "broken_packets": analysis.facts.broken_packets,
+        "ends_early": analysis.facts.ends_early,
     }
 
 

@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError
-from ..ports import MODALITIES, Utterance
+from ..results import Utterance
 from ..speaker_face import FaceSelector
+from ..streams import MODALITIES
 from ..timed import Floats32, Span
 from ..utterances import utterance
 from .session import UTTERANCES, Session

@@ -14,13 +14,14 @@ from pathlib import Path
 from ..errors import FormatError, UsageError
 from .bids import write_bids
 from .csd import read_csd, write_csd
+from .document import DOCUMENT
 from .eaf import read_eaf, write_eaf
 from .face_table import FEX, OPENFACE, OURS, FaceTable, kind_of
 from .fex import read_fex, write_fex
 from .mmsa import write_mmsa
 from .openface import read_openface, write_openface
 from .parquet import read_parquet, write_parquet
-from .result_folder import DOCUMENT, read_folder
+from .result_folder import read_folder
 from .rttm import read_rttm, write_rttm
 from .session import Session
 from .spreadsheet import read_csv, write_csv

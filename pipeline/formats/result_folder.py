@@ -1,16 +1,198 @@
-"""Result folders of `emofuse analyze` and `emofuse extract`, read back as sessions."""
+"""The folder of one clip's results: where it lies, what is written into it, and how it is read back.
+
+    OUT/NAME/analysis.json, emotions.csv, attention.csv, attention_maps.npz, transcript.srt, streams/STREAM.parquet
+
+A folder of `emofuse extract` has analysis.json, streams/ and transcript.srt alone. Everything is written whole or not at all.
+"""
 
 from __future__ import annotations
 
+import csv
 import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from ..attention.maps import read_maps, write_maps
+from ..attention_rows import AttentionRow, AttentionRows
+from ..codec import decode
 from ..errors import FormatError
+from ..media import AudioInfo, ClipInfo, VideoInfo
+from ..results import Analysis, AnalyzedUtterance, Attention, ClipFacts, FaceChoice, Prediction, Quality
+from ..timed import Provenance, Span, TimedSequence
+from ..whole_folder import whole_folder
+from .document import DOCUMENT, analysis_document, content_hash, dump, stream_document
 from .labels import LABELS_FILE, Labels
-from .parquet import read_stream
+from .parquet import read_stream, write_stream
 from .session import UTTERANCES, Session, session_from
+from .subtitles import srt
+from .tables import attention_csv, emotions_csv
 
-DOCUMENT = "analysis.json"
+MAPS = "attention_maps.npz"
+FACTS = ("length", "broken_packets", "ends_early", "sha256")
+
+
+def result_name(clip: Path, n: int = 1) -> str:
+    """The n-th name for a clip's folder: NAME, NAME-2, ...; never hidden, never `..`, never too long for a file system."""
+    stem = clip.stem.lstrip(".") or clip.name.lstrip(".") or "clip"
+    while len(os.fsencode(stem)) > 200:
+        stem = stem[:-1]
+    return stem if n == 1 else f"{stem}-{n}"
+
+
+class ResultFolders:
+    """Names of result folders under one output folder: `NAME` for `NAME.ext`, and no two clips share one.
+
+    A folder that already holds another clip's results, or somebody's own files, is left alone and the next name (NAME-2, ...) is taken;
+    the same clip gets its own folder again, and what it held is replaced.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._taken: dict[Path, Path] = {}
+
+    def folder_for(self, clip: Path) -> Path:
+        clip = clip.resolve()
+        n = 1
+        while True:
+            folder = self._out / result_name(clip, n)
+            owner = self._taken.get(folder) or _owner(folder)
+            if owner == clip or (owner is None and not folder.exists()):
+                self._taken[folder] = clip
+                return folder
+            n += 1
+
+
+def _owner(folder: Path) -> Path | None:
+    try:
+        document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
+        return Path(document["clip"]["path"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def fill_result(analysis: Analysis, target: Path, *, version: str, formats: Mapping[str, str | None] | None = None) -> None:
+    """analysis.json, emotions.csv, attention.csv, attention_maps.npz, streams/*.parquet and transcript.srt, into a folder that is there.
+
+    formats   what became of further formats: name -> None, or why it cannot hold the clip; analysis.json says so too
+    """
+    document = analysis_document(analysis, version=version)
+    if formats:
+        document["formats"] = dict(formats)
+    _write(target / DOCUMENT, [dump(document)])
+    _write(target / "emotions.csv", [emotions_csv(analysis)])
+    _write(target / "attention.csv", attention_csv(analysis))
+    maps = {u.index: u.prediction.attention for u in analysis.utterances if u.prediction is not None and u.prediction.attention}
+    if maps:
+        write_maps(maps, target / MAPS)
+    _write_streams(analysis.streams, target)
+
+
+def write_streams(info: ClipInfo, streams: Mapping[str, TimedSequence], folder: Path, *, version: str) -> tuple[Path, ...]:
+    """The same layout with streams only; analysis.json names the clip and the streams' provenance."""
+
+    def fill(target: Path) -> None:
+        path = Path(info.path)
+        clip = {"name": path.name, "path": str(path.resolve()), "sha256": content_hash(path), "container": info.container}
+        document = {"schema_version": 1, "emofuse": version, "clip": clip}
+        _write(target / DOCUMENT, [dump({**document, "streams": {name: stream_document(s) for name, s in sorted(streams.items())}})])
+        _write_streams(streams, target)
+
+    return whole_folder(folder, fill)
+
+
+def _write_streams(streams: Mapping[str, TimedSequence], target: Path) -> None:
+    (target / "streams").mkdir(exist_ok=True)
+    for name, stream in streams.items():
+        write_stream(stream, target / "streams" / f"{name}.parquet")
+    if "words" in streams:
+        _write(target / "transcript.srt", [srt(streams["words"])])
+
+
+def _write(path: Path, texts: Iterable[str]) -> None:
+    # A name that is no valid text (lone surrogates) becomes an escape, which JSON reads back as it was.
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        file.writelines(texts)
+
+
+def read_analysis(folder: Path) -> Analysis:
+    """The same analysis, its attention maps as small as the folder holds them; numbers of the tables as they are rounded there.
+
+    Raises `FormatError` naming the folder where it holds something else, or streams alone (`emofuse extract`).
+    """
+    try:
+        document = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))
+        if "utterances" not in document:
+            raise FormatError(f"{folder}: expected results of `emofuse analyze`; these are streams alone, no model was asked")
+        streams = {path.stem: read_stream(path) for path in sorted((folder / "streams").glob("*.parquet"))}
+        maps = read_maps(folder / MAPS) if (folder / MAPS).is_file() else {}
+        clip = document["clip"]
+        return Analysis(
+            info=_info(clip),
+            streams=streams,
+            model=Provenance.from_json(document["model"]),
+            utterances=tuple(_utterance(u, maps.get(u["index"], ())) for u in document["utterances"]),
+            summary=_prediction(document["summary"], ()),
+            attention=AttentionRows.of(_rows(folder / "attention.csv", streams), streams),
+            reasons=document["reasons"],
+            facts=ClipFacts(cut_by=document["cut_by"], **{name: clip[name] for name in FACTS}),
+        )
+    except OSError as error:
+        raise FormatError(f"{folder}: expected a result folder of emofuse, but it cannot be read: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatError(f"{folder}: expected a result folder of emofuse, got something else ({error!r})"[:400]) from None
+
+
+def _info(clip: Mapping[str, Any]) -> ClipInfo:
+    video, audio = clip["video"], clip["audio"]
+    return ClipInfo(
+        path=clip["path"],
+        container=clip["container"],
+        duration=clip["duration"],
+        video=None if video is None else VideoInfo(**video),
+        audio=None if audio is None else AudioInfo(**audio),
+    )
+
+
+def _utterance(found: Mapping[str, Any], maps: tuple[Attention, ...]) -> AnalyzedUtterance:
+    face = found.get("face")
+    return AnalyzedUtterance(
+        index=found["index"],
+        span=Span(found["start"], found["end"]),
+        text=found["text"],
+        prediction=_prediction(found, maps),
+        quality=Quality(tuple(found["flags"]), found["reasons"], found["coverage"]),
+        face=None if face is None else decode(FaceChoice, face),
+    )
+
+
+def _prediction(found: Mapping[str, Any], maps: tuple[Attention, ...]) -> Prediction | None:
+    if found["probabilities"] is None:
+        return None
+    return Prediction(found["probabilities"], found["sentiment"], found["confidence"], maps)
+
+
+def _rows(path: Path, streams: Mapping[str, TimedSequence]) -> Iterator[AttentionRow]:
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        shares = [c for c in reader.fieldnames or () if c.startswith(("from_", "hop_"))]
+        for row in reader:
+            stream, index = streams[row["stream"]], int(row["index"])
+            yield AttentionRow(
+                utterance=int(row["utterance"]) if row["utterance"] else None,
+                stream=row["stream"],
+                index=index,
+                start=float(stream.start[index]),
+                end=float(stream.end[index]),
+                label=row["label"],
+                shares={c.removeprefix("from_"): _number(row[c]) for c in shares},
+                overall=_number(row["overall"]),
+            )
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
 
 
 def read_folder(path: Path) -> tuple[Session, ...]:
@@ -26,7 +208,7 @@ def read_folder(path: Path) -> tuple[Session, ...]:
 
 def read_results(folder: Path, name: str = "") -> Session:
     """A result folder that `emofuse analyze` or `emofuse extract` wrote; raises `FormatError` naming what is missing or broken."""
-    path = folder / "analysis.json"
+    path = folder / DOCUMENT
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(document, dict):

@@ -1,7 +1,7 @@
 """RTTM (NIST's Rich Transcription Time Marked, RT-09 evaluation plan, appendix A): who speaks when.
 
 One SPEAKER line a turn: file, channel 1, onset and duration in seconds, the speaker's name. A turn is words of one speaker without a
-pause of `Cutting.pause`. The format splits at spaces, so a space in a name is written as an underscore; a speaker who is not known is
+pause of `Segmentation.pause`. The format splits at spaces, so a space in a name is written as an underscore; a speaker who is not known is
 `unknown`. Other line types are left out on reading; nothing that says words is written, because readers take every line for speech.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import FormatError
 from ..timed import Provenance, TimedSequence
-from ..utterances import Cutting
+from ..utterances import Segmentation
 from .session import TIER, Session, tier
 from .tiers import Row, one_line
 
@@ -34,7 +34,7 @@ def turns(session: Session) -> list[Row]:
     """(start, end, speaker) in order; from the words, else from a tier `speakers` that an RTTM file gave."""
     words = session.filled("words")
     if words is not None:
-        return _merged(words, words.labels.get("speaker", ("",) * len(words)), Cutting().pause)
+        return _merged(words, words.labels.get("speaker", ("",) * len(words)), Segmentation().pause)
     said = session.tiers.get(TURNS)
     return [] if said is None else [(float(a), float(b), t) for a, b, t in zip(said.start, said.end, said.labels[TIER], strict=True)]
 

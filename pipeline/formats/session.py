@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ..ports import EMOTIONS, Analysis
+from ..results import Analysis
+from ..streams import EMOTIONS
 from ..timed import Provenance, TimedSequence
 from .document import analysis_document
 

@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import FormatError
 from ..ports import EMOTIONS
 from ..timed import Provenance, TimedSequence
-from ..utterances import cut
+from ..utterances import segment
 from .optional import require
 from .session import UTTERANCE_COLUMNS, UTTERANCES, Session
 from .tiers import one_line
@@ -46,7 +46,7 @@ def srt(words: TimedSequence) -> str:
     """SubRip text of the words; times rounded to the format's milliseconds. Empty where there are no words."""
     if not len(words):
         return ""
-    spans = cut({"words": words}, words.span.end).spans
+    spans = segment({"words": words}, words.span.end).spans
     return _srt((c, c.text) for span in spans for c in _pieces(words, words.inside(span).tolist(), None))
 
 
@@ -68,7 +68,7 @@ def captions(session: Session) -> list[Caption]:
     if words is not None and left:
         rest = words.rows(np.array(sorted(left)))
         whole = sorted(left)
-        for span in cut({"words": rest}, rest.span.end).spans:
+        for span in segment({"words": rest}, rest.span.end).spans:
             found += _pieces(words, [whole[i] for i in rest.inside(span)], None)
     return sorted(found, key=lambda c: (c.start, c.end))
 

@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from ..attention.rows import AT_ONCE, AttentionRows
-from ..ports import EMOTIONS, MODALITIES, Analysis, Prediction
+from ..attention_rows import AT_ONCE
+from ..results import Analysis, Prediction
+from ..streams import EMOTIONS, MODALITIES
 
 EMOTION_COLUMNS = ("utterance", "start", "end", "text", *EMOTIONS, "sentiment", "confidence", "flags")
 ATTENTION_COLUMNS = ("utterance", "stream", "index", "start", "end", "label", *(f"from_{m}" for m in MODALITIES), "overall")
@@ -39,7 +40,7 @@ def emotions_csv(analysis: Analysis) -> str:
         {flag for u in analysis.utterances for flag in u.quality.flags if all(flag in v.quality.flags for v in analysis.utterances)}
     )
     whole = safe_text(" ".join(u.text for u in analysis.utterances if u.text))
-    rows.append(["clip", _seconds(0.0), _seconds(analysis.facts["length"]), whole, *_numbers(analysis.summary), " ".join(flags)])
+    rows.append(["clip", _seconds(0.0), _seconds(analysis.facts.length), whole, *_numbers(analysis.summary), " ".join(flags)])
     return _lines([list(EMOTION_COLUMNS), *rows])
 
 
@@ -49,8 +50,8 @@ def attention_csv(analysis: Analysis) -> Iterator[str]:
 
     A model that looks in hops (RRNN) adds a column a hop: hop_1, hop_2, ...
     """
-    attention = AttentionRows.of(analysis.attention, analysis.streams)
-    hops = sorted({x for one in attention.paid.values() for x in one.shares if x not in MODALITIES}, key=lambda x: (len(x), x))
+    attention = analysis.attention
+    hops = sorted({x for one in attention.streams.values() for x in one.shares if x not in MODALITIES}, key=lambda x: (len(x), x))
     rows = iter(
         [
             "" if r.utterance is None else str(r.utterance),

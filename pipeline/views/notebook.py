@@ -25,7 +25,7 @@ def html(analysis: Analysis) -> str:
     image = base64.b64encode(picture.getvalue()).decode("ascii")
     reasons = "".join(f"<p>{escape(_text(k))}: {escape(_text(v))}</p>" for k, v in sorted(analysis.reasons.items()))
     return (
-        f"<div><p><b>{name}</b> ({analysis.facts['length']:.1f} s, model {escape(analysis.model.extractor)})</p>"
+        f"<div><p><b>{name}</b> ({analysis.facts.length:.1f} s, model {escape(analysis.model.extractor)})</p>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{reasons}"
         '<img alt="Emotions, attention, action units and pitch over time" style="max-width:100%" '
         f'src="data:image/png;base64,{image}"></div>'

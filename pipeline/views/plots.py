@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..attention.shares import attended, attention_on, in_utterances, relative
 from ..columns import ENERGY, PITCH
 from ..errors import StreamError
 from ..palette import EMOTION_COLOURS
 from ..ports import EMOTIONS, Analysis, Attention
-from .report.data import action_units_grid, attended, attention_on, in_utterances, relative
+from .report.data import action_units_grid
 from .report.line import with_gaps
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def emotions(analysis: Analysis, ax: Axes | None = None, *, legend: bool = True)
         share = np.array([u.prediction.probabilities[emotion] for u in answered if u.prediction is not None])
         ax.bar(left, share, width, foot, align="edge", color=EMOTION_COLOURS[emotion], edgecolor="#333333", linewidth=0.4, label=emotion)
         foot = foot + share
-    ax.set(ylim=(0, 1), ylabel="probability", xlim=(0, analysis.facts["length"]))
+    ax.set(ylim=(0, 1), ylabel="probability", xlim=(0, analysis.facts.length))
     if legend:
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(EMOTIONS), fontsize="small", frameon=False, columnspacing=1.2)
     return ax
@@ -89,7 +90,7 @@ def attention(analysis: Analysis, stream: str, ax: Axes | None = None) -> Axes:
         time, table = with_gaps(start, end, values[:, None])
         ax.plot(time, table[:, 0], color=INK, linewidth=0.9)
     ax.axhline(1, color="#888888", linewidth=0.6, linestyle=":")
-    ax.set(ylabel=f"attention\non {'words' if stream == 'text' else stream}", xlim=(0, analysis.facts["length"]))
+    ax.set(ylabel=f"attention\non {'words' if stream == 'text' else stream}", xlim=(0, analysis.facts.length))
     return ax
 
 
@@ -103,7 +104,7 @@ def action_units(analysis: Analysis, ax: Axes | None = None) -> Axes:
     extent = (grid.start, grid.start + grid.step * grid.values.shape[1], len(grid.columns) - 0.5, -0.5)
     image = ax.imshow(grid.values, aspect="auto", interpolation="nearest", cmap="cividis", vmin=0, vmax=grid.most, extent=extent)
     ax.set_yticks(range(len(grid.columns)), grid.columns, fontsize=7)
-    ax.set_xlim(0, analysis.facts["length"])
+    ax.set_xlim(0, analysis.facts.length)
     ax.figure.colorbar(image, ax=ax, label="activation", pad=0.01)
     return ax
 
@@ -120,7 +121,7 @@ def voice(analysis: Analysis, column: str | None = None, ax: Axes | None = None)
     ax = _axes(ax)
     time, table = with_gaps(stream.start, stream.end, values[:, None])
     ax.plot(time, table[:, 0], color=INK, linewidth=0.9)
-    ax.set(ylabel=f"{chosen}, Hz" if chosen in PITCH else chosen, xlim=(0, analysis.facts["length"]))
+    ax.set(ylabel=f"{chosen}, Hz" if chosen in PITCH else chosen, xlim=(0, analysis.facts.length))
     return ax
 
 

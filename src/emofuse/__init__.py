@@ -5,6 +5,7 @@ The public names below are imported when they are first used, so that `import em
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,13 @@ if TYPE_CHECKING:
     from .conversion import convert, load, words_table
     from .pipeline.clip import Clip, Limits
     from .pipeline.errors import EmofuseError
-    from .pipeline.ports import Analysis
+    from .pipeline.results import Analysis
     from .pipeline.timed import Span, TimedSequence
 
 __version__ = "0.1.0"
 
 _WHERE = {
-    "Analysis": ".pipeline.ports",
+    "Analysis": ".pipeline.results",
     "Assembly": ".assembly",
     "Clip": ".pipeline.clip",
     "EmofuseError": ".pipeline.errors",
@@ -54,3 +55,9 @@ def __getattr__(name: str) -> Any:
     if name in _WHERE:
         return getattr(import_module(_WHERE[name], __name__), name)
     raise AttributeError(f"module 'emofuse' has no attribute {name!r}")
+
+
+if "IPython" in sys.modules:  # a notebook shows an Analysis as a table and a picture
+    from .notebooks import register
+
+    register()

@@ -19,13 +19,16 @@ from emofuse.fusion.shipped import description, locate
 from emofuse.pipeline.clip import Clip, Limits
 from emofuse.pipeline.errors import TranscriptError, UsageError
 from emofuse.pipeline.extraction import Extraction, extract
-from emofuse.pipeline.ports import EMOTIONS, STREAMS, Analysis, ClipInfo, Extractor
+from emofuse.pipeline.media import ClipInfo
+from emofuse.pipeline.ports import Extractor
 from emofuse.pipeline.profile import Profile
+from emofuse.pipeline.results import Analysis
 from emofuse.pipeline.shared_pass import Progress
+from emofuse.pipeline.streams import EMOTIONS, STREAMS
 
 if TYPE_CHECKING:  # torch is imported only when a model is loaded
     from emofuse.fusion.predictor import Predictor
-    from emofuse.pipeline.analyze import KeepMaps
+    from emofuse.pipeline.attention.fuse import Maps
 
 Say = Callable[[str], None]
 
@@ -155,7 +158,7 @@ class Assembly:
         path: str | os.PathLike[str],
         progress: Progress | None = None,
         *,
-        keep_maps: KeepMaps = "small",
+        maps: Maps = "small",
         profile: Profile | None = None,
     ) -> Analysis:
         """A clip's emotions over time and the attention that they rest on. A `profile` is told when each stage began and ended."""
@@ -171,13 +174,13 @@ class Assembly:
         with profile.stage("load model"):
             _ = self.model
         with profile.stage("fusion"):
-            return self.read(clip, extraction, progress, keep_maps=keep_maps)
+            return self.fuse(clip, extraction, progress, maps=maps)
 
-    def read(self, clip: Clip, extraction: Extraction, progress: Progress | None = None, *, keep_maps: KeepMaps = "small") -> Analysis:
+    def fuse(self, clip: Clip, extraction: Extraction, progress: Progress | None = None, *, maps: Maps = "small") -> Analysis:
         """Streams that are there already, to emotions and attention. What the options say of this half is put in here."""
-        from emofuse.pipeline.analyze import read
+        from emofuse.pipeline.attention.fuse import fuse
 
-        return read(clip, extraction, self.model, keep_maps=keep_maps, progress=progress, chooser=who_speaks, face_id=self.options.face_id)
+        return fuse(clip, extraction, self.model, maps=maps, progress=progress, chooser=who_speaks, face_id=self.options.face_id)
 
     def request(self, choice: Choice) -> Request:
         """What is asked of the provider of a stream. Only a file is told what the model reads: the others make what they make."""
@@ -296,11 +299,11 @@ def pick_device(wish: str) -> str:
     return wish
 
 
-def analyze(path: str | os.PathLike[str], *, keep_maps: KeepMaps = "small", **options: object) -> Analysis:
+def analyze(path: str | os.PathLike[str], *, maps: Maps = "small", **options: object) -> Analysis:
     """Emotions over time of one clip, and the attention that they rest on.
 
     path       a local video or audio file
-    keep_maps  what is kept of each utterance's attention maps (layer head i j): "small": enough to draw; True: all; False: nothing
+    maps       what is kept of each utterance's attention maps (layer head i j): "small": enough to draw; "all"; "none"
     options    fields of `Options`: words, text, face, voice, model, device, offline, language, limits
     Raises `EmofuseError` (see `emofuse.pipeline.errors`); a misspelt option is a `UsageError`.
 
@@ -309,4 +312,4 @@ def analyze(path: str | os.PathLike[str], *, keep_maps: KeepMaps = "small", **op
     unknown = sorted(set(options) - set(Options.__dataclass_fields__))
     if unknown:
         raise UsageError(f"options {', '.join(unknown)}: expected {', '.join(Options.__dataclass_fields__)}")
-    return Assembly(replace(Options(), **options)).analyze(path, keep_maps=keep_maps)  # type: ignore[arg-type]
+    return Assembly(replace(Options(), **options)).analyze(path, maps=maps)  # type: ignore[arg-type]

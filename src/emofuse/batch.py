@@ -26,10 +26,11 @@ from emofuse.pipeline.clip import Clip, Limits
 from emofuse.pipeline.codec import decode, encode
 from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.extraction import Extraction
-from emofuse.pipeline.ports import Analysis, Extractor
-from emofuse.pipeline.results import fill_analysis
+from emofuse.pipeline.ports import Extractor
+from emofuse.pipeline.results import Analysis
 from emofuse.pipeline.shared_pass import Progress
 from emofuse.pipeline.timed import Provenance
+from emofuse.writing import fill_analysis
 
 from .assembly import Assembly, Options
 
@@ -88,8 +89,8 @@ class AssemblySetup:
     def extractors(self, clip: Path) -> Sequence[Extractor]:
         return self._assembly.extractors(clip)
 
-    def read(self, clip: Clip, extraction: Extraction, progress: Progress | None) -> Analysis:
-        return self._assembly.read(clip, extraction, progress)
+    def fuse(self, clip: Clip, extraction: Extraction, progress: Progress | None) -> Analysis:
+        return self._assembly.fuse(clip, extraction, progress)
 
     def write(self, analysis: Analysis, folder: Path, home: Path | None) -> Mapping[str, str]:
         refused = fill_analysis(analysis, folder, version=__version__, home=home, **self._job.writing)

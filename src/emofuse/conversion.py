@@ -16,7 +16,7 @@ from emofuse.pipeline.errors import EmofuseError, FormatError, UsageError
 from emofuse.pipeline.formats.registry import FORMATS, WRITABLE, Format, form_of_input, form_of_output
 from emofuse.pipeline.formats.session import UTTERANCES, Session, session_of
 from emofuse.pipeline.formats.word_table import words_table as table_of_words
-from emofuse.pipeline.ports import Analysis
+from emofuse.pipeline.results import Analysis
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
 if TYPE_CHECKING:

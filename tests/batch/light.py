@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from emofuse.pipeline.analyze import read
+from emofuse.pipeline.attention.fuse import fuse
 from emofuse.pipeline.batch.discovery import discover
 from emofuse.pipeline.batch.local import Allowance, LocalEngine
 from emofuse.pipeline.batch.ray_engine import RayEngine
@@ -34,9 +34,9 @@ from emofuse.pipeline.clip import Clip, Limits
 from emofuse.pipeline.errors import NotMedia
 from emofuse.pipeline.extraction import Extraction
 from emofuse.pipeline.ports import EMOTIONS, Analysis, Attention, ClipInfo, Extractor, Media, Medium, Prediction, Utterance
-from emofuse.pipeline.results import fill_analysis
 from emofuse.pipeline.shared_pass import Progress
 from emofuse.pipeline.timed import Provenance, TimedSequence
+from emofuse.writing import fill_analysis
 
 
 class TextClip(Clip):
@@ -147,9 +147,9 @@ class LightSetup:
         voice = Letters("voice", log, pause, self.job.get("gain", 1.0))
         return [Letters("words", log, pause), Letters("text", log, pause, needs=("words",)), voice]
 
-    def read(self, clip: Clip, extraction: Extraction, progress: Progress | None) -> Analysis:
+    def fuse(self, clip: Clip, extraction: Extraction, progress: Progress | None) -> Analysis:
         note(self.job["log"], "fusion", clip.path)
-        return read(clip, extraction, self._model, keep_maps="small", progress=progress)
+        return fuse(clip, extraction, self._model, maps="small", progress=progress)
 
     def write(self, analysis: Analysis, folder: Path, home: Path | None) -> Mapping[str, str]:
         note(self.job["log"], "write", Path(analysis.info.path))

@@ -63,10 +63,10 @@ def stages_of(light: ModuleType, tmp_path: Path) -> Any:
         def extractors(self, clip: Path) -> Sequence[Any]:
             return Media(light).extractors(clip)
 
-        def read(self, clip: Any, extraction: Any, progress: Any) -> Any:
-            from emofuse.pipeline.analyze import read
+        def fuse(self, clip: Any, extraction: Any, progress: Any) -> Any:
+            from emofuse.pipeline.attention.fuse import fuse
 
-            return read(clip, extraction, Silent())
+            return fuse(clip, extraction, Silent())
 
     return lambda store: Stages(Setup({"log": str(tmp_path / "log"), "pause": 0.0}), store, version="light")
 

@@ -11,7 +11,7 @@ import pytest
 
 from emofuse.cli.batch import DEFAULTS, shard_of
 from emofuse.cli.batch_progress import Pace, clock
-from emofuse.pipeline.attention.rows import AttentionRows
+from emofuse.pipeline.attention_rows import AttentionRows
 from emofuse.pipeline.batch.cache import Cache
 from emofuse.pipeline.batch.discovery import Candidate, discover
 from emofuse.pipeline.batch.manifest import SCHEMA, TIMINGS
@@ -58,7 +58,7 @@ def test_an_answer_comes_back_whole(light: ModuleType, tmp_path: Path) -> None:
 
     opened = light.TextClip(clip)
     extraction = extract(opened, setup.extractors(clip))
-    analysis = setup.read(opened, extraction, None)
+    analysis = setup.fuse(opened, extraction, None)
     # A row of a model that looks in hops, one that nothing attended to, and a map.
     first, second, *others = analysis.attention
     hop = replace(first, shares={**first.shares, "hop_1": 0.1 + 0.2, "hop_2": 1 / 3})

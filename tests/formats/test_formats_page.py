@@ -16,9 +16,9 @@ from emofuse.cli.main import main
 from emofuse.conversion import load
 from emofuse.extractors.stream_file import SUFFIXES
 from emofuse.pipeline.formats.registry import WRITABLE
+from emofuse.pipeline.formats.result_folder import write_streams
 from emofuse.pipeline.formats.session import Session
 from emofuse.pipeline.ports import ClipInfo
-from emofuse.pipeline.results import write_streams
 
 PAGE = (Path(__file__).parent.parent.parent / "docs/formats.md").read_text(encoding="utf-8")
 

@@ -12,8 +12,8 @@ import torch
 from emofuse.fusion.batch import Scaling
 from emofuse.fusion.checkpoints import Checkpoint, StreamInput
 from emofuse.fusion.predictor import Predictor
-from emofuse.pipeline.attention.rows import AttentionRows
-from emofuse.pipeline.attention.timeline import pay
+from emofuse.pipeline.attention.timeline import record
+from emofuse.pipeline.attention_rows import AttentionRows
 from emofuse.pipeline.ports import EMOTIONS, Utterance
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 
@@ -43,8 +43,8 @@ def test_shares_sum_to_one(small: Callable[[str], torch.nn.Module], model_name: 
     checkpoint = Checkpoint(model_name, module.config, streams, {"emotion": EMOTIONS, "sentiment": ("sentiment",)}, 1.0, CARD)
     said = utterance({name: 2 + len(name) for name in shown})
     prediction = Predictor(checkpoint, module).predict([said])[0]
-    rows = AttentionRows.nothing(said.streams)
-    pay(rows, 0, said, prediction)
+    rows = AttentionRows.empty(said.streams)
+    record(rows, 0, said, prediction)
     assert len(rows) == sum(2 + len(name) for name in shown)
     sums: dict[tuple[str, str], float] = defaultdict(float)
     for row in rows:

@@ -6,16 +6,20 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import get_args
 
 import av
 import numpy as np
 import pytest
 
-from emofuse.pipeline.analyze import read
+from emofuse.pipeline.attention.fuse import Maps, fuse
 from emofuse.pipeline.clip import Clip, DecodeEnd, MediumEnd
+from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.extraction import Extraction
 from emofuse.pipeline.formats.document import analysis_document
-from emofuse.pipeline.ports import EMOTIONS, Attention, AudioInfo, ClipInfo, FaceChoice, Prediction, Utterance, VideoInfo
+from emofuse.pipeline.media import AudioInfo, ClipInfo, VideoInfo
+from emofuse.pipeline.results import Attention, FaceChoice, Prediction, Utterance
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
 BY = Provenance("test", "1")
@@ -65,7 +69,7 @@ def clip(tmp_path: Path, duration: float) -> Clip:
 
 
 def analysis_of(tmp_path: Path, streams: dict[str, TimedSequence]):  # type: ignore[no-untyped-def]
-    return read(clip(tmp_path, 4.0), Extraction(streams, None, {}), ToyModel())
+    return fuse(clip(tmp_path, 4.0), Extraction(streams, None, {}), ToyModel())
 
 
 def test_shares_sum_to_one_over_each_utterance_source_and_target(tmp_path: Path) -> None:
@@ -90,7 +94,7 @@ def test_shares_sum_to_one_over_each_utterance_source_and_target(tmp_path: Path)
 def test_share_is_the_mean_over_heads_and_targets_of_the_last_layer(tmp_path: Path) -> None:
     text = regular("text", 3, 0.5)
     streams = {"words": word_stream(text), "text": text, "voice": regular("voice", 4, 0.4)}
-    found = read(clip(tmp_path, 4.0), Extraction(streams, None, {}), ToyModel(), keep_maps=True)
+    found = fuse(clip(tmp_path, 4.0), Extraction(streams, None, {}), ToyModel(), maps="all")
     prediction = found.utterances[0].prediction
     assert prediction is not None
     weights = next(a.weights for a in prediction.attention if (a.target, a.source) == ("text", "voice"))
@@ -130,9 +134,9 @@ def test_nothing_at_all_is_an_answer_with_reasons(tmp_path: Path) -> None:
 
 def test_a_stream_that_the_model_does_not_read_is_named(tmp_path: Path) -> None:
     streams = {"face": regular("face", 10, 0.04), "voice": regular("voice", 400, 0.01)}
-    found = read(clip(tmp_path, 4.0), Extraction(streams, None, {}), ToyModel(wants={"voice": ("a",)}))
+    found = fuse(clip(tmp_path, 4.0), Extraction(streams, None, {}), ToyModel(wants={"voice": ("a",)}))
     assert found.reasons == {"face": "extracted, but the model toy does not read it"}
-    found = read(clip(tmp_path, 4.0), Extraction({"face": streams["face"]}, None, {}), ToyModel(wants={"voice": ("a",)}))
+    found = fuse(clip(tmp_path, 4.0), Extraction({"face": streams["face"]}, None, {}), ToyModel(wants={"voice": ("a",)}))
     assert found.summary is None, "nothing that the model reads: no answer, not a made-up one"
 
 
@@ -147,14 +151,19 @@ def test_maps_are_kept_small_whole_or_not_at_all(tmp_path: Path) -> None:
     text = regular("text", 3, 0.5)
     streams = {"words": word_stream(text), "text": text, "voice": regular("voice", 2000, 0.01)}
     found = {}
-    for keep in (False, "small", True):
-        analysis = read(clip(tmp_path, 4.0), Extraction(streams, None, {}), ToyModel(), keep_maps=keep)  # type: ignore[arg-type]
+    for keep in get_args(Maps):
+        analysis = fuse(clip(tmp_path, 4.0), Extraction(streams, None, {}), ToyModel(), maps=keep)
         prediction = analysis.utterances[0].prediction
         assert prediction is not None
         found[keep] = prediction.attention
-    assert found[False] == ()
-    assert {a.weights.shape[2:] for a in found[True] if a.kind == "cross"} == {(3, 170), (170, 3)}
-    assert sum(a.weights.size for a in found["small"]) <= 100_000 < sum(a.weights.size for a in found[True])
+    assert found["none"] == ()
+    assert {a.weights.shape[2:] for a in found["all"] if a.kind == "cross"} == {(3, 170), (170, 3)}
+    assert sum(a.weights.size for a in found["small"]) <= 100_000 < sum(a.weights.size for a in found["all"])
+
+
+def test_another_word_for_which_maps_are_kept_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected one of none, small, all, got 'big'"):
+        fuse(clip(tmp_path, 4.0), Extraction({"voice": regular("voice", 400, 0.01)}, None, {}), ToyModel(), maps="big")  # type: ignore[arg-type]
 
 
 def test_the_document_says_whose_face_was_read(tmp_path: Path) -> None:
@@ -177,8 +186,8 @@ def spoken(seconds: float) -> dict[str, TimedSequence]:
 
 
 def test_the_length_is_the_clip_s_when_nothing_was_decoded(tmp_path: Path) -> None:
-    found = read(clip(tmp_path, 4.0), Extraction(spoken(1.0), None, {}), ToyModel())
-    assert found.facts["length"] == 4.0 and not found.facts["ends_early"]
+    found = fuse(clip(tmp_path, 4.0), Extraction(spoken(1.0), None, {}), ToyModel())
+    assert found.facts.length == 4.0 and not found.facts.ends_early
     assert analysis_document(found, version="0")["clip"]["length"] == 4.0
 
 
@@ -188,9 +197,9 @@ def test_the_length_is_the_clip_s_when_only_its_sound_was_decoded(tmp_path: Path
     media = clip(tmp_path, 4.0)
     media._info = replace(media.info, video=video)
     sound = DecodeEnd({"audio": MediumEnd(3.5, 0)})
-    assert read(media, Extraction(spoken(1.0), sound, {}), ToyModel()).facts["length"] == 4.0
+    assert fuse(media, Extraction(spoken(1.0), sound, {}), ToyModel()).facts.length == 4.0
     both = DecodeEnd({"audio": MediumEnd(3.5, 0), "video": MediumEnd(3.96, 0)})
-    assert read(media, Extraction(spoken(1.0), both, {}), ToyModel()).facts["length"] == 3.96, "what was decoded is truer than the header"
+    assert fuse(media, Extraction(spoken(1.0), both, {}), ToyModel()).facts.length == 3.96, "what was decoded is truer than the header"
 
 
 def test_pictures_that_outlast_the_sound_are_decoded_for_the_length(tmp_path: Path, samples: Path) -> None:
@@ -207,10 +216,10 @@ def test_pictures_that_outlast_the_sound_are_decoded_for_the_length(tmp_path: Pa
         file.mux(video.encode(None))
     media = Clip(path)
     heard = DecodeEnd({"audio": MediumEnd(2.0, 0)})
-    found = read(media, Extraction(spoken(1.0), heard, {}), ToyModel())
-    assert found.facts["length"] == pytest.approx(4.0, abs=0.11) and not found.facts["ends_early"]
+    found = fuse(media, Extraction(spoken(1.0), heard, {}), ToyModel())
+    assert found.facts.length == pytest.approx(4.0, abs=0.11) and not found.facts.ends_early
     media._info = replace(media.info, duration=10.0)
-    cut_off = read(media, Extraction(spoken(1.0), heard, {}), ToyModel())
-    assert cut_off.facts["ends_early"] and cut_off.facts["length"] == pytest.approx(4.0, abs=0.11)
+    cut_off = fuse(media, Extraction(spoken(1.0), heard, {}), ToyModel())
+    assert cut_off.facts.ends_early and cut_off.facts.length == pytest.approx(4.0, abs=0.11)
     media._info = replace(media.info, duration=None)
-    assert read(media, Extraction(spoken(1.0), None, {}), ToyModel()).facts["length"] == pytest.approx(4.0, abs=0.11)
+    assert fuse(media, Extraction(spoken(1.0), None, {}), ToyModel()).facts.length == pytest.approx(4.0, abs=0.11)

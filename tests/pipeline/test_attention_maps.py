@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emofuse.pipeline.attention.maps import pairs, read_maps, small, taken_together, write_maps
+from emofuse.pipeline.attention.maps import pairs, pooled, read_maps, small, write_maps
 from emofuse.pipeline.errors import StreamError
 from emofuse.pipeline.ports import Attention
 
@@ -22,7 +22,7 @@ def attention(target: str, source: str, n: int, m: int, layers: int = 2, heads: 
 
 def test_frames_are_summed_as_sources_and_averaged_as_targets() -> None:
     whole = attention("face", "voice", 4, 6)
-    found = taken_together(whole, 2, 3)
+    found = pooled(whole, 2, 3)
     by_hand = whole.weights.reshape(2, 3, 2, 2, 3, 2).mean(axis=3).sum(axis=4)
     assert found.weights == pytest.approx(by_hand, rel=1e-3), "float16"
     assert found.weights.sum(-1) == pytest.approx(1.0, abs=1e-3)
@@ -79,9 +79,9 @@ def test_what_is_no_file_of_maps_is_refused(tmp_path: Path) -> None:
             read_maps(tmp_path / f"{name}.npz")
 
 
-def test_an_even_map_stays_even_when_frames_are_taken_together() -> None:
+def test_an_even_map_stays_even_when_frames_are_pooled() -> None:
     even = attention("text", "voice", 3, 556)
     even = replace(even, weights=np.full_like(even.weights, 1 / 556))
-    found = taken_together(even, 3, 200).weights
+    found = pooled(even, 3, 200).weights
     assert np.allclose(found[..., :-1], 3 / 556, rtol=1e-3), "no stripes where groups would differ in size"
     assert found.sum(-1) == pytest.approx(1.0, abs=1e-3)

@@ -12,23 +12,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from emofuse.pipeline.attention_rows import AttentionRow, AttentionRows
 from emofuse.pipeline.errors import EmofuseError, StreamError
 from emofuse.pipeline.formats.document import analysis_document
 from emofuse.pipeline.formats.parquet import read_stream, write_stream
+from emofuse.pipeline.formats.result_folder import ResultFolders, write_streams
 from emofuse.pipeline.formats.subtitles import srt
 from emofuse.pipeline.formats.tables import ATTENTION_COLUMNS, EMOTION_COLUMNS, attention_csv, emotions_csv, safe_text
-from emofuse.pipeline.ports import (
-    EMOTIONS,
-    Analysis,
-    AnalyzedUtterance,
-    AttentionRow,
-    AudioInfo,
-    ClipInfo,
-    Prediction,
-    Quality,
-)
-from emofuse.pipeline.results import ResultFolders, write_analysis, write_streams
+from emofuse.pipeline.media import AudioInfo, ClipInfo
+from emofuse.pipeline.results import Analysis, AnalyzedUtterance, ClipFacts, Prediction, Quality
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
+from emofuse.writing import write_analysis
 
 BY = Provenance("test", "1", {"a.safetensors": "00"}, {"option": 1}, {"note": [0.5]})
 
@@ -52,18 +47,19 @@ def analysis(path: Path) -> Analysis:
     text = TimedSequence("text", ("a",), one, np.array([0.25]), np.array([0.5]), BY, labels={"word": ("=1+1",)})
     voice = TimedSequence("voice", ("a",), one, np.array([0.07]), np.array([0.08]), BY)
     face = TimedSequence.empty("face", ("AU01",), BY, "the clip has no video stream")
+    streams = {"words": word_stream(), "text": text, "face": face, "voice": voice}
     return Analysis(
         info=ClipInfo(str(path), "wav", 2.0, None, AudioInfo("pcm_s16le", 16000, 1)),
-        streams={"words": word_stream(), "text": text, "face": face, "voice": voice},
+        streams=streams,
         model=BY,
         utterances=(
             AnalyzedUtterance(0, Span(0.05, 1.0), "=1+1", said, good),
             AnalyzedUtterance(1, Span(1.0, 2.0), "", None, Quality(("no_face", "no_text"), {}, {})),
         ),
         summary=said,
-        attention=rows,
+        attention=AttentionRows.of(rows, streams),
         reasons={"face": "the clip has no video stream"},
-        facts={"length": 2.0, "cut_by": "words", "broken_packets": 0, "ends_early": False},
+        facts=ClipFacts(length=2.0, cut_by="words"),
     )
 
 
@@ -96,7 +92,8 @@ def test_attention_csv_is_empty_where_there_is_nothing(clip: Path) -> None:
 def test_hops_are_columns_of_their_own(clip: Path) -> None:
     hops = {f"hop_{k}": k / 100 for k in range(1, 12)}
     row = AttentionRow(0, "voice", 0, 0.0, 0.01, "", hops, 0.06)
-    table = pd.read_csv(io.StringIO("".join(attention_csv(replace(analysis(clip), attention=(row,))))))
+    whole = analysis(clip)
+    table = pd.read_csv(io.StringIO("".join(attention_csv(replace(whole, attention=AttentionRows.of((row,), whole.streams))))))
     assert tuple(table.columns) == (*ATTENTION_COLUMNS, *hops), "in order of the hops, ten after nine"
     assert table["hop_11"].iloc[1] == pytest.approx(0.11) and table["utterance"].tolist()[1] == 0
 
@@ -167,7 +164,7 @@ def test_a_failure_leaves_the_earlier_result_and_no_half_result(clip: Path, tmp_
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("emofuse.pipeline.results.write_stream", full)
+    monkeypatch.setattr("emofuse.pipeline.formats.result_folder.write_stream", full)
     with pytest.raises(EmofuseError, match="No space left"):
         write_analysis(analysis(clip), folder, version="second")
     assert json.loads((folder / "analysis.json").read_text())["emofuse"] == "first"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emofuse.pipeline.attention.rows import AttentionRows
-from emofuse.pipeline.attention.timeline import pay, shares
+from emofuse.pipeline.attention.timeline import record, shares
+from emofuse.pipeline.attention_rows import AttentionRows
 from emofuse.pipeline.ports import EMOTIONS, Attention, Prediction, Utterance
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 
@@ -113,8 +113,8 @@ def test_hops_stand_beside_the_streams_in_a_timelines_rows() -> None:
     said = Utterance(Span(0, 3), "", {"face": face}, {"face": np.arange(3)})
     a = attention("cross", "utterance", "face", layers=2)
     prediction = Prediction(dict.fromkeys(EMOTIONS, 1 / 7), None, 1 / 7, (a,))
-    rows = AttentionRows.nothing({"face": face})
-    pay(rows, 0, said, prediction)
+    rows = AttentionRows.empty({"face": face})
+    record(rows, 0, said, prediction)
     assert [set(r.shares) for r in rows] == [{"text", "face", "voice", "hop_1", "hop_2"}] * 3
     assert all(r.shares["text"] is None for r in rows)
     assert sum(r.shares["hop_2"] or 0 for r in rows) == pytest.approx(1, abs=1e-6)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from emofuse.pipeline.quality import quality
 from emofuse.pipeline.speaker_face import largest_face
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
-from emofuse.pipeline.utterances import Cutting, cut, utterance
+from emofuse.pipeline.utterances import Segmentation, segment, utterance
 
 BY = Provenance("test", "1")
 
@@ -39,7 +39,7 @@ def voice(loud: list[tuple[float, float]], seconds: float) -> TimedSequence:
 
 
 def test_a_pause_ends_a_turn() -> None:
-    found = cut({"words": words([(1.0, 1.4), (1.5, 2.0), (4.0, 4.5)])}, 10.0)
+    found = segment({"words": words([(1.0, 1.4), (1.5, 2.0), (4.0, 4.5)])}, 10.0)
     assert found.by == "words"
     assert np.allclose([(s.start, s.end) for s in found.spans], [(0.8, 2.2), (3.8, 4.7)])
 
@@ -47,13 +47,13 @@ def test_a_pause_ends_a_turn() -> None:
 def test_a_new_speaker_is_a_new_turn() -> None:
     both = words([(0.0, 1.0), (1.1, 2.0)])
     both = TimedSequence("words", both.columns, both.values, both.start, both.end, BY, labels={"word": ("a", "b"), "speaker": ("x", "y")})
-    assert len(cut({"words": both}, 2.0).spans) == 2
+    assert len(segment({"words": both}, 2.0).spans) == 2
 
 
 def test_a_long_turn_is_cut_at_its_widest_pause() -> None:
     times = [(i * 0.5, i * 0.5 + 0.45) for i in range(50)]
     times = [(a + (0.4 if i >= 26 else 0), b + (0.4 if i >= 26 else 0)) for i, (a, b) in enumerate(times)]
-    spans = cut({"words": words(times)}, 30.0).spans
+    spans = segment({"words": words(times)}, 30.0).spans
     assert len(spans) == 2
     assert spans[1].start == pytest.approx(13.4 - 0.2)
 
@@ -65,7 +65,7 @@ def test_utterances_are_in_order_apart_and_never_too_long(steps: list[tuple[floa
     for pause, length in steps:
         times.append((now + pause, now + pause + length))
         now += pause + length
-    spans = cut({"words": words(times)}, now).spans
+    spans = segment({"words": words(times)}, now).spans
     assert all(a.end <= b.start + 1e-9 for a, b in pairwise(spans))
     assert all(s.duration <= 15.0 + 0.4 + 1e-6 for s in spans)
     assert spans[0].start >= 0 and spans[-1].end <= now + 1e-9
@@ -74,23 +74,23 @@ def test_utterances_are_in_order_apart_and_never_too_long(steps: list[tuple[floa
 
 
 def test_without_words_the_voice_cuts() -> None:
-    found = cut({"words": words([]), "voice": voice([(2.0, 4.0), (6.0, 7.0)], 10.0)}, 10.0)
+    found = segment({"words": words([]), "voice": voice([(2.0, 4.0), (6.0, 7.0)], 10.0)}, 10.0)
     assert found.by == "voice"
     assert np.allclose([(s.start, s.end) for s in found.spans], [(1.8, 4.2), (5.8, 7.2)], atol=0.02)
 
 
 def test_without_speech_there_are_windows() -> None:
-    found = cut({"voice": voice([], 25.0)}, 25.0)
+    found = segment({"voice": voice([], 25.0)}, 25.0)
     assert found.by == "windows"
     assert [s.duration for s in found.spans] == pytest.approx([25 / 3] * 3)
-    assert cut({}, 4.0).spans == (Span(0.0, 4.0),)
+    assert segment({}, 4.0).spans == (Span(0.0, 4.0),)
 
 
 def test_the_number_of_utterances_grows_linearly() -> None:
     times = [(i * 0.4, i * 0.4 + 0.39) for i in range(9000)]  # an hour without one pause
-    spans = cut({"words": words(times)}, 3600.0).spans
+    spans = segment({"words": words(times)}, 3600.0).spans
     assert 240 <= len(spans) <= 600
-    assert max(s.duration for s in spans) <= Cutting().longest + 0.4
+    assert max(s.duration for s in spans) <= Segmentation().longest + 0.4
 
 
 def face(rows: list[tuple[float, int, float]]) -> TimedSequence:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emofuse.pipeline.analyze import read
+from emofuse.pipeline.attention.fuse import fuse
 from emofuse.pipeline.clip import Clip, DecodeEnd
 from emofuse.pipeline.extraction import Extraction
 from emofuse.pipeline.ports import EMOTIONS, Analysis, Attention, ClipInfo, Prediction, Utterance
@@ -82,7 +82,7 @@ def analyzed() -> Callable[..., Analysis]:
         if not path.exists():
             clip._info = ClipInfo(str(path), "none", seconds, None, None)
         end: DecodeEnd | None = None
-        return read(clip, Extraction(streams(words, seconds), end, {}), Looks(hops), keep_maps="small")
+        return fuse(clip, Extraction(streams(words, seconds), end, {}), Looks(hops), maps="small")
 
     return make
 

@@ -12,9 +12,9 @@ import pytest
 
 from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.ports import Analysis
-from emofuse.pipeline.results import write_analysis
 from emofuse.pipeline.timed import TimedSequence
 from emofuse.pipeline.views.overlay import captions, write_overlay
+from emofuse.writing import write_analysis
 
 
 def yellow(image: np.ndarray, part: slice) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from emofuse.cli.main import main
+from emofuse.notebooks import register
 from emofuse.pipeline.errors import FormatError, StreamError
-from emofuse.pipeline.formats.analysis_folder import read_analysis
 from emofuse.pipeline.formats.document import analysis_document
+from emofuse.pipeline.formats.result_folder import read_analysis
 from emofuse.pipeline.ports import EMOTIONS, Analysis
-from emofuse.pipeline.results import write_analysis
 from emofuse.pipeline.views import plots
+from emofuse.writing import write_analysis
 
 
 def test_every_plot_takes_an_axes_and_gives_it_back(analyzed: Callable[..., Analysis], tmp_path: Path) -> None:
@@ -125,7 +128,17 @@ def test_what_cannot_be_drawn_is_one_line(arguments: list[str], message: str, co
     assert result.exit_code == code and message in result.output and result.output.count("\n") == 1
 
 
-def test_a_notebook_shows_it_and_runs_nothing(analyzed: Callable[..., Analysis], tmp_path: Path) -> None:
-    page = analyzed(tmp_path / "<script>.mp4", words=("<script>alert(1)</script>", "$we$", "go"))._repr_html_()
+def test_a_notebook_shows_it_and_runs_nothing(analyzed: Callable[..., Analysis], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: dict[tuple[str, str], Callable[[Analysis], str]] = {}
+
+    class Formatter:
+        def for_type_by_name(self, module: str, name: str, shows: Callable[[Analysis], str]) -> None:
+            shown[module, name] = shows
+
+    shell = SimpleNamespace(display_formatter=SimpleNamespace(formatters={"text/html": Formatter()}))
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    register()
+    analysis = analyzed(tmp_path / "<script>.mp4", words=("<script>alert(1)</script>", "$we$", "go"))
+    page = shown[type(analysis).__module__, type(analysis).__name__](analysis)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page and "<script" not in page
     assert page.count("<tr>") == 3 and "data:image/png;base64," in page

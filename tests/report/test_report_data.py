@@ -75,7 +75,7 @@ def test_a_page_says_that_its_curves_are_averaged(
     analysis = analyzed(tmp_path / "x.mp4")
     assert data.report_data(analysis, version="9")["averaged"] is None
     monkeypatch.setattr(line, "LONGEST", 400)
-    assert data.report_data(analysis, version="9")["averaged"] == analysis.facts["length"] / 400
+    assert data.report_data(analysis, version="9")["averaged"] == analysis.facts.length / 400
 
 
 def test_pitch_has_gaps_where_there_is_no_voice(analyzed: Callable[..., Analysis], tmp_path: Path) -> None:

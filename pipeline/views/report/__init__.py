@@ -95,7 +95,7 @@ def thumbnail(analysis: Analysis, path: Path) -> None:
     with suppress(EmofuseError):
         for frame in Clip(clip).frames():
             picture = resized(frame.image, size)
-            if frame.start >= min(1.0, analysis.facts["length"] / 3):
+            if frame.start >= min(1.0, analysis.facts.length / 3):
                 break
     if picture is not None:
         Image.fromarray(picture).save(path, quality=80)

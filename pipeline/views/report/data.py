@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...attention.maps import CELLS, small
-from ...attention.rows import AT_ONCE, OUTSIDE, AttentionRows, Paid, labels_of
+from ...attention.shares import attended, attention_on, in_utterances, relative, shares_present
+from ...attention_rows import AT_ONCE, OUTSIDE, StreamAttention, labels_of
 from ...columns import ENERGY, FACE_ID, PITCH, VOICED, is_action_unit
 from ...formats.document import analysis_document
 from ...palette import palette
@@ -61,7 +62,7 @@ def report_data(analysis: Analysis, *, version: str) -> dict[str, Any]:
 def _averaged(analysis: Analysis) -> float | None:
     """Seconds that a point of a curve stands for; None where every row is drawn."""
     most = max((len(analysis.streams[name]) for name in ("face", "voice") if name in analysis.streams), default=0)
-    return analysis.facts["length"] / line.LONGEST if most > line.LONGEST else None
+    return analysis.facts.length / line.LONGEST if most > line.LONGEST else None
 
 
 def _described(stream: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def words(analysis: Analysis) -> dict[str, Any] | None:
             "end": text.stream.end.tolist(),
             "text": list(labels_of(text.stream, slice(0, len(every)))),
             "utterance": [None if number == OUTSIDE else number for number in text.utterance.tolist()],
-            "by": {name: _plain(relative(text, every, name, counts)) for name in paid_by(text, every)},
+            "by": {name: _plain(relative(text, every, name, counts)) for name in shares_present(text, every)},
         }
     stream = analysis.streams.get("words")
     if stream is None or not len(stream):
@@ -106,37 +107,12 @@ def _spoken_in(analysis: Analysis, stream: TimedSequence) -> list[int | None]:
     return found
 
 
-def attention_on(analysis: Analysis, stream: str) -> Paid | None:
-    """What was paid to a stream's rows; None where the clip has no such stream."""
-    return AttentionRows.of(analysis.attention, analysis.streams).paid.get(stream)
-
-
-def attended(paid: Paid) -> NDArray[np.intp]:
-    """The rows that lie in an utterance and have a share."""
-    return np.flatnonzero((paid.utterance != OUTSIDE) & ~np.isnan(paid.overall))
-
-
-def paid_by(paid: Paid, rows: NDArray[np.intp]) -> list[str]:
-    """`overall` and every share that any of these rows has."""
-    return [name for name in ("overall", *paid.names()) if not np.isnan(paid.by(name)[rows]).all()]
-
-
-def in_utterances(paid: Paid, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    """How many of these rows lie outside utterances, in the first, in the second, ..."""
-    return np.bincount(paid.utterance[rows] - OUTSIDE)
-
-
-def relative(paid: Paid, rows: NDArray[np.intp], name: str, counts: NDArray[np.intp]) -> NDArray[np.float64]:
-    """(n) each of these rows' share times its utterance's rows (`in_utterances`): 1 is the even part. NaN where there is no share."""
-    return np.asarray(paid.by(name)[rows] * counts[paid.utterance[rows] - OUTSIDE])
-
-
-def attention_curve(paid: Paid | None) -> dict[str, Any] | None:
+def attention_curve(paid: StreamAttention | None) -> dict[str, Any] | None:
     """The attention paid to a stream's frames over time, by each target and overall; None where there is none."""
     rows = attended(paid) if paid is not None else np.zeros(0, np.intp)
     if paid is None or not len(rows):
         return None
-    names, counts = paid_by(paid, rows), in_utterances(paid, rows)
+    names, counts = shares_present(paid, rows), in_utterances(paid, rows)
 
     def read(part: slice) -> NDArray[np.float64]:
         return np.stack([relative(paid, rows[part], name, counts) for name in names], axis=1)
@@ -210,7 +186,7 @@ def action_units_grid(analysis: Analysis) -> UnitGrid | None:
     if not columns or not len(rows):
         return None
     start, end = stream.start[rows], stream.end[rows]
-    step = max(float(np.median(end - start)), analysis.facts["length"] / WIDEST, 1e-3)
+    step = max(float(np.median(end - start)), analysis.facts.length / WIDEST, 1e-3)
     first = float(start[0])
     width = int(np.ceil((float(end.max()) - first) / step - 1e-6)) or 1
     sums, counts = np.zeros((width, len(columns))), np.zeros((width, len(columns)))
@@ -249,7 +225,7 @@ def read_face(analysis: Analysis, stream: TimedSequence) -> NDArray[np.intp]:
 def _maps(analysis: Analysis) -> Iterator[tuple[AnalyzedUtterance, list[dict[str, Any]]]]:
     answered = [u for u in analysis.utterances if u.prediction is not None and u.prediction.attention]
     cells = min(CELLS, MAP_BYTES // max(1, len(answered)))
-    paid = AttentionRows.of(analysis.attention, analysis.streams).paid
+    paid = analysis.attention.streams
     counts = {name: np.bincount(one.utterance - OUTSIDE)[1:] for name, one in paid.items()}
     spoken = {name: _words_at(stream) for name, stream in analysis.streams.items() if "word" in stream.labels}
     for u in answered:

@@ -13,18 +13,37 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import StreamError
-from ..ports import MODALITIES, AttentionRow
-from ..spool import let_go, on_disk
-from ..timed import Floats64, TimedSequence
+from .errors import StreamError
+from .spool import let_go, on_disk
+from .streams import MODALITIES
+from .timed import Floats64, TimedSequence
 
 AT_ONCE = 2048  # rows that are made together
 OUTSIDE = -1  # the utterance of a row that lies in none
 
 
 @dataclass(frozen=True, eq=False)
-class Paid:
-    """What was paid to the rows (n) of one stream.
+class AttentionRow:
+    """One element (a word, a video frame, a voice frame) and the shares of attention paid to it within its utterance.
+
+    `shares[x]` is what stream x's rows, as targets, pay to this element: mean over heads and targets of the last crossmodal layer;
+    over one utterance, source and x it sums to 1 (attention over joined streams is renormalised within the source). A model that
+    looks in hops has shares hop_1, hop_2, ... instead. `overall` is the mean of the shares. None: no such stream there.
+    """
+
+    utterance: int | None
+    stream: str
+    index: int
+    start: float
+    end: float
+    label: str
+    shares: Mapping[str, float | None]
+    overall: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class StreamAttention:
+    """Attention received by each row (n) of one stream.
 
     stream     the stream itself: its times and labels are the rows'
     utterance  (n) int32 number of the utterance that a row lies in, OUTSIDE where it lies in none
@@ -37,11 +56,11 @@ class Paid:
     shares: dict[str, Floats64] = field(default_factory=dict)
 
     @classmethod
-    def nothing(cls, stream: TimedSequence) -> Paid:
+    def empty(cls, stream: TimedSequence) -> StreamAttention:
         n = (len(stream),)
         return cls(stream, on_disk(n, np.int32, OUTSIDE), on_disk(n, np.float64, np.nan))
 
-    def put(
+    def record(
         self, utterance: int, rows: NDArray[np.intp] | int, shares: Mapping[str, Floats64 | float], overall: Floats64 | float | None
     ) -> None:
         """What one utterance says of these rows, or of one."""
@@ -62,7 +81,7 @@ class Paid:
         for column in (self.overall, *self.shares.values()):
             let_go(column)
 
-    def by(self, name: str) -> Floats64:
+    def share(self, name: str) -> Floats64:
         """(n) one share, or "overall"; NaN everywhere where there is none."""
         if name == "overall":
             return self.overall
@@ -98,40 +117,40 @@ class Paid:
 
 
 class AttentionRows(Sequence[AttentionRow]):
-    """The whole timeline, one `Paid` a modality that the clip has; `of` gathers it from loose rows."""
+    """The whole timeline, one `StreamAttention` a modality that the clip has; `of` gathers it from loose rows."""
 
-    def __init__(self, paid: Sequence[Paid]) -> None:
-        self.paid = {one.stream.name: one for one in sorted(paid, key=lambda one: MODALITIES.index(one.stream.name))}
+    def __init__(self, paid: Sequence[StreamAttention]) -> None:
+        self.streams = {one.stream.name: one for one in sorted(paid, key=lambda one: MODALITIES.index(one.stream.name))}
 
     @classmethod
     def of(cls, rows: Iterable[AttentionRow], streams: Mapping[str, TimedSequence]) -> AttentionRows:
         """Raises `StreamError` for a row of a stream that is not there, or beyond its end."""
         if isinstance(rows, AttentionRows):
             return rows
-        made = cls.nothing(streams)
+        made = cls.empty(streams)
         for row in rows:
-            one = made.paid.get(row.stream)
+            one = made.streams.get(row.stream)
             if one is None or not 0 <= row.index < len(one.stream):
-                raise StreamError(f"attention: expected a row of {', '.join(made.paid) or 'no stream'}, got {row.stream} {row.index}")
+                raise StreamError(f"attention: expected a row of {', '.join(made.streams) or 'no stream'}, got {row.stream} {row.index}")
             shares = {name: share for name, share in row.shares.items() if share is not None}
-            one.put(OUTSIDE if row.utterance is None else row.utterance, row.index, shares, row.overall)
+            one.record(OUTSIDE if row.utterance is None else row.utterance, row.index, shares, row.overall)
         return made
 
     @classmethod
-    def nothing(cls, streams: Mapping[str, TimedSequence]) -> AttentionRows:
+    def empty(cls, streams: Mapping[str, TimedSequence]) -> AttentionRows:
         """No attention to any row of these streams."""
-        return cls([Paid.nothing(streams[name]) for name in MODALITIES if name in streams])
+        return cls([StreamAttention.empty(streams[name]) for name in MODALITIES if name in streams])
 
     def let_go(self) -> None:
         """Give back the memory of columns that lie in a file."""
-        for one in self.paid.values():
+        for one in self.streams.values():
             one.let_go()
 
     def __len__(self) -> int:
-        return sum(len(one.stream) for one in self.paid.values())
+        return sum(len(one.stream) for one in self.streams.values())
 
     def __iter__(self) -> Iterator[AttentionRow]:
-        for one in self.paid.values():
+        for one in self.streams.values():
             for first in range(0, len(one.stream), AT_ONCE):
                 yield from one.rows(first, min(first + AT_ONCE, len(one.stream)))
                 one.let_go()
@@ -145,7 +164,7 @@ class AttentionRows(Sequence[AttentionRow]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         at = index + len(self) if index < 0 else index
-        for one in self.paid.values():
+        for one in self.streams.values():
             if 0 <= at < len(one.stream):
                 return next(one.rows(at, at + 1))
             at -= len(one.stream)

@@ -1,0 +1,101 @@
+"""From a clip's streams to its emotions and to what they rest on: a few utterances at a time, whatever the clip's length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, get_args
+
+from ..attention_rows import AttentionRows
+from ..clip import Clip
+from ..errors import UsageError
+from ..extraction import Extraction
+from ..ports import FaceChooser, FusionModel
+from ..quality import quality
+from ..results import Analysis, AnalyzedUtterance, Attention, ClipFacts, Prediction, Utterance
+from ..shared_pass import Progress
+from ..speaker_face import FaceSelector
+from ..summary import decoded_to_the_end, ends_early, length_of, reasons, summary
+from ..utterances import Segmentation, segment, utterance
+from .maps import MapStore, small, with_maps
+from .timeline import record
+
+Maps = Literal["none", "small", "all"]
+TOGETHER = 8  # utterances given to the model at once: their attention maps are in memory together
+
+
+def fuse(
+    clip: Clip,
+    extraction: Extraction,
+    model: FusionModel,
+    *,
+    segmentation: Segmentation | None = None,
+    maps: Maps = "none",
+    progress: Progress | None = None,
+    chooser: FaceChooser | None = None,
+    face_id: int | None = None,
+) -> Analysis:
+    """A clip's streams to emotions and attention; a few utterances are in memory at once.
+
+    maps      what is kept of every utterance's attention maps beside the timeline: "none", "small" (`maps.small`: enough to draw,
+              whatever the clip's length), or "all", as the model made them (for long clips a large file)
+    progress  called with (stage, seconds of the clip) as the work goes on
+    chooser   says which of several faces speaks; without one, the face shown largest is read
+    face_id   read this face and no other; `UsageError` where the clip has no such face
+    Raises the model's errors, all `EmofuseError`s.
+    """
+    if maps not in get_args(Maps):
+        raise UsageError(f"attention maps: expected one of {', '.join(get_args(Maps))}, got {maps!r}")
+    streams = extraction.streams
+    decoded = decoded_to_the_end(clip, extraction)
+    length = length_of(clip, extraction, decoded)
+    segments = segment(streams, length, segmentation)
+    faces = FaceSelector.of(streams, chooser, face_id)
+    analyzed: list[AnalyzedUtterance] = []
+    rows, store = AttentionRows.empty(streams), MapStore()
+    for first in range(0, len(segments.spans), TOGETHER):
+        batch = [utterance(span, streams, faces) for span in segments.spans[first : first + TOGETHER]]
+        for number, (piece, prediction) in enumerate(zip(batch, answers(model, batch), strict=True), first):
+            record(rows, number, piece, prediction)
+            if prediction is not None:
+                store.add(number, kept(prediction.attention, piece, maps))
+                prediction = replace(prediction, attention=())
+            analyzed.append(AnalyzedUtterance(number, piece.span, piece.text, prediction, quality(piece, streams), piece.face))
+            if progress is not None:
+                progress("fusion", piece.span.end)
+        rows.let_go()
+        for stream in streams.values():
+            stream.let_go()
+    analyzed = with_maps(analyzed, store.maps())
+    return Analysis(
+        info=clip.info,
+        streams=streams,
+        model=model.provenance,
+        utterances=tuple(analyzed),
+        summary=summary(analyzed),
+        attention=rows,
+        reasons=reasons(streams, analyzed, model),
+        facts=ClipFacts(
+            length=length,
+            cut_by=segments.by,
+            broken_packets=extraction.end.broken_packets if extraction.end else 0,
+            ends_early=ends_early(clip, decoded),
+        ),
+    )
+
+
+def answers(model: FusionModel, batch: Sequence[Utterance]) -> list[Prediction | None]:
+    """What the model says of each utterance; None where no stream that it reads has rows."""
+    readable = [i for i, piece in enumerate(batch) if any(len(piece.streams.get(name, ())) for name in model.wants)]
+    found: list[Prediction | None] = [None] * len(batch)
+    if readable:
+        for i, prediction in zip(readable, model.predict([batch[i] for i in readable], attention=True), strict=True):
+            found[i] = prediction
+    return found
+
+
+def kept(attention: Sequence[Attention], piece: Utterance, maps: Maps) -> Sequence[Attention]:
+    """Those of an utterance's maps that are to be kept."""
+    if maps == "small":
+        return small(attention, {name: len(index) for name, index in piece.rows.items()})
+    return attention if maps == "all" else ()
