@@ -19,15 +19,22 @@ What the paper leaves open or prints otherwise. Eq. 4-5 read by a convolution wh
 `lengths`; the default reads at the other stream's seconds ("index": at evenly spread rows), then smooths by three learned taps that
 begin as the identity. Eq. 9 flattens (T d) numbers: `branch_attention="flat"`, fixed lengths, feasible for short streams only; the
 default is pooled over rows (branches.py), with a tanh (`bounded_score=False`: as printed, a linear score). Eq. 13 and 15 have a bias
-for every row: `row_biases`, fixed lengths. a is about 1 / rows, which leaves nothing of the mutual term in long streams:
-`alpha_scale="rows"` multiplies it by the number of source rows ("paper": not). The residual in SCU is not printed (`branch_residual`).
-CMU has one head as printed (`mutual_heads`). a is computed from raw S: after a layer norm all its sums would be 0.
+for every row: `row_biases`, fixed lengths. The residual in SCU is not printed (`branch_residual`). CMU has one head as printed
+(`mutual_heads`).
 
-A model of one stream takes that stream as its own source, a model of two has one source and no mutual term.
+How sharp a is depends on the size of S. The front end multiplies its rows by sqrt(d), MulT's habit, of which MCR's text says nothing; the
+sums of such rows deviate by about 20, and their softmax picks a single row. By default (`alpha_scale="deviation"`) the sums are divided by
+sqrt(v + d) / 1.75, with v their variance over the utterance's source rows: a then spreads over about a fifth of the rows, whatever their
+number and size (`effective_rows`), and d keeps rows that hardly differ from being told apart. "paper" takes the sums as printed. "rows" takes
+them as printed and multiplies a by the number of source rows; checkpoints trained before this was corrected need it, and their smoothing
+taps have a bias that eq. 4-5 lack. a reads raw S: after a layer norm all sums would be 0.
+
+A model of one stream takes that stream as its own source, a model of two has one source and no mutual term. With fewer `targets` than
+streams, SUM updates a stream that is no target from that stream's embedding, since no reinforced rows of it exist.
 
 Maps: "cross": target <- source (CMU), target <- both sources joined (SCU); in deeper layers a source's row j still stands for its
 row j, updated by SUM. "self": a target within itself (SCU), and CMU's in a model of one stream; "memory": the last encoder
-over all targets. Gates: "alpha_T_S" (layer b j) before scaling, summing to 1 over the sources of T; "gamma_T" (layer b 2), sources
+over all targets. Gates: "alpha_T_S" (layer b j), before "rows" scales it, summing to 1 over the sources of T; "gamma_T" (layer b 2), sources
 first; "mu_S" (layer b n d) and "phi_T" (layer b j d), SUM's.
 """
 
@@ -47,6 +54,9 @@ from .branches import FORMS, BranchAttention, check_flat, check_lengths, laid_ou
 from .outputs import Map, Output
 from .resampling import Resampling, index_times
 from .transformer import Dropouts, Encoder, FeedForward, Fronts, Head, check_choice, check_numbers
+
+SHARPNESS = 1.75
+"""Deviation of what alpha's softmax reads: normally distributed sums of n rows spread over about n exp(-1.75^2 / 2) = 0.22 n of them."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,7 @@ class MCRConfig:
     dropouts: Dropouts = field(default_factory=Dropouts)
     mutual_heads: int = 1
     alignment: Literal["seconds", "index", "learned"] = "seconds"
-    alpha_scale: Literal["rows", "paper"] = "rows"
+    alpha_scale: Literal["deviation", "paper", "rows"] = "deviation"
     branch_attention: Literal["pooled", "flat", "mean", "sum"] = "pooled"
     bounded_score: bool = True
     branch_residual: bool = True
@@ -117,7 +127,7 @@ class MCRConfig:
         if self.width % self.mutual_heads:
             raise ValueError(f"mcr: width {self.width} is not a multiple of {self.mutual_heads} mutual heads")
         check_choice("mcr", "alignment", self.alignment, ("seconds", "index", "learned"))
-        check_choice("mcr", "alpha_scale", self.alpha_scale, ("rows", "paper"))
+        check_choice("mcr", "alpha_scale", self.alpha_scale, ("deviation", "paper", "rows"))
         check_choice("mcr", "branch_attention", self.branch_attention, FORMS)
         check_choice("mcr", "positions", self.positions, ("seconds", "index", "none"))
         check_choice("mcr", "readout", self.readout, ("mean", "last"))
@@ -165,10 +175,11 @@ class Alignment(nn.Module):
             lengths = config.lengths or {}
             self.convolution = nn.Linear(lengths[read], lengths[at])
         else:
-            self.smooth = nn.Conv1d(1, 1, 3, padding=1)
+            self.smooth = nn.Conv1d(1, 1, 3, padding=1, bias=config.alpha_scale == "rows")
             with torch.no_grad():
                 self.smooth.weight.copy_(torch.tensor([[[0.0, 1.0, 0.0]]]))
-                self.smooth.bias.zero_()  # type: ignore[union-attr]
+                if self.smooth.bias is not None:
+                    self.smooth.bias.zero_()
 
     def forward(self, keys: Tensor, read: Rows, at: Rows) -> tuple[Tensor, Tensor | None]:
         """keys (b j' d) of `read` -> as of `at` (b j d), and what to add to the logits (b j)."""
@@ -184,11 +195,22 @@ class Alignment(nn.Module):
         return smooth.reshape(b, width, n).transpose(1, 2) * at.present[..., None], None
 
 
-def selective_weights(sources: Sequence[Rows]) -> list[Tensor]:
-    """Eq. 3: softmax over the present rows of all sources of each row's sum; one (b j) a source."""
-    sums = torch.cat([s.values.sum(2) for s in sources], 1)
-    found = present_softmax(sums, torch.cat([s.present for s in sources], 1))
-    return list(torch.split(found, [s.present.shape[1] for s in sources], 1))
+def selective_weights(sources: Sequence[Rows], scale: str = "paper") -> list[Tensor]:
+    """Eq. 3: softmax over the present rows of all sources of each row's sum, scaled as `alpha_scale` says; one (b j) per source."""
+    present = torch.cat([s.present for s in sources], 1)  # (b j)
+    sums = torch.cat([s.values.sum(2) for s in sources], 1) * present
+    if scale == "deviation":
+        count = present.sum(1, keepdim=True).clamp(min=1)
+        centred = (sums - sums.sum(1, keepdim=True) / count) * present
+        variance = centred.square().sum(1, keepdim=True) / count  # (b 1)
+        sums = SHARPNESS * centred / (variance + sources[0].values.shape[2]).sqrt()
+    weights = present_softmax(sums, present)
+    return list(torch.split(weights, [s.present.shape[1] for s in sources], 1))
+
+
+def effective_rows(weights: Tensor) -> Tensor:
+    """Over how many rows weights (... j) that sum to 1 are spread: exp(entropy), (...), 1 for a single row, j for even ones."""
+    return torch.special.entr(weights).sum(-1).exp()
 
 
 class MutualUnit(nn.Module):
@@ -200,11 +222,13 @@ class MutualUnit(nn.Module):
         sources = config.sources(target)
         self.residual_norm = nn.LayerNorm(width)
         self.query, self.query_norm = nn.Linear(width, width, bias=False), nn.LayerNorm(width)
+        self.mutual = len(sources) == 2 and config.ablation.mutual
         self.keys = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in sources)
-        self.key_norms = nn.ModuleList(nn.LayerNorm(width) for _ in sources)
+        # without the mutual term a bias would add the same number to every key's logit, which softmax does not see
+        self.key_norms = nn.ModuleList(nn.LayerNorm(width, bias=self.mutual) for _ in sources)
         self.values = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in sources)
         self.value_norms = nn.ModuleList(nn.LayerNorm(width) for _ in sources)
-        if len(sources) == 2 and config.ablation.mutual:
+        if self.mutual:
             first, second = sources
             self.alignments = nn.ModuleList((Alignment(config, read=second, at=first), Alignment(config, read=first, at=second)))
         self.feed_forward = FeedForward(width, config.dropouts)
@@ -213,12 +237,12 @@ class MutualUnit(nn.Module):
         """-> Z_a (b i d), a map (b h i j) a source if wanted, and eq. 3's weights (b j) a source."""
         query = self._split(self.query_norm(self.query(target.values)))
         keys = [norm(key(s.values)) for s, key, norm in zip(sources, self.keys, self.key_norms, strict=True)]
-        alphas = selective_weights(sources)
+        alphas = selective_weights(sources, self.config.alpha_scale)
         rows, found = self.residual_norm(target.values), []
         count = torch.stack([s.present.sum(1) for s in sources]).sum(0).clamp(min=1)[:, None]  # (b 1)
         for k, source in enumerate(sources):
             key, bias = keys[k], None
-            if len(sources) == 2 and self.config.ablation.mutual:
+            if self.mutual:
                 other = 1 - k
                 alpha = alphas[k] * count if self.config.alpha_scale == "rows" else alphas[k]  # (b j)
                 moved, offset = self.alignments[k](keys[other], sources[other], source)

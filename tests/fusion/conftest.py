@@ -64,6 +64,31 @@ def streams_of() -> Callable[..., dict[str, Batch]]:
     return _streams_of
 
 
+def _in_float64(streams: Mapping[str, Batch]) -> dict[str, Batch]:
+    """The same streams in double precision, where a gradient of exactly zero differs from rounding noise."""
+    return {name: Batch(batch.values.double(), batch.times, batch.present) for name, batch in streams.items()}
+
+
+def _dead_parameters(module: nn.Module) -> list[str]:
+    """Names of the parameters that a float64 backward pass left without a gradient, by a bound relative to the others' gradients."""
+    largest = {name: 0.0 if p.grad is None else p.grad.abs().max().item() for name, p in module.named_parameters()}
+    assert all(p.dtype == torch.float64 for p in module.parameters()), "dead weights are judged in float64"
+    typical = sorted(largest.values())[len(largest) // 2]
+    return [name for name, size in largest.items() if size <= 1e-9 * typical]
+
+
+@pytest.fixture(scope="session")
+def in_float64() -> Callable[[Mapping[str, Batch]], dict[str, Batch]]:
+    """streams -> the same in double precision."""
+    return _in_float64
+
+
+@pytest.fixture(scope="session")
+def dead_parameters() -> Callable[[nn.Module], list[str]]:
+    """module after backward in float64 -> names of parameters whose gradient is zero or rounding noise."""
+    return _dead_parameters
+
+
 @pytest.fixture(params=list(MODELS))
 def model_name(request: pytest.FixtureRequest) -> str:
     name: str = request.param

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from emofuse.fusion.attention import present_softmax
 from emofuse.fusion.batch import Batch
-from emofuse.fusion.mcr import MCR, MCRAblation, MCRConfig, MutualUnit, Rows, SourceUpdate, selective_weights
+from emofuse.fusion.mcr import MCR, MCRAblation, MCRConfig, MutualUnit, Rows, SourceUpdate, effective_rows, selective_weights
 from emofuse.fusion.outputs import Output
 from emofuse.fusion.resampling import Resampling, index_times
 
@@ -20,6 +20,8 @@ COLUMNS = {"text": 6, "face": 5, "voice": 4}
 LENGTHS = {"text": 5, "face": 7, "voice": 9}
 Small = Callable[..., torch.nn.Module]
 StreamsOf = Callable[..., dict[str, Batch]]
+InFloat64 = Callable[[Mapping[str, Batch]], dict[str, Batch]]
+Dead = Callable[[torch.nn.Module], list[str]]
 
 
 def rows_of(n: int, seed: int, width: int = 8, least: int = 2) -> Rows:
@@ -82,8 +84,7 @@ def test_equations_4_and_5_written_out_are_attention_with_keys_that_borrow(numbe
     energies = [
         query @ norm(key(s.values)).transpose(1, 2) / 8**0.5 for s, key, norm in zip(sources, made.keys, made.key_norms, strict=True)
     ]
-    alphas = selective_weights(sources)
-    count = sources[0].present.sum(1) + sources[1].present.sum(1)
+    alphas = selective_weights(sources, "deviation")
     expected = made.residual_norm(target.values)
     for k, source in enumerate(sources):
         other = sources[1 - k]
@@ -96,26 +97,98 @@ def test_equations_4_and_5_written_out_are_attention_with_keys_that_borrow(numbe
             read = Resampling.at(other.times, other.present, source.times)(theirs.transpose(1, 2)) * source.present[..., None]  # (b j i)
             b, j, i = read.shape
             taps = alignment.smooth
-            assert isinstance(taps, torch.nn.Conv1d) and taps.bias is not None
-            smooth = functional.conv1d(read.transpose(1, 2).reshape(b * i, 1, j), taps.weight, padding=1).reshape(b, i, j)
-            # the taps' bias is added to every feature of a key, so it meets the sum of the query's features
-            read = smooth + taps.bias * query.sum(2, keepdim=True) / 8**0.5
-        weights = present_softmax(energies[k] + (alphas[k] * count[:, None])[:, None] * read, source.present[:, None])
+            assert isinstance(taps, torch.nn.Conv1d) and taps.bias is None
+            read = functional.conv1d(read.transpose(1, 2).reshape(b * i, 1, j), taps.weight, padding=1).reshape(b, i, j)
+        weights = present_softmax(energies[k] + alphas[k][:, None] * read, source.present[:, None])
         expected = expected + weights @ made.value_norms[k](made.values[k](source.values))
     torch.testing.assert_close(made(target, sources, False)[0], made.feed_forward(expected), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(made(target, sources, True)[0], made.feed_forward(expected), atol=1e-5, rtol=1e-5)
 
 
-def test_the_mutual_term_counts_in_long_streams_only_when_scaled_by_rows() -> None:
-    target, sources = rows_of(5, 1), [rows_of(400, 2), rows_of(500, 3)]
-    change = {}
-    for scale in ("rows", "paper"):
-        with_mutual, without = unit(alpha_scale=scale), unit(alpha_scale=scale, ablation=MCRAblation(mutual=False))
-        without.load_state_dict({k: v for k, v in with_mutual.state_dict().items() if not k.startswith("alignments")})
-        with torch.no_grad():
-            one, two = with_mutual(target, sources, True)[1], without(target, sources, True)[1]
-        change[scale] = max((a - b).abs().sum(-1).max().item() for a, b in zip(one, two, strict=True))
-    assert change["rows"] > 0.2 > 0.1 > change["paper"]
+MOSI_ROWS = {"text": 50, "voice": 375, "face": 500}
+
+
+def front_end_streams(columns: Mapping[str, int], rows: Mapping[str, int], seed: int) -> dict[str, Batch]:
+    """Two utterances of 20 s with standard normal columns: as the front end gets them, of real lengths."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        m: Batch(
+            torch.randn(2, rows[m], f, generator=generator),
+            (torch.arange(rows[m], dtype=torch.float64) * 20 / rows[m]).expand(2, -1),
+            torch.ones(2, rows[m], dtype=torch.bool),
+        )
+        for m, f in columns.items()
+    }
+
+
+def shares_of_rows(config: MCRConfig, rows: Mapping[str, int], seed: int) -> list[float]:
+    """Effective rows of alpha over all source rows, for each target, layer and utterance of a fresh model."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        gates = MCR(config).eval()(front_end_streams(config.streams, rows, seed)).gates
+    alphas = [torch.cat([gates[f"alpha_{t}_{m}"] for m in config.sources(t)], 2) for t in config.targets]
+    return [share for alpha in alphas for share in (effective_rows(alpha) / alpha.shape[2]).flatten().tolist()]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("streams", "rows"),
+    [
+        ({"text": 300, "voice": 5, "face": 20}, MOSI_ROWS),
+        ({"text": 300, "voice": 74, "face": 35}, {"text": 50, "voice": 500, "face": 500}),
+        ({"text": 300, "voice": 74, "face": 35}, dict.fromkeys(MOSI_ROWS, 50)),
+        ({"text": 384, "voice": 282, "face": 95}, {"text": 12, "voice": 400, "face": 100}),
+    ],
+    ids=["mosi", "mosei", "aligned", "clip"],
+)
+def test_selective_weights_of_front_end_rows_are_neither_one_row_nor_even(streams: Mapping[str, int], rows: Mapping[str, int], seed: int) -> None:
+    shares = shares_of_rows(MCRConfig(streams, 1, layers=2, kernels=dict.fromkeys(streams, 3)), rows, seed)
+    assert 0.02 < min(shares) <= max(shares) < 0.5
+
+
+def test_selective_weights_as_printed_pick_a_row_or_two_of_front_end_rows() -> None:
+    """Why the default scales the sums: the front end's rows are sqrt(d) times larger than the paper's text says."""
+    shares = shares_of_rows(MCRConfig({"text": 300, "voice": 5, "face": 20}, 1, layers=1, alpha_scale="paper"), MOSI_ROWS, 0)
+    assert max(shares) * 425 < 4
+
+
+def test_selective_weights_by_deviation_ignore_the_size_and_number_of_rows() -> None:
+    small_rows, large_rows = rows_of(60, 1), rows_of(60, 1)
+    large_rows = large_rows.of(large_rows.values * 50)
+    larger_rows = large_rows.of(large_rows.values * 100)
+    (large,), (larger,) = selective_weights([large_rows], "deviation"), selective_weights([larger_rows], "deviation")
+    torch.testing.assert_close(large, larger, atol=1e-3, rtol=0)  # d is a thousandth of the variance or less
+    # rows that hardly differ are told apart less: the variance of their sums is small against d
+    (faint,) = selective_weights([small_rows.of(small_rows.values * 0.01)], "deviation")
+    assert (effective_rows(faint) > 0.99 * small_rows.present.sum(1)).all()
+    assert (effective_rows(large) < 0.5 * small_rows.present.sum(1)).all()
+
+
+def test_effective_rows_solved_by_hand() -> None:
+    weights = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0.0, 0.0]])
+    torch.testing.assert_close(effective_rows(weights), torch.tensor([1.0, 4.0, 2.0]))
+
+
+def test_a_checkpoint_of_the_earlier_form_keeps_its_taps_bias() -> None:
+    """alpha_scale "rows" is what checkpoints were trained with before; nothing else has the bias, which eq. 4-5 lack."""
+    for scale, has_bias in (("rows", True), ("deviation", False), ("paper", False)):
+        names = MCR(MCRConfig(COLUMNS, 1, width=8, heads=2, layers=1, alpha_scale=scale)).state_dict()  # type: ignore[arg-type]
+        assert ("mutual.0.text.alignments.0.smooth.bias" in names) is has_bias
+
+
+def test_rows_times_the_literal_alpha_is_the_earlier_form() -> None:
+    target, sources = rows_of(5, 1), [rows_of(7, 2), rows_of(9, 3)]
+    made = unit(alpha_scale="rows")
+    query = made.query_norm(made.query(target.values))
+    keys = [norm(key(s.values)) for s, key, norm in zip(sources, made.keys, made.key_norms, strict=True)]
+    count = sources[0].present.sum(1) + sources[1].present.sum(1)
+    expected = made.residual_norm(target.values)
+    for k, (source, alpha) in enumerate(zip(sources, selective_weights(sources), strict=True)):
+        moved, _ = made.alignments[k](keys[1 - k], sources[1 - k], source)
+        key = keys[k] + (alpha * count[:, None])[..., None] * moved
+        value = made.value_norms[k](made.values[k](source.values))
+        expected = expected + functional.scaled_dot_product_attention(query, key, value, attn_mask=source.present[:, None])
+    torch.testing.assert_close(made(target, sources, False)[0], made.feed_forward(expected))
 
 
 def test_a_source_update_solved_by_hand() -> None:
@@ -144,13 +217,13 @@ def test_a_source_update_solved_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("layers", "columns", "expected"),
-    [(3, (300, 74, 35), 641_193), (3, (300, 5, 20), 631_113), (4, (300, 74, 35), 848_817), (4, (300, 5, 20), 838_737)],
+    [(3, (300, 74, 35), 641_175), (3, (300, 5, 20), 631_095), (4, (300, 74, 35), 848_793), (4, (300, 5, 20), 838_713)],
 )
 def test_parameters_are_counted_as_specified(layers: int, columns: tuple[int, int, int], expected: int) -> None:
     streams: dict[str, int] = dict(zip(("text", "voice", "face"), columns, strict=True))
     module = MCR(MCRConfig(streams, 1, layers=layers, kernels=dict.fromkeys(streams, 3)))
     d, o = 40, 1
-    formula = layers * 3 * (31 * d**2 + 41 * d + 8) + (layers - 1) * 3 * (11 * d**2 + 9 * d)
+    formula = layers * 3 * (31 * d**2 + 41 * d + 6) + (layers - 1) * 3 * (11 * d**2 + 9 * d)
     formula += (12 * d**2 + 13 * d) + 2 * d + 2 * (d**2 + d) + d * o + o + sum(columns) * d * 3
     assert sum(p.numel() for p in module.parameters()) == formula == expected
 
@@ -167,7 +240,7 @@ def test_the_papers_fixed_lengths_cost_what_its_equations_say() -> None:
     assert sum(n for k, n in sizes.items() if k.startswith("update.0") and k.endswith("bias.bias")) == 0
     row_biases = sum(n for k, n in sizes.items() if "keep_bias" in k or "join_bias" in k)
     assert row_biases == (925 + 2 * 925) * 40
-    assert sum(sizes.values()) == sum(p.numel() for p in free.parameters()) + 2 * (462_500 + 1850 - 24) + row_biases - 6 * 40
+    assert sum(sizes.values()) == sum(p.numel() for p in free.parameters()) + 2 * (462_500 + 1850 - 18) + row_biases - 6 * 40
 
 
 def test_the_papers_form_does_not_depend_on_padding_either(small: Small, streams_of: StreamsOf) -> None:
@@ -232,14 +305,16 @@ ABLATIONS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS, ids=str)
-def test_an_ablated_model_runs_and_carries_no_dead_weights(small: Small, streams_of: StreamsOf, ablation: Mapping[str, Any]) -> None:
-    streams = streams_of(6, size=4)
-    module = small("mcr", ablation=MCRAblation(**ablation))
+def test_an_ablated_model_runs_and_carries_no_dead_weights(
+    small: Small, streams_of: StreamsOf, in_float64: InFloat64, dead_parameters: Dead, ablation: Mapping[str, Any]
+) -> None:
+    streams = in_float64(streams_of(6, size=4))
+    module = small("mcr", ablation=MCRAblation(**ablation)).double()
     output: Output = module(streams, maps=("cross", "self", "memory"))
     (output.logits * torch.randn(output.logits.shape, generator=torch.Generator().manual_seed(8))).sum().backward()
-    assert [name for name, p in module.named_parameters() if p.grad is None or not p.grad.abs().max() > 0] == []
+    assert dead_parameters(module) == []
     with torch.no_grad():
-        whole = small("mcr")(streams).logits
+        whole = small("mcr").double()(streams).logits
     assert not torch.allclose(output.logits, whole, atol=1e-4)
 
 
