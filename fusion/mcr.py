@@ -22,20 +22,20 @@ default is pooled over rows (branches.py), with a tanh (`bounded_score=False`: a
 for every row: `row_biases`, fixed lengths. The residual in SCU is not printed (`branch_residual`). CMU has one head as printed
 (`mutual_heads`).
 
-How sharp a is depends on the size of S. The front end multiplies its rows by sqrt(d), MulT's habit, of which MCR's text says nothing; the
-sums of such rows deviate by about 20, and their softmax picks a single row. By default (`alpha_scale="deviation"`) the sums are divided by
-sqrt(v + d) / 1.75, with v their variance over the utterance's source rows: a then spreads over about a fifth of the rows, whatever their
-number and size (`effective_rows`), and d keeps rows that hardly differ from being told apart. "paper" takes the sums as printed. "rows" takes
-them as printed and multiplies a by the number of source rows; checkpoints trained before this was corrected need it, and their smoothing
-taps have a bias that eq. 4-5 lack. a reads raw S: after a layer norm all sums would be 0.
+How sharp a is depends on the size of S. The front end multiplies its rows by sqrt(d), MulT's habit, of which MCR's text says nothing;
+the sums of such rows deviate by about 20, and their softmax picks a single row. By default (`alpha_scale="deviation"`) the sums are
+divided by sqrt(v + d) / 1.75, with v their variance over the utterance's source rows: a then spreads over about a fifth of the rows,
+whatever their number and size (`effective_rows`), and d keeps rows that hardly differ from being told apart. "paper" takes the sums as
+printed. "rows" takes them as printed and multiplies a by the number of source rows; checkpoints trained before this was corrected need
+it, and their smoothing taps have a bias that eq. 4-5 lack. a reads raw S: after a layer norm all sums would be 0.
 
 A model of one stream takes that stream as its own source, a model of two has one source and no mutual term. With fewer `targets` than
 streams, SUM updates a stream that is no target from that stream's embedding, since no reinforced rows of it exist.
 
 Maps: "cross": target <- source (CMU), target <- both sources joined (SCU); in deeper layers a source's row j still stands for its
 row j, updated by SUM. "self": a target within itself (SCU), and CMU's in a model of one stream; "memory": the last encoder
-over all targets. Gates: "alpha_T_S" (layer b j), before "rows" scales it, summing to 1 over the sources of T; "gamma_T" (layer b 2), sources
-first; "mu_S" (layer b n d) and "phi_T" (layer b j d), SUM's.
+over all targets. Gates: "alpha_T_S" (layer b j), before "rows" scales it, summing to 1 over the sources of T; "gamma_T" (layer b 2),
+sources first; "mu_S" (layer b n d) and "phi_T" (layer b j d), SUM's.
 """
 
 from __future__ import annotations
@@ -210,7 +210,8 @@ def selective_weights(sources: Sequence[Rows], scale: str = "paper") -> list[Ten
 
 def effective_rows(weights: Tensor) -> Tensor:
     """Over how many rows weights (... j) that sum to 1 are spread: exp(entropy), (...), 1 for a single row, j for even ones."""
-    return torch.special.entr(weights).sum(-1).exp()
+    entropy: Tensor = torch.special.entr(weights).sum(-1)
+    return entropy.exp()
 
 
 class MutualUnit(nn.Module):

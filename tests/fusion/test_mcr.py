@@ -141,7 +141,9 @@ def shares_of_rows(config: MCRConfig, rows: Mapping[str, int], seed: int) -> lis
     ],
     ids=["mosi", "mosei", "aligned", "clip"],
 )
-def test_selective_weights_of_front_end_rows_are_neither_one_row_nor_even(streams: Mapping[str, int], rows: Mapping[str, int], seed: int) -> None:
+def test_selective_weights_of_front_end_rows_are_neither_one_row_nor_even(
+    streams: Mapping[str, int], rows: Mapping[str, int], seed: int
+) -> None:
     shares = shares_of_rows(MCRConfig(streams, 1, layers=2, kernels=dict.fromkeys(streams, 3)), rows, seed)
     assert 0.02 < min(shares) <= max(shares) < 0.5
 
