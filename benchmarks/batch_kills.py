@@ -28,7 +28,8 @@ import imageio_ffmpeg
 import pyarrow.parquet as pq
 
 from emofuse import __version__
-from emofuse.assembly import Assembly, Options
+from emofuse.assembly import Assembly
+from emofuse.options import Options
 from emofuse.pipeline.batch.manifest import TIMINGS
 from emofuse.writing import write_analysis
 

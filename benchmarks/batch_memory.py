@@ -26,7 +26,7 @@ ONE = """
 import json, resource, sys
 from pathlib import Path
 from emofuse.batch import AssemblySetup, Job
-from emofuse.assembly import Options
+from emofuse.options import Options
 from emofuse.pipeline.batch.stages import Stages, peak_memory, forget_peak
 from emofuse.pipeline.batch.store import LocalStore
 from emofuse.pipeline.batch.task import Task, task_id

@@ -37,7 +37,8 @@ import json, sys, time
 from pathlib import Path
 def high_water():
     return int(next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")).split()[1])
-from emofuse.assembly import Assembly, Options
+from emofuse.assembly import Assembly
+from emofuse.options import Options
 from emofuse.pipeline.profile import Profile
 options = Options(offline=True, **json.loads(sys.argv[1]))
 assembly = Assembly(options)

@@ -23,31 +23,30 @@ from emofuse.writing import REPORT, write_analysis
 from .batch import batch, batch_options, is_batch
 from .each_clip import each_clip
 from .options import provider_options
+from .sections import SectionedCommand
 
 
-@click.command("analyze")
+@click.command("analyze", cls=SectionedCommand)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), default=Path("emofuse-results"), show_default=True, help="Folder for the results.")
-@click.option("--model", metavar="NAME", help="Fusion model by name, or the path of a checkpoint or a run (default: the shipped one).")
+@click.option("--model", metavar="NAME", help="Fusion model by name, or the path of a checkpoint or a training run (default: mult).")
 @click.option("--prior", metavar="SHARES", help='How likely emotions are beforehand, as "neutral=0.5" (default: all alike).')
-@click.option("--face-id", type=click.IntRange(min=0), metavar="N", help="Read this face only (default: of several, the one that speaks).")
-@click.option("--formats", metavar="LIST", default="", help=f"Write these too, separated by commas: {', '.join(WRITABLE)}.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document a clip on stdout, for machines.")
-@click.option("--profile", is_flag=True, help="Say on stderr when each stage began and ended (single clips).")
+@click.option("--face-id", type=click.IntRange(min=0), metavar="N", help="Read this face only (default: the one that speaks).")
+@click.option("--formats", metavar="LIST", default="", help=f"More formats to write, separated by commas: {', '.join(WRITABLE)}.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document per clip on stdout.")
+@click.option("--profile", is_flag=True, help="Print when each stage began and ended, on stderr (single clips).")
 @batch_options
-@click.option(
-    "--report/--no-report", default=True, show_default=True, help="Write report.html, a page to look at, beside the other results."
-)
-@click.option("--overlay", is_flag=True, help="Write overlay.mp4, the clip with faces, words and emotions drawn on it.")
+@click.option("--report/--no-report", default=True, show_default=True, help="Write report.html, an interactive page.")
+@click.option("--overlay", is_flag=True, help="Write overlay.mp4: the clip with faces, words and emotions drawn on it.")
 @provider_options
 def command(paths: tuple[Path, ...], out: Path, formats: str, as_json: bool, profile: bool, **values: Any) -> None:
-    """Emotions over time, and the attention they rest on, for each clip at PATHS (files, or folders with clips in them).
+    """Estimate emotions over time for each clip at PATHS (files, or folders with clips in them), with the attention behind them.
 
-    Writes OUT/NAME/ with report.html, analysis.json, emotions.csv, attention.csv, streams/*.parquet and more. One line on stderr for a
-    clip that cannot be analyzed; the next one goes on. Exit code 0: all done, 1: some failed, 2: invalid arguments.
+    Writes OUT/NAME/ with report.html, analysis.json, emotions.csv, attention.csv, streams/*.parquet and more. Clips that fail
+    are reported on stderr, one line each; the rest continue. Exit code 0: all done, 1: some failed, 2: invalid arguments.
 
-    For a folder OUT/manifest.csv tells what came of each clip, OUT/emotions.csv joins the utterances of all, and the same command again
-    does only what is missing, changed or was interrupted (docs/batch.md).
+    For a folder, OUT/manifest.csv lists the outcome of each clip and OUT/emotions.csv holds all utterances. Run the same command again
+    to do only what is missing, changed or was interrupted (docs/batch.md).
     """
 
     writing = {"formats": named(formats), "report": values.pop("report"), "overlay": values.pop("overlay")}

@@ -40,30 +40,33 @@ def batch_options(function: Function) -> Function:
     for option in reversed(
         (
             click.option(
-                "--workers", type=click.IntRange(min=1), metavar="N", help="Processes side by side (default: what cores and memory allow)."
+                "--workers",
+                type=click.IntRange(min=1),
+                metavar="N",
+                help="Worker processes (default: as many as cores and memory allow).",
             ),
-            click.option("--retry-failed", is_flag=True, help="Try again what failed in an earlier run."),
-            click.option("--force", is_flag=True, help="Do everything again, whatever is there."),
-            click.option("--dry-run", is_flag=True, help="Only say what would be done with each clip."),
-            click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Begin at most N clips."),
-            click.option("--shard", metavar="I/N", help="Only the I-th of N parts of the clips, for N machines on one folder."),
+            click.option("--retry-failed", is_flag=True, help="Retry clips that failed in an earlier run."),
+            click.option("--force", is_flag=True, help="Redo everything, even finished clips."),
+            click.option("--dry-run", is_flag=True, help="Show what would be done with each clip, and do nothing."),
+            click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Start at most N clips."),
+            click.option("--shard", metavar="I/N", help="Process only part I of N, for N machines that share one folder."),
             click.option(
                 "--timeout",
                 type=click.FloatRange(min=1),
                 metavar="SECONDS",
-                help="What a clip may take (default: 600 s + 120 times its length).",
+                help="Time limit per clip (default: 600 s + 120 times its length).",
             ),
             click.option(
-                "--memory", type=click.IntRange(min=256), metavar="MIB", help="What a worker may use (default: its part of what is free)."
+                "--memory", type=click.IntRange(min=256), metavar="MIB", help="Memory limit per worker (default: its share of free memory)."
             ),
-            click.option("--follow-links", is_flag=True, help="Take files that links in a folder lead to outside of it."),
+            click.option("--follow-links", is_flag=True, help="Follow links that lead out of a folder."),
             click.option(
-                "--engine", type=click.Choice(["local", "ray"]), default="local", help="Workers on this machine, or on a Ray cluster."
+                "--engine", type=click.Choice(["local", "ray"]), default="local", help="Run workers on this machine or on a Ray cluster."
             ),
             click.option(
-                "--address", metavar="ADDRESS", help="Of the Ray cluster (auto, ray://HOST:10001); without it one is started here."
+                "--address", metavar="ADDRESS", help="Address of a Ray cluster (auto, ray://HOST:10001); without it a local one is started."
             ),
-            click.option("--json-lines", is_flag=True, help="Print events as lines of JSON on stdout, for machines."),
+            click.option("--json-lines", is_flag=True, help="Print events as JSON lines on stdout."),
         )
     ):
         function = option(function)

@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from emofuse import __version__
-from emofuse.assembly import Assembly, Options
+from emofuse.assembly import Assembly
 from emofuse.extractors import EXTRACTORS, Request
 from emofuse.fusion.shipped import shipped
+from emofuse.options import Options
 
 PACKAGES = (
     *("torch", "torchvision", "torchaudio", "transformers", "openai-whisper", "librosa", "py-feat", "opencv-python-headless", "av"),

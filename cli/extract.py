@@ -18,15 +18,16 @@ from emofuse.pipeline.timed import TimedSequence
 
 from .each_clip import each_clip
 from .options import provider_options
+from .sections import SectionedCommand
 
 
-@click.command("extract")
+@click.command("extract", cls=SectionedCommand)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), default=Path("emofuse-results"), show_default=True, help="Folder for the results.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document a clip on stdout, for machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document per clip on stdout.")
 @provider_options
 def command(paths: tuple[Path, ...], out: Path, as_json: bool, **values: Any) -> None:
-    """Words, text, face and voice streams of each clip at PATHS, written as OUT/NAME/streams/*.parquet with transcript.srt.
+    """Write the words, text, face and voice streams of each clip at PATHS to OUT/NAME/streams/*.parquet, and transcript.srt.
 
     Provenance is in analysis.json and in each file's metadata. Exit code 0: all done, 1: some failed, 2: invalid arguments.
     """

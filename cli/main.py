@@ -15,15 +15,15 @@ from .messages import complain
 
 # name -> (module beside this one, what `emofuse --help` says of it)
 COMMANDS: dict[str, tuple[str, str]] = {
-    "analyze": ("analyze", "Emotions over time and what they rest on, for clips and folders of clips."),
-    "extract": ("extract", "The streams only: words, text, face, voice."),
-    "convert": ("convert", "Results, or another program's file, in another format."),
+    "analyze": ("analyze", "Estimate emotions over time, for clips and folders of clips."),
+    "extract": ("extract", "Extract the streams only: words, text, face, voice."),
+    "convert": ("convert", "Convert results, or another program's file, to another format."),
     "train": ("train", "Train a fusion model from a recipe and data."),
-    "evaluate": ("evaluate", "Score a trained model, with the answers of no model beside it."),
-    "plot": ("plot", "Pictures: timeline, attention, action units, confusion, training curves."),
-    "serve": ("serve", "A page on this machine to drop clips on."),
-    "doctor": ("doctor", "What is installed, which device and weights are here, what auto would choose."),
-    "models": ("models", "Weights and fusion models: where from, licence, SHA-256; fetch them."),
+    "evaluate": ("evaluate", "Score a trained model, beside answers that need no model."),
+    "plot": ("plot", "Draw a timeline, attention, action units, a confusion matrix or training curves."),
+    "serve": ("serve", "Open a page on this machine that analyzes dropped clips."),
+    "doctor": ("doctor", "Check your installation: packages, device, weights, and what auto would choose."),
+    "models": ("models", "List weights and fusion models with licence and SHA-256; fetch them."),
 }
 
 
@@ -58,7 +58,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="emofuse")
 def main() -> None:
-    """Raw video of a person speaking in, emotions over time and what they rest on out.
+    """Estimate emotions over time from video of a person speaking.
 
     \b
     emofuse analyze clip.mp4 --out results

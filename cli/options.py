@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from emofuse.assembly import Options
+from emofuse.options import Options
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -18,16 +18,16 @@ from .options import options_from, provider_options
 
 
 @click.command("serve")
-@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0: any that is free.")
-@click.option("--model", metavar="NAME", help="Fusion model by name, or the path of a checkpoint's .json (default: the shipped one).")
-@click.option("--max-mb", type=click.IntRange(min=1), default=500, show_default=True, help="What a clip may be, in MiB.")
-@click.option("--max-minutes", type=click.FloatRange(min=0.1), default=30.0, show_default=True, help="How long a clip may be.")
-@click.option("--timeout", type=click.FloatRange(min=1), default=3600.0, show_default=True, help="Seconds that work on a clip may take.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Port to listen on; 0 takes any free one.")
+@click.option("--model", metavar="NAME", help="Fusion model by name, or the path of a checkpoint or a training run (default: mult).")
+@click.option("--max-mb", type=click.IntRange(min=1), default=500, show_default=True, help="Largest accepted upload, in MiB.")
+@click.option("--max-minutes", type=click.FloatRange(min=0.1), default=30.0, show_default=True, help="Longest accepted clip, in minutes.")
+@click.option("--timeout", type=click.FloatRange(min=1), default=3600.0, show_default=True, help="Time limit per clip, in seconds.")
 @provider_options
 def command(port: int, max_mb: int, max_minutes: float, timeout: float, **values: Any) -> None:
-    """A page to drop clips on, for the browser on this machine. Ctrl-C ends it and deletes what was dropped.
+    """Open a page on this machine that analyzes the clips you drop on it. Ctrl-C stops it and deletes the clips.
 
-    Needs emofuse[serve]. The address that it prints holds a secret: only who has it can look.
+    Needs emofuse[serve]. The printed URL contains a secret token; keep it private.
     """
     from dataclasses import replace
 

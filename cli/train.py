@@ -32,12 +32,12 @@ Row = dict[str, Any]
 @click.argument("recipe")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="The data: a file or folder of the recipe's form.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the run.")
-@click.option("--resume", is_flag=True, help="Go on where a killed run in OUT stopped.")
-@click.option("--seed", type=int, help="Instead of the recipe's.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
-@click.option("--fold", type=click.IntRange(min=0), help="Instead of the recipe's.")
-@click.option("--hide", multiple=True, metavar="STREAM", help="A stream that the model never sees (once each).")
-@click.option("--extracted", type=click.Path(path_type=Path), help="Where streams of raw clips are kept. [default: OUT/extracted]")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run in OUT.")
+@click.option("--seed", type=int, help="Override the recipe's seed.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Override the recipe's number of epochs.")
+@click.option("--fold", type=click.IntRange(min=0), help="Override the recipe's fold.")
+@click.option("--hide", multiple=True, metavar="STREAM", help="Leave this stream out of training; may be repeated.")
+@click.option("--extracted", type=click.Path(path_type=Path), help="Cache for streams extracted from raw clips. [default: OUT/extracted]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @provider_options
 def command(

@@ -57,8 +57,8 @@ def _decode(kind: Any, value: Any) -> Any:
             raise StreamError(f"{kind.__name__}: expected the fields {', '.join(sorted(names))}; got {', '.join(sorted(unknown))} too")
         return kind(**{name: _decode(hints[name], value[name]) for name in names if name in value})
     if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
+        if value is None or (isinstance(value, str) and str in arguments):
+            return value
         (only,) = [a for a in arguments if a is not type(None)]
         return _decode(only, value)
     if origin is tuple:

@@ -170,8 +170,3 @@ def test_python_gives_the_same_as_the_command_line(results: Path, samples: Path)
     assert prediction is not None and prediction.attention
     for attention in prediction.attention:
         assert attention.weights.sum(-1) == pytest.approx(1.0, abs=1e-5)
-
-
-def test_a_misspelt_option_is_named(samples: Path) -> None:
-    with pytest.raises(emofuse.EmofuseError, match="options colour: expected words, text"):
-        emofuse.analyze(samples / "smile.mp4", colour="blue")

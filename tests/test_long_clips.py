@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emofuse.assembly import Assembly, Options
+from emofuse.assembly import Assembly
+from emofuse.options import Options
 from emofuse.pipeline import spool
 from emofuse.pipeline.attention import rows as attention_rows
 from emofuse.pipeline.attention.fuse import fuse

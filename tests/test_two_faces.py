@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from emofuse.assembly import Assembly, Options
+from emofuse.assembly import Assembly
 from emofuse.cli.main import main
 from emofuse.extractors.face.speaking import who_speaks
+from emofuse.options import Options
 from emofuse.pipeline.speaker_face import FaceSelector
 from emofuse.pipeline.timed import TimedSequence
 from emofuse.pipeline.utterances import cut, utterance

@@ -1,4 +1,4 @@
-"""emofuse: raw video of a person speaking in, emotions over time and what they rest on out.
+"""emofuse turns a video of someone speaking into emotions over time, and shows what they rest on.
 
 The public names below are imported when they are first used, so that `import emofuse` and `emofuse --help` cost nothing.
 """
@@ -10,10 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .assembly import Assembly, Options, analyze
+    from .api import analyze, analyze_folder
+    from .assembly import Assembly
     from .conversion import convert, load, words_table
+    from .options import Options
     from .pipeline.clip import Clip, Limits
-    from .pipeline.errors import EmofuseError
+    from .pipeline.errors import EmofuseError, UsageError
     from .pipeline.results import Analysis
     from .pipeline.timed import Span, TimedSequence
 
@@ -25,10 +27,12 @@ _WHERE = {
     "Clip": ".pipeline.clip",
     "EmofuseError": ".pipeline.errors",
     "Limits": ".pipeline.clip",
-    "Options": ".assembly",
+    "Options": ".options",
     "Span": ".pipeline.timed",
     "TimedSequence": ".pipeline.timed",
-    "analyze": ".assembly",
+    "UsageError": ".pipeline.errors",
+    "analyze": ".api",
+    "analyze_folder": ".api",
     "convert": ".conversion",
     "load": ".conversion",
     "words_table": ".conversion",
@@ -43,8 +47,10 @@ __all__ = [
     "Options",
     "Span",
     "TimedSequence",
+    "UsageError",
     "__version__",
     "analyze",
+    "analyze_folder",
     "convert",
     "load",
     "words_table",
@@ -55,6 +61,11 @@ def __getattr__(name: str) -> Any:
     if name in _WHERE:
         return getattr(import_module(_WHERE[name], __name__), name)
     raise AttributeError(f"module 'emofuse' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Only what is public, so that completion in a notebook shows it before it was ever used."""
+    return sorted(__all__)
 
 
 if "IPython" in sys.modules:  # a notebook shows an Analysis as a table and a picture

@@ -16,7 +16,7 @@ from emofuse.extractors import EXTRACTORS, Request
 from emofuse.extractors.face.speaking import who_speaks
 from emofuse.extractors.weights.local import Status, reachable
 from emofuse.fusion.shipped import description, locate
-from emofuse.pipeline.clip import Clip, Limits
+from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.errors import TranscriptError, UsageError
 from emofuse.pipeline.extraction import Extraction, extract
 from emofuse.pipeline.media import ClipInfo
@@ -24,7 +24,9 @@ from emofuse.pipeline.ports import Extractor
 from emofuse.pipeline.profile import Profile
 from emofuse.pipeline.results import Analysis
 from emofuse.pipeline.shared_pass import Progress
-from emofuse.pipeline.streams import EMOTIONS, STREAMS
+from emofuse.pipeline.streams import STREAMS
+
+from .options import Options, prior_of
 
 if TYPE_CHECKING:  # torch is imported only when a model is loaded
     from emofuse.fusion.predictor import Predictor
@@ -34,45 +36,6 @@ Say = Callable[[str], None]
 
 TRANSCRIPT_SUFFIXES = (".srt", ".vtt", ".json", ".textgrid", ".eaf", ".csv", ".tsv", ".txt")
 STREAM_SUFFIXES = (".csv", ".parquet", ".csd")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a user may choose.
-
-    words, text, face, voice  "auto", "none", a provider ("whisper"), a provider with its argument ("whisper:small", "glove:FILE"),
-                              or a path: a transcript or a folder of transcripts for words, an encoder's folder or a GloVe file for text,
-                              a stream's file or a folder of them for any (docs/formats.md: OpenFace, Fex, .csd, Parquet, CSV)
-    model     a shipped checkpoint's name or the path of a checkpoint's .json; None is the default one
-    device    auto, cpu, cuda, cuda:N, mps
-    offline   never open a network connection
-    language  of the speech, for recognisers that ask
-    acoustic_model  folder of a CTC model (wav2vec 2.0 and its kin) to align transcripts with; None: pocketsphinx, English
-    limits    what a clip may cost
-    face_id   read this face only; None: where there are several, the one whose lips move with the voice
-    prior     how likely emotions are beforehand, "neutral=0.5,anger=0.1": those that are not named share what is left
-              evenly; None: all alike. The shipped models are trained under an even prior; a model that is not has its own counted twice
-    Raises `UsageError` for an invalid prior.
-    """
-
-    words: str = "auto"
-    text: str = "auto"
-    face: str = "auto"
-    voice: str = "auto"
-    model: str | None = None
-    device: str = "auto"
-    offline: bool = False
-    language: str | None = None
-    acoustic_model: str | None = None
-    limits: Limits | None = None
-    face_id: int | None = None
-    prior: str | None = None
-
-    def __post_init__(self) -> None:
-        prior_of(self.prior)  # an invalid prior is refused before anything is extracted
-
-    def wish(self, stream: str) -> str:
-        return {"words": self.words, "text": self.text, "face": self.face, "voice": self.voice}[stream]
 
 
 @dataclass(frozen=True)
@@ -265,27 +228,6 @@ def stream_for(clip: Path, folder: Path) -> Path:
     return found[0]
 
 
-def prior_of(wish: str | None) -> dict[str, float] | None:
-    """Emotion -> probability, summing to 1, of "neutral=0.5,anger=0.1"; None for None. Raises `UsageError`."""
-    if wish is None:
-        return None
-    named: dict[str, float] = {}
-    for part in wish.split(","):
-        name, _, number = (piece.strip() for piece in part.partition("="))
-        try:
-            named[name] = float(number)
-        except ValueError:
-            named[name] = -1.0
-        if name not in EMOTIONS or not 0 < named[name] < 1:
-            raise UsageError(
-                f"--prior {wish}: expected EMOTION=SHARE, with {', '.join(EMOTIONS)} and a share between 0 and 1; got {part!r}"
-            )
-    left, others = 1 - sum(named.values()), len(EMOTIONS) - len(named)
-    if (left <= 0 and others) or (not others and abs(left) > 1e-6):
-        raise UsageError(f"--prior {wish}: expected shares that leave something for the {others} others; these sum to {1 - left:g}")
-    return {emotion: named.get(emotion, left / max(1, others)) for emotion in EMOTIONS}
-
-
 def pick_device(wish: str) -> str:
     """The device that a name means here; raises `UsageError` for one that this machine does not have."""
     import torch
@@ -297,19 +239,3 @@ def pick_device(wish: str) -> str:
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"--device {wish}: not on this machine ({str(error).splitlines()[0]})") from None
     return wish
-
-
-def analyze(path: str | os.PathLike[str], *, maps: Maps = "small", **options: object) -> Analysis:
-    """Emotions over time of one clip, and the attention that they rest on.
-
-    path       a local video or audio file
-    maps       what is kept of each utterance's attention maps (layer head i j): "small": enough to draw; "all"; "none"
-    options    fields of `Options`: words, text, face, voice, model, device, offline, language, limits
-    Raises `EmofuseError` (see `emofuse.pipeline.errors`); a misspelt option is a `UsageError`.
-
-    >>> emofuse.analyze("clip.mp4", offline=True).summary.probabilities["happiness"]  # doctest: +SKIP
-    """
-    unknown = sorted(set(options) - set(Options.__dataclass_fields__))
-    if unknown:
-        raise UsageError(f"options {', '.join(unknown)}: expected {', '.join(Options.__dataclass_fields__)}")
-    return Assembly(replace(Options(), **options)).analyze(path, maps=maps)  # type: ignore[arg-type]

@@ -1,7 +1,4 @@
-"""Many clips with the extractors and the model that `Options` choose: what `emofuse analyze FOLDER` calls.
-
->>> run(["recordings"], Path("results"), Options(offline=True), workers=2)  # doctest: +SKIP
-"""
+"""Many clips with the extractors and the model that `Options` choose: what `emofuse analyze FOLDER` and `emofuse.analyze_folder` call."""
 
 from __future__ import annotations
 
@@ -32,7 +29,8 @@ from emofuse.pipeline.shared_pass import Progress
 from emofuse.pipeline.timed import Provenance
 from emofuse.writing import fill_analysis
 
-from .assembly import Assembly, Options
+from .assembly import Assembly
+from .options import Options
 
 # What may differ between two runs without changing a result. All else that can be asked for is part of the key.
 NOT_IN_THE_KEY = frozenset({"offline"})

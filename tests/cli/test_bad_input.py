@@ -14,8 +14,8 @@ import pytest
 import soundfile
 from click.testing import CliRunner, Result
 
-from emofuse.assembly import prior_of
 from emofuse.cli.main import main
+from emofuse.options import prior_of
 
 VOICE_ONLY = ("--words", "none", "--text", "none", "--face", "none", "--voice", "librosa", "--offline")
 PREFIX = "emofuse: "

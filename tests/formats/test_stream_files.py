@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from emofuse.assembly import Assembly, Options
+from emofuse.assembly import Assembly
 from emofuse.cli.main import main
 from emofuse.conversion import load
 from emofuse.extractors.stream_file import StreamFile
 from emofuse.extractors.words.transcripts import read_transcript
+from emofuse.options import Options
 from emofuse.pipeline.errors import FormatError, StreamError, UsageError
 from emofuse.pipeline.formats.csd import read_csd, write_csd
 from emofuse.pipeline.formats.labels import Labels

@@ -208,7 +208,7 @@ def test_the_page_sends_a_clip_and_links_its_report(
 
 @pytest.mark.slow
 def test_a_real_clip_gets_the_command_lines_results(samples: Path, tmp_path: Path) -> None:
-    from emofuse.assembly import Options
+    from emofuse.options import Options
     from emofuse.serving import clip_work
 
     clip = tmp_path / "voice_only.flac"

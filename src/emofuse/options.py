@@ -1,0 +1,122 @@
+"""What a user may choose: `Options`, checked when it is made.
+
+Whatever a caller hands in (a path as text or as a Path, a prior as text or as a dict) is kept in one form, so that equal choices are equal
+values and can go to a worker as JSON.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from emofuse.pipeline.clip import Limits
+from emofuse.pipeline.errors import UsageError
+from emofuse.pipeline.ports import EMOTIONS
+
+PathLike = str | os.PathLike[str]
+Prior = str | Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose.
+
+    words, text, face, voice
+                    "auto"; "none" to leave the stream out; a provider ("whisper"); a provider with its argument ("whisper:base",
+                    "glove:FILE"); or a path: a transcript or a folder of transcripts for words, an encoder's folder or a GloVe file for
+                    text, a stream's file or a folder of them for any stream (docs/formats.md: OpenFace, Fex, .csd, Parquet, CSV)
+    model           the name of a shipped checkpoint, a checkpoint's .json, or the folder of a training run; None: the default checkpoint
+    device          "auto", "cpu", "cuda", "cuda:N" or "mps"
+    offline         never open a network connection
+    language        of the speech, as a code such as "en"; None: detected where the recogniser can
+    acoustic_model  folder of a CTC model (wav2vec 2.0 and its kin) that aligns transcripts; None: pocketsphinx, English
+    limits          what one clip may cost
+    face_id         read this face only; None: if there are several, the one whose lips move with the voice
+    prior           how likely emotions are beforehand: {"neutral": 0.5} or "neutral=0.5,anger=0.1". Emotions that are not named share
+                    the rest evenly; None: all seven alike. Shipped checkpoints are trained under an even prior; for a model that is not,
+                    its own prior would count twice
+    Raises `UsageError` for a value of the wrong kind or an impossible prior. Whether a provider or a path exists is checked on use.
+    """
+
+    words: PathLike = "auto"
+    text: PathLike = "auto"
+    face: PathLike = "auto"
+    voice: PathLike = "auto"
+    model: PathLike | None = None
+    device: str = "auto"
+    offline: bool = False
+    language: str | None = None
+    acoustic_model: PathLike | None = None
+    limits: Limits | None = None
+    face_id: int | None = None
+    prior: Prior | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("words", "text", "face", "voice"):
+            self._keep(name, _text(name, getattr(self, name), "auto, none, a provider or a path"))
+        for name, expected in (("model", "a checkpoint's name or a path"), ("acoustic_model", "a folder")):
+            if getattr(self, name) is not None:
+                self._keep(name, _text(name, getattr(self, name), expected))
+        _is(self.device, str, "device", "auto, cpu, cuda, cuda:N or mps")
+        _is(self.offline, bool, "offline", "True or False")
+        _is(self.language, str | None, "language", "a code such as en, or None")
+        _is(self.limits, Limits | None, "limits", "emofuse.Limits or None")
+        if isinstance(self.face_id, bool):
+            raise UsageError(f"face_id: expected a whole number or None, got {self.face_id!r}")
+        _is(self.face_id, int | None, "face_id", "a whole number or None")
+        if isinstance(self.prior, Mapping):
+            self._keep("prior", ",".join(f"{name}={share}" for name, share in self.prior.items()))
+        prior_of(self.prior)  # an impossible prior is refused before anything is extracted
+
+    def _keep(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def wish(self, stream: str) -> str:
+        """What was asked for a stream: words, text, face or voice."""
+        return str({"words": self.words, "text": self.text, "face": self.face, "voice": self.voice}[stream])
+
+
+def options_with(options: Options | None, changes: Mapping[str, object]) -> Options:
+    """`options` (None: the defaults) with those `changes` that are not None. Raises `UsageError`."""
+    if options is not None and not isinstance(options, Options):
+        raise UsageError(f"options: expected emofuse.Options or None, got {type(options).__name__}")
+    values: dict[str, Any] = {field.name: getattr(options, field.name) for field in fields(Options)} if options is not None else {}
+    values |= {name: value for name, value in changes.items() if value is not None}
+    return Options(**values)
+
+
+def prior_of(wish: Prior | None) -> dict[str, float] | None:
+    """Emotion -> probability, summing to 1, of "neutral=0.5,anger=0.1"; None for None. Raises `UsageError`."""
+    if wish is None:
+        return None
+    if not isinstance(wish, str):
+        raise UsageError(f"prior: expected text or a dict of emotion to share, got {type(wish).__name__}")
+    named: dict[str, float] = {}
+    for part in wish.split(","):
+        name, _, number = (piece.strip() for piece in part.partition("="))
+        try:
+            share = float(number)
+        except ValueError:
+            share = -1.0
+        if name not in EMOTIONS or not 0 < share < 1 or name in named:
+            raise UsageError(
+                f"--prior {wish}: expected EMOTION=SHARE, with {', '.join(EMOTIONS)} once each and a share between 0 and 1; got {part!r}"
+            )
+        named[name] = share
+    left, others = 1 - sum(named.values()), len(EMOTIONS) - len(named)
+    if (left <= 0 and others) or (not others and abs(left) > 1e-6):
+        raise UsageError(f"--prior {wish}: expected shares that leave something for the {others} others; these sum to {1 - left:g}")
+    return {emotion: named.get(emotion, left / max(1, others)) for emotion in EMOTIONS}
+
+
+def _text(name: str, value: object, expected: str) -> str:
+    if isinstance(value, str) or (isinstance(value, os.PathLike) and isinstance(os.fspath(value), str)):
+        return os.fspath(value)
+    raise UsageError(f"{name}: expected {expected}, got {value!r}")
+
+
+def _is(value: object, kind: Any, name: str, expected: str) -> None:
+    if not isinstance(value, kind):
+        raise UsageError(f"{name}: expected {expected}, got {value!r}")
