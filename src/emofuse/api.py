@@ -111,9 +111,10 @@ def analyze_folder(
     >>> totals.done, totals.failed
     (1, 0)
     """
+    from emofuse.pipeline.batch.run import Order
     from emofuse.pipeline.formats.registry import named
 
-    from .batch import Job, Order, run
+    from .batch import Job, run
 
     if isinstance(paths, str | os.PathLike):
         paths = [paths]

@@ -81,14 +81,14 @@ class Assembly:
     @cached_property
     def _read(self) -> Mapping[str, tuple[str, ...]]:
         """Stream -> columns that the model reads, by its description alone: the weights are not loaded for it."""
-        streams = description(locate(self.options.model))["streams"]
+        streams = description(locate(self.options.checkpoint))["streams"]
         return {name: tuple(stream["columns"]) for name, stream in streams.items()}
 
     @cached_property
     def model(self) -> Predictor:
         from emofuse.fusion.predictor import Predictor
 
-        return Predictor.load(locate(self.options.model), device=self.device, prior=prior_of(self.options.prior))
+        return Predictor.load(locate(self.options.checkpoint), device=self.device, prior=prior_of(self.options.prior))
 
     def extractors(self, clip: Path, *, for_model: bool = True) -> list[Extractor]:
         """The extractors for one clip: the same ones each time, but for files, which belong to a clip. Without `for_model`, a file's
@@ -156,7 +156,7 @@ class Assembly:
             device=self.device,
             offline=self.options.offline,
             language=self.options.language,
-            acoustic_model=self.options.acoustic_model,
+            acoustic_model=self.options.aligner,
         )
 
 

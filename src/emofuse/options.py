@@ -73,9 +73,19 @@ class Options:
     def _keep(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
 
+    @property
+    def checkpoint(self) -> str | None:
+        """`model` as text."""
+        return None if self.model is None else os.fspath(self.model)
+
+    @property
+    def aligner(self) -> str | None:
+        """`acoustic_model` as text."""
+        return None if self.acoustic_model is None else os.fspath(self.acoustic_model)
+
     def wish(self, stream: str) -> str:
         """What was asked for a stream: words, text, face or voice."""
-        return str({"words": self.words, "text": self.text, "face": self.face, "voice": self.voice}[stream])
+        return os.fspath({"words": self.words, "text": self.text, "face": self.face, "voice": self.voice}[stream])
 
 
 def options_with(options: Options | None, changes: Mapping[str, object]) -> Options:

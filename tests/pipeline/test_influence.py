@@ -107,7 +107,7 @@ def test_the_neighbours_of_a_word_are_embedded_again_without_it() -> None:
         calls.append(sequence)
         copy = np.floor(sequence.start / APART).astype(int)
         lengths = np.array([len("".join(w for w, c in zip(sequence.labels["word"], copy, strict=True) if c == k)) for k in copy])
-        return TimedSequence("text", ("x",), lengths[:, None].astype(np.float32) / 100, sequence.start, sequence.end, MADE)
+        return TimedSequence("text", ("x",), (lengths[:, None] / 100).astype(np.float32), sequence.start, sequence.end, MADE)
 
     spoken = words(["i", "adore", "it"])
     found = influence(utterance(text=[0.08] * 3), words=spoken, embed=embed)
