@@ -19,7 +19,7 @@ BELOW = {
     "pipeline": set[str](),
     "extractors": {"pipeline"},
     "fusion": {"pipeline"},
-    "cli": {"pipeline", "extractors", "fusion", "assembly", "batch", "conversion", "serving", "writing"},
+    "cli": {"pipeline", "extractors", "fusion", "api", "options", "assembly", "batch", "conversion", "serving", "writing"},
 }
 
 

@@ -21,7 +21,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ports import EMOTIONS, FusionModel, Prediction, Utterance
+from ..ports import FusionModel
+from ..results import Prediction, Utterance
+from ..streams import EMOTIONS
 from ..timed import Floats64, Span, TimedSequence
 
 Embed = Callable[[TimedSequence], TimedSequence]

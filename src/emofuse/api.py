@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, get_args
 
+from emofuse.pipeline.attention.fuse import Maps
 from emofuse.pipeline.clip import Limits
 from emofuse.pipeline.errors import UsageError
-from emofuse.pipeline.ports import Analysis
+from emofuse.pipeline.results import Analysis
 from emofuse.pipeline.shared_pass import Progress
 
 from .assembly import Assembly
 from .options import Options, PathLike, Prior, options_with
 
 if TYPE_CHECKING:
-    from emofuse.pipeline.analyze import KeepMaps
     from emofuse.pipeline.batch.run import Totals
-
-Maps = Literal["none", "small", "all"]
-_KEEP: dict[str, KeepMaps] = {"none": False, "small": "small", "all": True}
 
 
 def analyze(
@@ -56,8 +53,8 @@ def analyze(
     >>> sorted(analysis.summary.probabilities)
     ['anger', 'disgust', 'fear', 'happiness', 'neutral', 'sadness', 'surprise']
     """
-    if maps not in _KEEP:
-        raise UsageError(f"maps: expected {', '.join(_KEEP)}, got {maps!r}")
+    if maps not in get_args(Maps):
+        raise UsageError(f"maps: expected {', '.join(get_args(Maps))}, got {maps!r}")
     changes = {
         "words": words,
         "text": text,
@@ -72,7 +69,7 @@ def analyze(
         "face_id": face_id,
         "prior": prior,
     }
-    return Assembly(options_with(options, changes)).analyze(path, progress, keep_maps=_KEEP[maps])
+    return Assembly(options_with(options, changes)).analyze(path, progress, maps=maps)
 
 
 def analyze_folder(

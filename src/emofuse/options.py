@@ -13,7 +13,7 @@ from typing import Any
 
 from emofuse.pipeline.clip import Limits
 from emofuse.pipeline.errors import UsageError
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 
 PathLike = str | os.PathLike[str]
 Prior = str | Mapping[str, float]

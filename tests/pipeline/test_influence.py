@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from emofuse.pipeline.attention.influence import APART, Influence, influence_of, odds, parts_of, step_for
-from emofuse.pipeline.ports import EMOTIONS, Prediction, Utterance
+from emofuse.pipeline.results import Prediction, Utterance
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 
 MADE = Provenance("test", "1")
