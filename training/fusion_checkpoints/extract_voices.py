@@ -16,6 +16,7 @@ import argparse
 import io
 import zlib
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -23,9 +24,10 @@ import soundfile
 from numpy.typing import NDArray
 from scipy.signal import butter, fftconvolve, resample_poly, sosfilt
 
-from benchmarks.ravdess_voice import Sound
 from emofuse.extractors.voice.covarep.voice import CovarepVoice
 from emofuse.pipeline.ports import SAMPLE_RATE
+
+from ..sound import Sound
 
 SPEEDS = {1: (0.6, (90, 113)), 2: (1.0, (80, 121))}
 """Copy -> share of clips at another speed, and the range of lengths in per cent; copies after the second are like the second."""
@@ -69,7 +71,7 @@ def distorted(sound: NDArray[np.float32], random: np.random.Generator, share: fl
     x = x * 10 ** (random.normal(0, 6) / 20)
     if (peak := np.abs(x).max()) > 0.99:
         x = x * 0.99 / peak
-    return x.astype(np.float32)
+    return np.asarray(x, np.float32)
 
 
 def coded(sound: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.float32]:
@@ -77,7 +79,8 @@ def coded(sound: NDArray[np.float32], random: np.random.Generator) -> NDArray[np
     container, codec, rates, (low, high) = CODINGS[int(random.integers(len(CODINGS)))]
     rate, file = int(random.choice(rates)), io.BytesIO()
     with av.open(file, "w", format=container) as out:
-        stream = out.add_stream(codec, rate=rate, layout="mono", bit_rate=int(1000 * np.exp(random.uniform(np.log(low), np.log(high)))))
+        bits = int(1000 * np.exp(random.uniform(np.log(low), np.log(high))))
+        stream = cast(av.AudioStream, out.add_stream(codec, rate=rate, layout="mono", bit_rate=bits))
         x = resample_poly(sound.astype(np.float64), rate, SAMPLE_RATE).astype(np.float32)
         to_codec = av.AudioResampler(stream.format, "mono", rate)
         frame = av.AudioFrame.from_ndarray(x[None], "fltp", "mono")
@@ -88,7 +91,7 @@ def coded(sound: NDArray[np.float32], random: np.random.Generator) -> NDArray[np
         out.mux(stream.encode(None))
     file.seek(0)
     back = av.AudioResampler("fltp", "mono", SAMPLE_RATE)
-    with av.open(file) as coded_file:
+    with av.open(file, "r") as coded_file:
         pieces = [piece.to_ndarray()[0] for frame in (*coded_file.decode(audio=0), None) for piece in back.resample(frame)]
     heard = np.concatenate(pieces)[: len(sound)]
     return np.pad(heard, (0, len(sound) - len(heard)))

@@ -1,4 +1,4 @@
-"""From cached features (benchmarks/checkpoint_{voices,faces,texts}.py) to what the trainer reads: splits, preparations, pools of streams.
+"""From cached features (extract_voices.py, ..._faces.py, ..._texts.py) to what the trainer reads: splits, preparations, pools of streams.
 
 Splits. Voices: whole actors. Photographs: those that the face network trained on only ever train here; of the others (its validation
 and test parts, by the hash of the pixels) two fifths test, a fifth validates, and the rest trains, more often than the former (FRESH
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,11 +19,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from emofuse.fusion import preparation as preparation_code
 from emofuse.fusion.batch import Scaling
 from emofuse.fusion.checkpoints import StreamInput
 from emofuse.fusion.preparation import Expression, Preparation, Speech
 from emofuse.pipeline.ports import EMOTIONS
 
+from . import voices as voices_code
 from .composer import Material, Pool
 from .faces import Stills, read_stills, read_talking, streams
 from .texts import read_texts
@@ -150,10 +153,7 @@ def kept(folder: Path, key: str, make: Callable[[], tuple[list[Row], NDArray[np.
 
 def source_hash() -> str:
     """Of the code that varies and prepares: other code, other rows."""
-    here = Path(__file__)
-    return hashlib.sha256(
-        b"".join(p.read_bytes() for p in (here.with_name("voices.py"), here.parent.parent / "preparation.py"))
-    ).hexdigest()
+    return hashlib.sha256(b"".join(inspect.getsource(code).encode() for code in (voices_code, preparation_code))).hexdigest()
 
 
 def counts_of(train: Material) -> dict[str, int]:

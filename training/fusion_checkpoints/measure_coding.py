@@ -21,13 +21,13 @@ import numpy as np
 import soundfile
 import torch
 
-from benchmarks.ravdess_voice import Sound
 from emofuse.extractors.voice.covarep.voice import CovarepVoice
 from emofuse.fusion.checkpoints import load
 from emofuse.fusion.preparation import Speech
 from emofuse.fusion.shipped import description
 from emofuse.pipeline.ports import EMOTIONS, SAMPLE_RATE
 
+from ..sound import Sound
 from .composer import Material, Pool
 from .material import Speakers, material
 from .scores import labels_of, uar

@@ -14,6 +14,7 @@ import dataclasses
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,7 +107,8 @@ def main() -> None:
             said = logits[:, :7].argmax(1)
             print(f"fold {k} {name}: UAR {uar(test.labels, said):.3f}, {time.process_time() - began:.0f} s", flush=True)
     for name, rows in found.items():
-        np.savez(options.out / f"{name}.npz", **{key: np.concatenate(values) for key, values in rows.items()})
+        columns: dict[str, Any] = {key: np.concatenate(values) for key, values in rows.items()}
+        np.savez(options.out / f"{name}.npz", **columns)
     table(options.out)
 
 
