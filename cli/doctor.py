@@ -46,7 +46,7 @@ def examine(offline: bool) -> dict[str, Any]:
     """The facts as plain JSON values."""
     assembly = Assembly(Options(offline=offline))
     request = Request(device=assembly.device, offline=offline)
-    statuses = {stream: {name: p.status(request) for name, p in providers.items()} for stream, providers in EXTRACTORS.items()}
+    statuses = {stream: {provider.name: provider.status(request) for provider in providers} for stream, providers in EXTRACTORS.items()}
     return {
         "emofuse": __version__,
         "python": platform.python_version(),
@@ -57,7 +57,7 @@ def examine(offline: bool) -> dict[str, Any]:
             stream: {name: {"usable": s.usable, "fetchable": s.fetchable, "reason": s.reason} for name, s in providers.items()}
             for stream, providers in statuses.items()
         },
-        "auto": {stream: {"provider": c.provider, "why": c.why} for stream, c in assembly.choices.items()},
+        "auto": {stream: {"provider": c.name, "why": c.why} for stream, c in assembly.choices.items()},
         "models": list(shipped()),
     }
 

@@ -7,19 +7,16 @@ from typing import Any, TypeVar
 
 import click
 
+from emofuse.extractors import EXTRACTORS
 from emofuse.options import Options
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_PROVIDERS = (
-    (
-        "words",
-        "pocketsphinx, whisper[:MODEL], a transcript file (srt, vtt, json, TextGrid, eaf, csv, txt) or a folder of them by clip name.",
-    ),
-    ("text", "minilm, glove (GloVe 6B, 50 columns), glove:FILE, or any BERT-family encoder by name or folder."),
-    ("face", "compact, pyfeat, mediapipe[:face_landmarker.task], or a file: OpenFace or Fex CSV, .parquet, .csd (or a folder of them)."),
-    ("voice", "covarep, covarep-compat, librosa, torchaudio, or a file: .csd, .parquet, .csv."),
-)
+
+def _help(stream: str) -> str:
+    """ "auto, none, or ..." with every provider of a stream, as each describes itself."""
+    described = [f"{provider.name}{provider.argument} ({provider.help})" for provider in EXTRACTORS[stream]]
+    return f"auto, none, or one of: {'; '.join(described)}."
 
 
 def provider_options(function: Function) -> Function:
@@ -30,8 +27,8 @@ def provider_options(function: Function) -> Function:
     function = click.option("--language", metavar="CODE", help="Language of the speech for whisper (default: it guesses).")(function)
     function = click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps.")(function)
     function = click.option("--offline", is_flag=True, help="Never open a network connection.")(function)
-    for stream, what in reversed(_PROVIDERS):
-        function = click.option(f"--{stream}", default="auto", show_default=True, metavar="PROVIDER", help=f"auto, none, {what}")(function)
+    for stream in reversed(tuple(EXTRACTORS)):
+        function = click.option(f"--{stream}", default="auto", show_default=True, metavar="PROVIDER", help=_help(stream))(function)
     return function
 
 

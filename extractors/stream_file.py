@@ -7,7 +7,6 @@ shifts nothing. Times that a file gives itself are taken as seconds of the clip.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,17 +15,18 @@ from typing import Any
 import numpy as np
 
 from emofuse.pipeline.columns import COVAREP, FACE_BOX
-from emofuse.pipeline.errors import FormatError, StreamError
+from emofuse.pipeline.errors import FormatError, StreamError, UsageError
 from emofuse.pipeline.formats.csd import read_sequence, stream_of
 from emofuse.pipeline.formats.face_table import FEX, OPENFACE, FaceTable, kind_of
 from emofuse.pipeline.formats.fex import read_fex
 from emofuse.pipeline.formats.openface import read_openface
 from emofuse.pipeline.formats.parquet import read_stream
 from emofuse.pipeline.formats.spreadsheet import read_table
+from emofuse.pipeline.hashing import sha256_of
 from emofuse.pipeline.ports import Media, Medium
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
-from .weights.local import Status
+from .provider import Provider, Request, Status
 from .words.word_rows import COLUMNS as WORD_COLUMNS
 from .words.word_rows import LABELS as WORD_LABELS
 
@@ -35,7 +35,7 @@ SPARE_FRAMES = 2
 """Decoders disagree by a frame or two at a clip's end; a table with more frames than that beyond it is another clip's."""
 
 
-class StreamFile:
+class StreamFile(Provider):
     """Extractor that reads a file.
 
     stream  what it makes: words, text, face or voice
@@ -47,6 +47,11 @@ class StreamFile:
     """
 
     name = "file"
+    stream = ""  # a subclass says which
+    argument = ":FILE"
+    help = f"a stream's file ({' '.join(SUFFIXES)}), or a folder with one for each clip"
+    auto = False
+    one_clip = True
     needs: tuple[str, ...] = ()
 
     def __init__(self, stream: str, path: str | Path, wanted: Sequence[str] = ()) -> None:
@@ -60,15 +65,30 @@ class StreamFile:
         self._table = self._face_table()
         self._stream = self._whole_file() if self._table is None and self._path.suffix.lower() != ".csd" else None
 
-    @classmethod
-    def status(cls, *, offline: bool = True) -> Status:
-        return Status(usable=True, fetchable=False, reason="reads the file that you name")
+        in_file = self._table.columns if self._table is not None else self._stream.columns if self._stream is not None else ()
+        # Those of the file, then those that are wanted beside; of a .csd they are known when a clip is.
+        self.columns = (*in_file, *(c for c in self._wanted if c not in in_file))
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Those of the file, then those that are wanted beside; of a .csd they are known when a clip is."""
-        own = self._table.columns if self._table is not None else self._stream.columns if self._stream is not None else ()
-        return (*own, *(c for c in self._wanted if c not in own))
+    @classmethod
+    def accepts(cls, wish: str) -> bool:
+        return Path(wish).suffix.lower() in SUFFIXES or Path(wish).is_dir()
+
+    @classmethod
+    def status(cls, request: Request) -> Status:
+        return Status.here("reads the file that you name")
+
+    @classmethod
+    def make(cls, request: Request) -> StreamFile:
+        return cls(cls.stream, request.argument, request.wanted)
+
+    @classmethod
+    def file_for(cls, clip: Path, folder: Path) -> Path:
+        """The stream's file in a folder that has the clip's name, else the folder's only .csd; raises `UsageError` for none or several."""
+        names = {f"{clip.stem}{kind}{suffix}" for kind in ("", ".openface", ".fex") for suffix in SUFFIXES}
+        files = sorted(path for path in folder.iterdir() if path.name in names) or sorted(folder.glob("*.csd"))
+        if len(files) != 1:
+            raise UsageError(f"{folder}: expected one file named {clip.stem} ({', '.join(SUFFIXES)}), found {len(files)}")
+        return files[0]
 
     @property
     def media(self) -> frozenset[Medium]:
@@ -169,8 +189,34 @@ class StreamFile:
         )
 
     def _options(self) -> dict[str, Any]:
-        with self._path.open("rb") as file:
-            return {"file": self._path.name, "file_sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        return {"file": self._path.name, "file_sha256": sha256_of(self._path)}
+
+
+class WordsFile(StreamFile):
+    stream = "words"
+
+    @classmethod
+    def accepts(cls, wish: str) -> bool:
+        """A .csv and a folder are a transcript's."""
+        return Path(wish).suffix.lower() in SUFFIXES and Path(wish).suffix.lower() != ".csv"
+
+
+class TextFile(StreamFile):
+    stream = "text"
+
+    @classmethod
+    def accepts(cls, wish: str) -> bool:
+        """A folder is an encoder's; a .csv may be a table of word vectors."""
+        return Path(wish).suffix.lower() in SUFFIXES and Path(wish).suffix.lower() != ".csv"
+
+
+class FaceFile(StreamFile):
+    stream = "face"
+    help = f"a face table of OpenFace or py-feat (Fex), or a stream's file ({' '.join(SUFFIXES)}), or a folder with one for each clip"
+
+
+class VoiceFile(StreamFile):
+    stream = "voice"
 
 
 def _with_face_ids(face: TimedSequence) -> TimedSequence:

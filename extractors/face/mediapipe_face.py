@@ -22,11 +22,13 @@ import numpy as np
 
 from emofuse.pipeline.columns import FACE_BOX, HEAD_POSE
 from emofuse.pipeline.errors import WeightsError
+from emofuse.pipeline.hashing import sha256_of
 from emofuse.pipeline.ports import Frame, Media, Medium
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
+from ..provider import Provider, Request, Status
 from ..weights.catalogue import known, pull
-from ..weights.local import Status, reachable, sha256_of
+from ..weights.download import reachable
 from .compact.extractor import ends_of_activations
 from .compact.layout import AUS, BLENDSHAPES, activations
 from .face_ids import FaceIds
@@ -41,7 +43,7 @@ LONGEST_SIDE = 1280
 COLUMNS = (*FACE_BOX, *HEAD_POSE, *AUS, "face_id", "frame")
 
 
-class MediapipeFace:
+class MediapipeFace(Provider):
     """The provider.
 
     weights  path of a face_landmarker.task; "" for the known one
@@ -52,6 +54,9 @@ class MediapipeFace:
 
     name = "mediapipe"
     stream = "face"
+    argument = "[:FILE]"
+    help = "16 action units and head pose by MediaPipe's Face Landmarker, an extra; FILE is a face_landmarker.task"
+    auto = False
     columns = COLUMNS
     media: frozenset[Medium] = frozenset({"video"})
     needs: tuple[str, ...] = ()
@@ -71,20 +76,24 @@ class MediapipeFace:
         )
 
     @classmethod
-    def status(cls, weights: str = "", *, offline: bool) -> Status:
+    def make(cls, request: Request) -> MediapipeFace:
+        return cls(request.argument, offline=request.offline)
+
+    @classmethod
+    def status(cls, request: Request) -> Status:
         """Whether package and weights are here, else whether the weights could be fetched."""
         if find_spec("mediapipe") is None:
-            return Status(False, False, "the package mediapipe is not installed (pip install 'emofuse[mediapipe]')")
+            return Status.missing("the package mediapipe is not installed (pip install 'emofuse[mediapipe]')")
         entry = known(WEIGHTS)
-        if entry.present() or (weights and Path(weights).is_file()):
-            return Status(True, False, "weights on this machine")
+        if entry.present() or (request.argument and Path(request.argument).is_file()):
+            return Status.here("weights on this machine")
         (file,) = entry.files
         wanted = f"weights {file} are not on this machine"
-        if offline:
-            return Status(False, False, f"{wanted}, and offline was asked for; give their path (--face mediapipe:PATH)")
+        if request.offline:
+            return Status.missing(f"{wanted}, and offline was asked for; give their path (--face mediapipe:PATH)")
         if reachable(entry.host):
-            return Status(False, True, f"{wanted}, but can be fetched from {entry.host}")
-        return Status(False, False, f"{wanted}, and {entry.host} cannot be reached; give their path (--face mediapipe:PATH)")
+            return Status.missing(f"{wanted}, but can be fetched from {entry.host}", fetchable=True)
+        return Status.missing(f"{wanted}, and {entry.host} cannot be reached; give their path (--face mediapipe:PATH)")
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         """Every face of every frame; raises `NoStream` where the clip has no video. Holds one frame."""

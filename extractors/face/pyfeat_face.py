@@ -22,14 +22,16 @@ from typing import Any
 import numpy as np
 
 from emofuse.pipeline.columns import FACE_BOX, FACE_SCORE, HEAD_POSE
-from emofuse.pipeline.errors import UsageError, WeightsError
+from emofuse.pipeline.errors import WeightsError
+from emofuse.pipeline.hashing import sha256_of
 from emofuse.pipeline.head_pose import from_pyfeat as pose_angles
 from emofuse.pipeline.ports import EMOTIONS, Frame, Media, Medium
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
+from ..provider import Provider, Request, Status
 from ..weights.catalogue import known, pull
-from ..weights.hub import hub_file
-from ..weights.local import HUB_HOST, Status, reachable, sha256_of
+from ..weights.device import resolve
+from ..weights.download import HUB_HOST, hub_file, reachable
 from .face_ids import FaceIds
 from .face_rows import FaceRows
 from .scene_cuts import is_cut, thumbnail
@@ -48,7 +50,7 @@ THEIR_EMOTIONS = {
 DETECTOR, MULTITASK = "pyfeat-detector", "pyfeat-multitask"
 
 
-class PyfeatFace:
+class PyfeatFace(Provider):
     """Reads faces with py-feat.
 
     device        torch's name of one
@@ -62,6 +64,7 @@ class PyfeatFace:
 
     name = "pyfeat"
     stream = "face"
+    help = "20 action units, 7 expressions and head pose by py-feat; slow, and its weights are for research use only"
     columns = COLUMNS
     media: frozenset[Medium] = frozenset({"video"})
     needs: tuple[str, ...] = ()
@@ -80,19 +83,23 @@ class PyfeatFace:
         )
 
     @classmethod
-    def status(cls, *, offline: bool) -> Status:
+    def make(cls, request: Request) -> PyfeatFace:
+        return cls(device=request.device, offline=request.offline)
+
+    @classmethod
+    def status(cls, request: Request) -> Status:
         """Whether both weights are here, else whether the hub answers; in under a second, and without a socket when offline."""
         if find_spec("feat") is None:
-            return Status(usable=False, fetchable=False, reason="the package py-feat is not installed")
+            return Status.missing("the package py-feat is not installed")
         missing = [known(name).origin for name in (DETECTOR, MULTITASK) if _find(name) is None]
         if not missing:
-            return Status(usable=True, fetchable=False, reason="weights in the local cache (research use only)")
+            return Status.here("weights in the local cache (research use only)")
         wanted = f"weights {' and '.join(missing)} are not on this machine"
-        if offline:
-            return Status(usable=False, fetchable=False, reason=f"{wanted}, and offline was asked for")
+        if request.offline:
+            return Status.missing(f"{wanted}, and offline was asked for")
         if reachable():
-            return Status(usable=False, fetchable=True, reason=f"{wanted}, but can be fetched from {HUB_HOST} (research use only)")
-        return Status(usable=False, fetchable=False, reason=f"{wanted}, and {HUB_HOST} cannot be reached")
+            return Status.missing(f"{wanted}, but can be fetched from {HUB_HOST} (research use only)", fetchable=True)
+        return Status.missing(f"{wanted}, and {HUB_HOST} cannot be reached")
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         """Every face of every frame; raises `NoStream` where the clip has no video. Holds one batch of frames."""
@@ -172,8 +179,7 @@ def assemble(detector: Path, multitask: Path, device: str) -> Any:
         from safetensors.torch import load_file
     except ImportError as error:
         raise WeightsError(f"face provider pyfeat: expected the package py-feat, but {error}") from error
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError(f"face provider pyfeat: device {device} wanted, but torch sees no CUDA device here")
+    resolve(device, "face provider pyfeat: device")
 
     class Offline(Detectorv2):  # type: ignore[misc]
         def __init__(self) -> None:

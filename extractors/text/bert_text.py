@@ -18,15 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from emofuse.pipeline.errors import UsageError, WeightsError
+from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.halving import in_halves
+from emofuse.pipeline.hashing import check_sha256, sha256_of
 from emofuse.pipeline.ports import Media, Medium
 from emofuse.pipeline.spool import let_go, on_disk
 from emofuse.pipeline.timed import Floats32, Floats64, Provenance, TimedSequence
 
+from ..provider import Provider, Request, Status
 from ..weights.catalogue import KNOWN_WEIGHTS, MINILM_SHA256
-from ..weights.hub import hub_fetch, hub_file
-from ..weights.local import HUB_HOST, Status, check_sha256, reachable, sha256_of
+from ..weights.device import resolve
+from ..weights.download import HUB_HOST, hub_fetch, hub_file, reachable
 
 PAUSE = 0.8
 WORDS_AT_ONCE = 1000
@@ -44,7 +46,7 @@ HUB_FILES = (
 SENTENCE_END = re.compile(r"[.?!…]+[\"'”’)\]]*$")
 
 
-class BertText:
+class BertText(Provider):
     """Embeds words with an encoder.
 
     name     "minilm" (all-MiniLM-L6-v2, from its package), a folder, or a hub name ("bert-base-uncased", "owner/name")
@@ -54,7 +56,11 @@ class BertText:
     Raises `WeightsError` (one line) where the weights are missing, not safetensors, or not the pinned ones.
     """
 
+    name = "bert"
     stream = "text"
+    argument = ":MODEL"
+    help = "any encoder of the BERT family, by its hub name or folder"
+    auto = False
     media: frozenset[Medium] = frozenset()
     needs: tuple[str, ...] = ("words",)
 
@@ -65,10 +71,8 @@ class BertText:
             import torch
         except ImportError as error:
             raise WeightsError(f"text provider {name}: expected the packages torch and transformers, but {error}") from error
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise UsageError(f"text provider {name}: device {device} wanted, but torch sees no CUDA device here")
         self._torch: Any = torch
-        self._device = torch.device(device)
+        self._device = torch.device(resolve(device, f"text provider {name}: device"))
         self._batch_size = batch_size
         self._tokenizer, model = _load(folder, torch.float32)
         self._model: Any = model.to(self._device).eval()
@@ -84,22 +88,35 @@ class BertText:
         )
 
     @classmethod
-    def status(cls, name: str = "minilm", *, offline: bool) -> Status:
+    def accepts(cls, wish: str) -> bool:
+        """Anything that no provider before it took is a model's name or folder."""
+        return True
+
+    @classmethod
+    def make(cls, request: Request) -> BertText:
+        return cls(request.argument or "bert-base-uncased", device=request.device, offline=request.offline)
+
+    @classmethod
+    def status(cls, request: Request) -> Status:
         """Whether the weights are here, else whether the hub answers; in under a second, and without a socket when offline."""
+        return cls._status(request.argument or "bert-base-uncased", offline=request.offline)
+
+    @classmethod
+    def _status(cls, name: str, *, offline: bool) -> Status:
         if find_spec("transformers") is None or find_spec("torch") is None:
-            return Status(usable=False, fetchable=False, reason="the packages torch and transformers are not installed")
+            return Status.missing("the packages torch and transformers are not installed")
         try:
             folder = _on_this_machine(name)
             if folder is not None:
                 _weight_files(name, folder)
-                return Status(usable=True, fetchable=False, reason=f"weights at {folder}")
+                return Status.here(f"weights at {folder}")
         except WeightsError as error:
-            return Status(usable=False, fetchable=False, reason=str(error))
+            return Status.missing(str(error))
         if offline:
-            return Status(usable=False, fetchable=False, reason=f"{name} is not on this machine, and offline was asked for")
+            return Status.missing(f"{name} is not on this machine, and offline was asked for")
         if reachable():
-            return Status(usable=False, fetchable=True, reason=f"{name} would be downloaded from {HUB_HOST}")
-        return Status(usable=False, fetchable=False, reason=f"{name} is not on this machine, and {HUB_HOST} cannot be reached")
+            return Status.missing(f"{name} would be downloaded from {HUB_HOST}", fetchable=True)
+        return Status.missing(f"{name} is not on this machine, and {HUB_HOST} cannot be reached")
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         words = upstream.get("words")
@@ -174,6 +191,27 @@ class BertText:
         if "roberta" in config.model_type or config.model_type in {"camembert", "xmod", "mpnet"}:
             positions -= int(config.pad_token_id) + 1  # these count positions from the padding's number on
         return min(positions, int(self._tokenizer.model_max_length)) - int(self._tokenizer.num_special_tokens_to_add())
+
+
+class MinilmText(BertText):
+    """all-MiniLM-L6-v2, from its package."""
+
+    name = "minilm"
+    argument = ""
+    help = "all-MiniLM-L6-v2, whose weights come with emofuse"
+    auto = True
+
+    @classmethod
+    def accepts(cls, wish: str) -> bool:
+        return False
+
+    @classmethod
+    def make(cls, request: Request) -> MinilmText:
+        return cls("minilm", device=request.device, offline=request.offline)
+
+    @classmethod
+    def status(cls, request: Request) -> Status:
+        return cls._status("minilm", offline=request.offline)
 
 
 def sentences(words: Sequence[str], pauses: Floats64, speakers: Sequence[str] | None) -> Iterator[range]:

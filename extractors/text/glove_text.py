@@ -29,12 +29,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emofuse.pipeline.errors import WeightsError
+from emofuse.pipeline.hashing import sha256_of
 from emofuse.pipeline.ports import Media, Medium
 from emofuse.pipeline.spool import on_disk
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
+from ..provider import Provider, Request, Status
 from ..weights.catalogue import known, pull
-from ..weights.local import Status, sha256_of
+from ..weights.download import cache_folder
 
 VERSION = "2"
 PACKAGED = "glove-6b-50d"
@@ -46,7 +48,7 @@ RATIO_LIMIT = 20.0  # unpacked over packed; GloVe files pack 2 to 3 times
 CONTRACTION = re.compile(r"(n't|'(?:s|re|ve|ll|d|m))$", re.IGNORECASE)
 
 
-class GloveText:
+class GloveText(Provider):
     """Embeds words by looking them up.
 
     path    the text file, or a .zip with one, or with several of which one is named 300d; None: GloVe 6B with 50 columns, from the
@@ -58,6 +60,9 @@ class GloveText:
 
     name = "glove"
     stream = "text"
+    argument = "[:FILE]"
+    help = "GloVe word vectors: GloVe 6B with 50 columns, an extra, or a text file or .zip of your own"
+    auto = False
     media: frozenset[Medium] = frozenset()
     needs: tuple[str, ...] = ("words",)
 
@@ -73,14 +78,21 @@ class GloveText:
         )
 
     @classmethod
-    def status(cls, path: str | Path | None = None, *, offline: bool) -> Status:
+    def accepts(cls, wish: str) -> bool:
+        return Path(wish).is_file()
+
+    @classmethod
+    def make(cls, request: Request) -> GloveText:
+        return cls(request.argument or None)
+
+    @classmethod
+    def status(cls, request: Request) -> Status:
         """Usable where the file, or the package, is; it is never fetched."""
-        if path is None:
-            there = bool(known(PACKAGED).present())
-            return Status(usable=there, fetchable=False, reason="GloVe 6B, 50 columns, from its package" if there else NOT_INSTALLED)
-        if Path(path).is_file():
-            return Status(usable=True, fetchable=False, reason=f"reads {path}")
-        return Status(usable=False, fetchable=False, reason=f"{path} is not a file (GloVe files: nlp.stanford.edu/projects/glove)")
+        if not request.argument:
+            return Status.here("GloVe 6B, 50 columns, from its package") if known(PACKAGED).present() else Status.missing(NOT_INSTALLED)
+        if Path(request.argument).is_file():
+            return Status.here(f"reads {request.argument}")
+        return Status.missing(f"{request.argument} is not a file (GloVe files: nlp.stanford.edu/projects/glove)")
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         words = upstream.get("words")
@@ -156,7 +168,7 @@ class Table:
 
 
 def default_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "emofuse" / "glove"
+    return cache_folder() / "emofuse" / "glove"
 
 
 def open_table(path: Path, cache: Path) -> Table:

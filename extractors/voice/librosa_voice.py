@@ -27,17 +27,18 @@ from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.ports import SAMPLE_RATE, Media, Medium
 from emofuse.pipeline.timed import Floats32, Floats64, Provenance, TimedSequence
 
-from ..weights.local import Status
+from ..provider import Provider, Request, Status
 from . import voice_rows as rows
 
 TROUGH = 0.1  # YIN's absolute threshold
 
 
-class LibrosaVoice:
+class LibrosaVoice(Provider):
     """One row per 10 ms of sound; see the module's paragraph. Digital silence gives finite values (f0 NaN, as everywhere unvoiced)."""
 
     name = "librosa"
     stream = "voice"
+    help = "MFCC, energy, spectral shape and pitch by librosa"
     columns = rows.COLUMNS
     media: frozenset[Medium] = frozenset({"audio"})
     needs: tuple[str, ...] = ()
@@ -52,11 +53,15 @@ class LibrosaVoice:
         self.provenance = Provenance(extractor=self.name, version=version("librosa"), options=rows.options())
 
     @classmethod
-    def status(cls, *, offline: bool) -> Status:
-        """Usable wherever librosa is installed; it has no weights, so `offline` changes nothing."""
+    def make(cls, request: Request) -> LibrosaVoice:
+        return cls()
+
+    @classmethod
+    def status(cls, request: Request) -> Status:
+        """Usable wherever librosa is installed; it has no weights."""
         if find_spec("librosa") is None:
-            return Status(usable=False, fetchable=False, reason="the package librosa is not installed")
-        return Status(usable=True, fetchable=False, reason="librosa features; no weights needed")
+            return Status.missing("the package librosa is not installed")
+        return Status.here("librosa features; no weights needed")
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         made = rows.VoiceRows()

@@ -16,23 +16,25 @@ from typing import Any
 
 import numpy as np
 
-from emofuse.pipeline.errors import UsageError, WeightsError
+from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.ports import SAMPLE_RATE, Media, Medium
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
-from ..weights.local import Status
+from ..provider import Provider, Request, Status
+from ..weights.device import resolve
 from . import voice_rows as rows
 from .librosa_voice import TROUGH
 
 BINS = rows.SPECTRAL_FRAME // 2 + 1
 
 
-class TorchaudioVoice:
+class TorchaudioVoice(Provider):
     """One row per 10 ms of sound. `device` is torch's name of one ("cpu", "cuda"); `chunks_at_once` times 10 s of sound are
     computed together. Raises `WeightsError` where torchaudio is missing and `UsageError` for a device that is not there."""
 
     name = "torchaudio"
     stream = "voice"
+    help = "the columns of librosa, through torchaudio"
     columns = rows.COLUMNS
     media: frozenset[Medium] = frozenset({"audio"})
     needs: tuple[str, ...] = ()
@@ -43,12 +45,10 @@ class TorchaudioVoice:
             import torchaudio  # type: ignore[import-untyped]
         except ImportError as error:
             raise WeightsError(f"voice provider torchaudio: expected the packages torch and torchaudio, but {error}") from error
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise UsageError(f"voice provider torchaudio: device {device} wanted, but torch sees no CUDA device here")
         self._torch: Any = torch
         self._audio: Any = torchaudio.functional
         self._chunks_at_once = chunks_at_once
-        self._device = torch.device(device)
+        self._device = torch.device(resolve(device, "voice provider torchaudio: device"))
         self._window = torch.hann_window(rows.SPECTRAL_FRAME, device=self._device)
         self._mel = self._audio.melscale_fbanks(
             BINS, 0.0, SAMPLE_RATE / 2, rows.MEL_BANDS, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
@@ -62,11 +62,15 @@ class TorchaudioVoice:
         )
 
     @classmethod
-    def status(cls, *, offline: bool) -> Status:
-        """Usable wherever torchaudio is installed; it has no weights, so `offline` changes nothing."""
+    def make(cls, request: Request) -> TorchaudioVoice:
+        return cls(device=request.device)
+
+    @classmethod
+    def status(cls, request: Request) -> Status:
+        """Usable wherever torchaudio is installed; it has no weights."""
         if find_spec("torchaudio") is None:
-            return Status(usable=False, fetchable=False, reason="the package torchaudio is not installed")
-        return Status(usable=True, fetchable=False, reason="librosa's features through torchaudio; no weights needed")
+            return Status.missing("the package torchaudio is not installed")
+        return Status.here("librosa's features through torchaudio; no weights needed")
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         made = rows.VoiceRows()

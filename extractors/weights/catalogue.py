@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,9 +10,10 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from emofuse.pipeline.errors import UsageError, WeightsError
+from emofuse.pipeline.hashing import check_sha256
 
-from .hub import hub_fetch, hub_file
-from .local import check_sha256, reachable
+from .download import cache_folder, fetch, hub_fetch, hub_file
+from .whisper import CONVERSIONS, local_folder, pull_whisper, repository
 
 
 @dataclass(frozen=True)
@@ -23,6 +21,7 @@ class KnownWeights:
     """Weights that a provider can use.
 
     name, provider, stream  "bert-base-uncased" is used by provider "bert" of stream "text"
+    kind     how they are had: from the hub, from a web address, in a Python package, or as whisper.py finds them
     origin   where they come from: a hub repository, a web address, or the Python package that carries them
     files    file name -> SHA-256 (None where its makers publish none: it is recorded, not checked)
     size     bytes of all files, None where unknown before the download
@@ -31,21 +30,24 @@ class KnownWeights:
     name: str
     provider: str
     stream: str
-    kind: Literal["hub", "web", "package"]
+    kind: Literal["hub", "web", "package", "whisper"]
     origin: str
     licence: str
     files: Mapping[str, str | None]
     size: int | None = None
 
     def present(self) -> tuple[Path, ...]:
-        """Paths of all its files if all are on this machine, else nothing. Opens no socket, hashes nothing."""
+        """Paths of all its files (of Whisper: its folder) if all are on this machine, else nothing. Opens no socket, hashes nothing."""
+        if self.kind == "whisper":
+            folder = local_folder(self.name.removeprefix("whisper-"))
+            return () if folder is None else (folder,)
         found = [self._find(name) for name in self.files]
         return tuple(path for path in found if path is not None) if None not in found else ()
 
     @property
     def folder(self) -> Path:
         """Where files from a web address are kept: whisper's own folder for whisper's, else ours."""
-        return whisper_folder() if self.provider == "whisper" else cache_folder() / "emofuse"
+        return whisper_folder() if self.provider == "openai-whisper" else cache_folder() / "emofuse"
 
     @property
     def host(self) -> str:
@@ -63,11 +65,6 @@ class KnownWeights:
             return None
         path = Path(spec.origin).parent / name
         return path if path.is_file() else None
-
-
-def cache_folder() -> Path:
-    """Where this user's programs keep what can be fetched again."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
 
 
 def whisper_folder() -> Path:
@@ -146,7 +143,21 @@ KNOWN_WEIGHTS: tuple[KnownWeights, ...] = (
         3758596,
     ),
     *(
-        KnownWeights(f"whisper-{name}", "whisper", "words", "web", f"{WHISPER_ADDRESS}/{digest}/{name}.pt", "MIT", {f"{name}.pt": digest})
+        KnownWeights(
+            f"whisper-{c.name}", "whisper", "words", "whisper", f"{repository(c.name)}, or {c.requirement}", "MIT", c.sha256, c.size
+        )
+        for c in CONVERSIONS.values()
+    ),
+    *(
+        KnownWeights(
+            f"openai-whisper-{name}",
+            "openai-whisper",
+            "words",
+            "web",
+            f"{WHISPER_ADDRESS}/{digest}/{name}.pt",
+            "MIT",
+            {f"{name}.pt": digest},
+        )
         for name, digest in _WHISPER.items()
     ),
 )
@@ -164,6 +175,9 @@ def pull(name: str, *, offline: bool = False) -> tuple[Path, ...]:
     """The files of these weights, downloaded if need be and checked against their SHA-256 where one is published; raises
     `UsageError` for an unknown name, `WeightsError` where they cannot be had or are not the right ones."""
     entry = known(name)
+    if entry.kind == "whisper":
+        folder = pull_whisper(name.removeprefix("whisper-"), offline=offline)
+        return tuple(folder / file for file in entry.files)
     if not entry.present():
         if entry.kind == "package":
             package = entry.origin.replace("_", "-")
@@ -171,7 +185,8 @@ def pull(name: str, *, offline: bool = False) -> tuple[Path, ...]:
         if entry.kind == "hub":
             hub_fetch(entry.origin, list(entry.files), offline=offline)
         else:
-            _fetch(entry, offline=offline)
+            ((file, digest),) = entry.files.items()
+            fetch(entry.origin, entry.folder / file, digest, offline=offline)
     paths = entry.present()
     if not paths:
         raise WeightsError(f"{name}: {entry.origin} does not have all of {', '.join(entry.files)}")
@@ -179,30 +194,3 @@ def pull(name: str, *, offline: bool = False) -> tuple[Path, ...]:
         if digest is not None:
             check_sha256(path, digest)
     return paths
-
-
-def _fetch(entry: KnownWeights, *, offline: bool) -> None:
-    """Downloads the one file of a web address; it gets its name only when it is whole and its SHA-256 is right."""
-    if offline:
-        raise WeightsError(f"{entry.name}: not on this machine, and offline was asked for")
-    ((file, digest),) = entry.files.items()
-    if not reachable(entry.host):
-        raise WeightsError(f"{entry.name}: not on this machine, and {entry.host} cannot be reached from here")
-    from urllib.request import urlopen  # slow to import, and only wanted here
-
-    folder = entry.folder
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as part:
-            try:
-                with urlopen(entry.origin, timeout=30) as answer:
-                    shutil.copyfileobj(answer, part, 1 << 20)
-                part.close()
-                if digest is not None:
-                    check_sha256(Path(part.name), digest)
-                os.replace(part.name, folder / file)
-            except BaseException:
-                Path(part.name).unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise WeightsError(f"{entry.name}: download from {entry.host} failed: {error}") from error

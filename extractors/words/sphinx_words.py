@@ -18,7 +18,7 @@ from emofuse.pipeline.errors import NoStream, WeightsError
 from emofuse.pipeline.ports import Media, Medium
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
-from ..weights.local import Status
+from ..provider import Provider, Request, Status
 from .sphinx import FILLERS, decode, make_decoder, model_folder, sample_of, version, weights
 from .voice_activity import speech_stretches
 from .word_rows import COLUMNS, LABELS, WordRow, words_stream
@@ -29,7 +29,7 @@ LONGEST = 15.0
 LOOKAHEAD = 0
 
 
-class SphinxWords:
+class SphinxWords(Provider):
     """Extractor of the words stream: `SphinxWords()(clip, {})`. English only; words in lower case, without punctuation or digits.
 
     Raises `WeightsError` where pocketsphinx or its model is not installed. A clip without audio or speech gives an empty stream
@@ -38,6 +38,7 @@ class SphinxWords:
 
     name = "pocketsphinx"
     stream = "words"
+    help = "a small recogniser of US English that needs no download and is often wrong"
     columns: tuple[str, ...] = COLUMNS
     media: frozenset[Medium] = frozenset({"audio"})
     needs: tuple[str, ...] = ()
@@ -47,13 +48,17 @@ class SphinxWords:
         self._decoder: Any = None
 
     @classmethod
-    def status(cls, *, offline: bool = True) -> Status:
+    def make(cls, request: Request) -> SphinxWords:
+        return cls()
+
+    @classmethod
+    def status(cls, request: Request) -> Status:
         """Whether it would run here; it never needs the network."""
         try:
             model_folder()
         except WeightsError as error:
-            return Status(usable=False, fetchable=False, reason=str(error))
-        return Status(usable=True, fetchable=False, reason=f"pocketsphinx {version()} with its own US English model")
+            return Status.missing(str(error))
+        return Status.here(f"pocketsphinx {version()} with its own US English model")
 
     @property
     def provenance(self) -> Provenance:

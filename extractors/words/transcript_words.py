@@ -7,24 +7,24 @@ is said) a cue's words share its span in proportion to their length, and the str
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from emofuse.pipeline.errors import NoStream, TranscriptError
+from emofuse.pipeline.hashing import sha256_of
 from emofuse.pipeline.ports import Media, Medium
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 
-from ..weights.local import Status
+from ..provider import Provider, Request, Status
 from .align import Aligner, fill_between
 from .cues import Cue
 from .recording import Recording
-from .transcripts import Transcript, read_transcript
+from .transcripts import SUFFIXES, Transcript, read_transcript
 from .word_rows import COLUMNS, WordRow, words_stream
 
 
-class TranscriptWords:
+class TranscriptWords(Provider):
     """Extractor of the words stream from a transcript file.
 
     path            SRT, WebVTT, Whisper JSON, TextGrid, CSV or plain text, known by its extension
@@ -36,19 +36,39 @@ class TranscriptWords:
 
     name = "transcript"
     stream = "words"
+    argument = ":FILE"
+    help = f"your transcript ({' '.join(SUFFIXES)}), or a folder with one for each clip; untimed words are aligned to the sound"
+    auto = False
+    one_clip = True
     columns: tuple[str, ...] = COLUMNS
     needs: tuple[str, ...] = ()
 
     def __init__(self, path: str | Path, acoustic_model: str | Path | None = None) -> None:
         self._path = Path(path)
         self._transcript: Transcript = read_transcript(self._path)
-        self._sha256 = hashlib.sha256(self._path.read_bytes()).hexdigest()
+        self._sha256 = sha256_of(self._path)
         self._aligner: Aligner | None = None if self._transcript.timed else _aligner(acoustic_model)
 
     @classmethod
-    def status(cls, *, offline: bool = True) -> Status:
+    def accepts(cls, wish: str) -> bool:
+        return Path(wish).exists() or Path(wish).suffix.lower() in SUFFIXES
+
+    @classmethod
+    def make(cls, request: Request) -> TranscriptWords:
+        return cls(request.argument, request.acoustic_model)
+
+    @classmethod
+    def file_for(cls, clip: Path, folder: Path) -> Path:
+        """The transcript in a folder that has the clip's name; raises `TranscriptError` where there is none or several."""
+        files = sorted(path for path in folder.iterdir() if path.stem == clip.stem and path.suffix.lower() in SUFFIXES)
+        if len(files) != 1:
+            raise TranscriptError(f"{folder}: expected one transcript named {clip.stem} ({', '.join(SUFFIXES)}), found {len(files)}")
+        return files[0]
+
+    @classmethod
+    def status(cls, request: Request) -> Status:
         """It reads a local file; alignment is offline too."""
-        return Status(usable=True, fetchable=False, reason="reads the transcript file that you name")
+        return Status.here("reads the transcript file that you name")
 
     @property
     def media(self) -> frozenset[Medium]:

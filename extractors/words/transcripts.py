@@ -20,6 +20,17 @@ from .transcript_textgrid import read_textgrid
 from .transcript_whisper import read_whisper
 
 MOST_BYTES = 64 * 1024 * 1024
+READERS: Mapping[str, tuple[str, Callable[[str, Path], tuple[Cue, ...]]]] = {
+    ".srt": ("SRT", read_srt),
+    ".vtt": ("WebVTT", read_vtt),
+    ".json": ("Whisper JSON", read_whisper),
+    ".textgrid": ("TextGrid", read_textgrid),
+    ".eaf": ("ELAN", read_eaf),
+    ".csv": ("CSV", read_csv),
+    ".tsv": ("CSV", read_csv),
+    ".txt": ("text", read_text),
+}
+SUFFIXES = tuple(READERS)
 
 
 @dataclass(frozen=True)
@@ -38,19 +49,9 @@ class Transcript:
 
 def read_transcript(path: Path) -> Transcript:
     """Reads a transcript by its extension; raises `TranscriptError` naming the file, the line and what was expected there."""
-    readers: dict[str, tuple[str, Callable[[str, Path], tuple[Cue, ...]]]] = {
-        ".srt": ("SRT", read_srt),
-        ".vtt": ("WebVTT", read_vtt),
-        ".json": ("Whisper JSON", read_whisper),
-        ".textgrid": ("TextGrid", read_textgrid),
-        ".eaf": ("ELAN", read_eaf),
-        ".csv": ("CSV", read_csv),
-        ".tsv": ("CSV", read_csv),
-        ".txt": ("text", read_text),
-    }
-    if path.suffix.lower() not in readers:
-        raise TranscriptError(f"{path}: expected a transcript named {', '.join(sorted(readers))}, got {path.suffix or 'no extension'}")
-    form, reader = readers[path.suffix.lower()]
+    if path.suffix.lower() not in READERS:
+        raise TranscriptError(f"{path}: expected a transcript named {', '.join(READERS)}, got {path.suffix or 'no extension'}")
+    form, reader = READERS[path.suffix.lower()]
     text, notes = read_text_file(path)
     cues = reader(text, path)
     if not cues:

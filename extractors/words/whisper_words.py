@@ -21,7 +21,7 @@ from emofuse.pipeline.errors import NoStream, UsageError
 from emofuse.pipeline.ports import SAMPLE_RATE, Media, Medium, Samples
 from emofuse.pipeline.timed import Floats32, Provenance, Span, TimedSequence
 
-from ..weights.local import Status
+from ..provider import Provider, Request, Status
 from .word_rows import COLUMNS, LABELS, WordRow, words_stream
 
 LONGEST = 300.0  # seconds that whisper is given at once: it holds the whole spectrogram of what it is given
@@ -29,7 +29,7 @@ WITHOUT_SPACES = ("zh", "ja", "th", "lo", "my", "yue")  # as whisper/tokenizer.p
 LONG_SILENCE = 30.0  # filled silence of whisper's own window length or more is not given to it at all
 
 
-class WhisperWords:
+class WhisperWords(Provider):
     """Extractor of the words stream.
 
     model     a name of openai's ("base", "small.en", "turbo"), its .pt file, or a transformers folder of a whisper model
@@ -40,12 +40,14 @@ class WhisperWords:
 
     name = "whisper"
     stream = "words"
+    argument = "[:MODEL]"
+    help = "OpenAI's Whisper, many languages; MODEL is a name (base), a .pt file or a folder"
     columns: tuple[str, ...] = COLUMNS
     media: frozenset[Medium] = frozenset({"audio"})
     needs: tuple[str, ...] = ()
 
     def __init__(self, model: str = "base", *, device: str = "cpu", offline: bool = True, language: str | None = None) -> None:
-        from ..weights.whisper import find_weights
+        from ..weights.openai_whisper import find_weights
 
         if language is not None:
             from whisper.tokenizer import LANGUAGES
@@ -57,13 +59,17 @@ class WhisperWords:
         self._model: Any = None
 
     @classmethod
-    def status(cls, model: str = "base", *, offline: bool = True) -> Status:
+    def make(cls, request: Request) -> WhisperWords:
+        return cls(request.argument or "base", device=request.device, offline=request.offline, language=request.language)
+
+    @classmethod
+    def status(cls, request: Request) -> Status:
         """Whether these weights are on this machine; opens no socket and imports nothing heavy."""
         if find_spec("whisper") is None:
-            return Status(usable=False, fetchable=False, reason="openai-whisper is not installed (pip install openai-whisper)")
-        from ..weights.whisper import weights_status
+            return Status.missing("openai-whisper is not installed (pip install openai-whisper)")
+        from ..weights.openai_whisper import weights_status
 
-        return weights_status(model)
+        return weights_status(request.argument or "base")
 
     @property
     def provenance(self) -> Provenance:

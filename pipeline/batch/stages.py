@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from ..clip import Clip, DecodeEnd, Limits, MediumEnd
 from ..errors import ClipError, EmofuseError, NotMedia, WeightsError
 from ..extraction import Extraction, extract
-from ..formats.document import content_hash
+from ..hashing import sha256_of
 from ..media import ClipInfo, Media, Medium
 from ..ports import Extractor
 from ..results import Analysis
@@ -239,7 +239,7 @@ class Stages:
         with work.stage("hash"):
             self._have(work)
             try:
-                return content_hash(work.clip.path), size, modified
+                return sha256_of(work.clip.path), size, modified
             except OSError as error:
                 raise ClipError(f"{work.task.path}: cannot be read ({error})") from None
 

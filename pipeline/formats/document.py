@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..hashing import sha256_of
 from ..results import Analysis, Prediction
 from ..timed import TimedSequence
 
@@ -51,7 +51,7 @@ def clip_document(analysis: Analysis) -> dict[str, Any]:
     return {
         "name": path.name,
         "path": given if "://" in given else str(path.resolve()),
-        "sha256": analysis.facts.sha256 or (content_hash(path) if path.is_file() else None),
+        "sha256": analysis.facts.sha256 or (sha256_of(path) if path.is_file() else None),
         **info,
         "length": analysis.facts.length,
         "broken_packets": analysis.facts.broken_packets,
@@ -79,12 +79,6 @@ def _prediction(prediction: Prediction | None) -> dict[str, Any]:
         "sentiment": prediction.sentiment,
         "confidence": prediction.confidence,
     }
-
-
-def content_hash(path: Path) -> str:
-    """Hex SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def dump(document: dict[str, Any]) -> str:

@@ -18,11 +18,12 @@ from ..attention.maps import read_maps, write_maps
 from ..attention_rows import AttentionRow, AttentionRows
 from ..codec import decode
 from ..errors import FormatError
+from ..hashing import sha256_of
 from ..media import AudioInfo, ClipInfo, VideoInfo
 from ..results import Analysis, AnalyzedUtterance, Attention, ClipFacts, FaceChoice, Prediction, Quality
 from ..timed import Provenance, Span, TimedSequence
 from ..whole_folder import whole_folder
-from .document import DOCUMENT, analysis_document, content_hash, dump, stream_document
+from .document import DOCUMENT, analysis_document, dump, stream_document
 from .labels import LABELS_FILE, Labels
 from .parquet import read_stream, write_stream
 from .session import UTTERANCES, Session, session_from
@@ -94,7 +95,7 @@ def write_streams(info: ClipInfo, streams: Mapping[str, TimedSequence], folder: 
 
     def fill(target: Path) -> None:
         path = Path(info.path)
-        clip = {"name": path.name, "path": str(path.resolve()), "sha256": content_hash(path), "container": info.container}
+        clip = {"name": path.name, "path": str(path.resolve()), "sha256": sha256_of(path), "container": info.container}
         document = {"schema_version": 1, "emofuse": version, "clip": clip}
         _write(target / DOCUMENT, [dump({**document, "streams": {name: stream_document(s) for name, s in sorted(streams.items())}})])
         _write_streams(streams, target)

@@ -12,12 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emofuse.extractors import EXTRACTORS, Request
+from emofuse.extractors import EXTRACTORS, Provider, Request, Status
 from emofuse.extractors.face.speaking import who_speaks
-from emofuse.extractors.weights.local import Status, reachable
+from emofuse.extractors.weights.device import resolve
+from emofuse.extractors.weights.download import reachable
 from emofuse.fusion.shipped import description, locate
 from emofuse.pipeline.clip import Clip
-from emofuse.pipeline.errors import TranscriptError, UsageError
+from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.extraction import Extraction, extract
 from emofuse.pipeline.media import ClipInfo
 from emofuse.pipeline.ports import Extractor
@@ -34,18 +35,24 @@ if TYPE_CHECKING:  # torch is imported only when a model is loaded
 
 Say = Callable[[str], None]
 
-TRANSCRIPT_SUFFIXES = (".srt", ".vtt", ".json", ".textgrid", ".eaf", ".csv", ".tsv", ".txt")
-STREAM_SUFFIXES = (".csv", ".parquet", ".csd")
-
 
 @dataclass(frozen=True)
 class Choice:
-    """What makes a stream, and why; `provider` None: the stream is left out."""
+    """What makes a stream, and why.
+
+    provider   the class that makes it; None: the stream is left out
+    argument   what the user gave it: a model, a path; "" for its default
+    """
 
     stream: str
-    provider: str | None
+    provider: type[Provider] | None
     argument: str
     why: str
+
+    @property
+    def name(self) -> str | None:
+        """The provider's name; None where the stream is left out."""
+        return None if self.provider is None else self.provider.name
 
 
 class Assembly:
@@ -62,21 +69,22 @@ class Assembly:
 
     @cached_property
     def device(self) -> str:
-        return pick_device(self.options.device)
+        return resolve(self.options.device)
 
     @cached_property
     def choices(self) -> Mapping[str, Choice]:
         """Stream -> what makes it, decided once."""
-        found: dict[str, Choice] = {}
+        choices: dict[str, Choice] = {}
         for stream in STREAMS:
             wish = self.options.wish(stream)
             choice = choose(stream, wish, self._request(""), self._read.get(stream, ()))
-            if stream == "text" and choice.provider is not None and found["words"].provider is None:
-                choice = Choice(stream, None, "", "there are no words to embed")
-            found[stream] = choice
+            for needed in choice.provider.needs if choice.provider is not None else ():
+                if choices[needed].provider is None:
+                    choice = Choice(stream, None, "", f"it needs {needed}, and there are none")
+            choices[stream] = choice
             if wish == "auto":
-                self._say(f"{stream}: {choice.provider or 'none'} ({choice.why})")
-        return found
+                self._say(f"{stream}: {choice.name or 'none'} ({choice.why})")
+        return choices
 
     @cached_property
     def _read(self) -> Mapping[str, tuple[str, ...]]:
@@ -98,15 +106,13 @@ class Assembly:
             if choice.provider is None:
                 continue
             argument = choice.argument
-            if choice.provider == "transcript" and Path(argument).is_dir():
-                argument = str(transcript_for(clip, Path(argument)))
-            if choice.provider == "file" and Path(argument).is_dir():
-                argument = str(stream_for(clip, Path(argument)))
+            if choice.provider.one_clip and Path(argument).is_dir():
+                argument = str(choice.provider.file_for(clip, Path(argument)))
             kept = self._made.get((stream, for_model))
             if kept is None or kept[0] != argument:
                 asked = replace(self.request(choice), argument=argument)
                 asked = asked if for_model else replace(asked, wanted=())
-                kept = self._made[stream, for_model] = (argument, EXTRACTORS[stream][choice.provider].make(asked))
+                kept = self._made[stream, for_model] = (argument, choice.provider.make(asked))
             made.append(kept[1])
         return made
 
@@ -147,7 +153,7 @@ class Assembly:
 
     def request(self, choice: Choice) -> Request:
         """What is asked of the provider of a stream. Only a file is told what the model reads: the others make what they make."""
-        wanted = self._read.get(choice.stream, ()) if choice.provider == "file" else ()
+        wanted = self._read.get(choice.stream, ()) if choice.provider is not None and choice.provider.one_clip else ()
         return replace(self._request(choice.argument), wanted=wanted)
 
     def _request(self, argument: str) -> Request:
@@ -161,47 +167,39 @@ class Assembly:
 
 
 def choose(stream: str, wish: str, request: Request, read: tuple[str, ...] = ()) -> Choice:
-    """What makes a stream; `read` are the columns that the model wants of it. Raises `UsageError` for a provider that does not exist."""
-    providers = EXTRACTORS[stream]
+    """What makes a stream: the provider that the wish names, or the first that accepts it.
+
+    read   the columns that the model reads of this stream
+    Raises `UsageError` where no provider accepts the wish.
+    """
     if wish == "none":
         return Choice(stream, None, "", "left out by request")
     if wish == "auto":
         return _best(stream, request, read)
     name, _, argument = wish.partition(":")
-    if name in providers:
-        return Choice(stream, name, argument, "by request")
-    if _names_a_stream(stream, Path(wish)):
-        return Choice(stream, "file", wish, "by request")
-    if stream == "words" and (Path(wish).exists() or Path(wish).suffix.lower() in TRANSCRIPT_SUFFIXES):
-        return Choice(stream, "transcript", wish, "by request")
-    if stream == "text" and Path(wish).is_file():
-        return Choice(stream, "glove", wish, "by request")
-    if stream == "text":
-        return Choice(stream, "bert", wish, "by request")
-    raise UsageError(f"--{stream} {wish}: expected auto, none, {', '.join(providers)}, or a file named {', '.join(STREAM_SUFFIXES)}")
-
-
-def _names_a_stream(stream: str, path: Path) -> bool:
-    """Whether a path is a stream's file, or a folder of them: for words a .csv is a transcript, for words and text a folder is theirs."""
-    suffix = path.suffix.lower()
-    if stream in ("words", "text"):
-        return suffix in STREAM_SUFFIXES and suffix != ".csv"
-    return suffix in STREAM_SUFFIXES or path.is_dir()
+    for provider in EXTRACTORS[stream]:
+        if name == provider.name:
+            return Choice(stream, provider, argument, "by request")
+    for provider in EXTRACTORS[stream]:
+        if provider.accepts(wish):
+            return Choice(stream, provider, wish, "by request")
+    known = ", ".join(provider.name + provider.argument for provider in EXTRACTORS[stream])
+    raise UsageError(f"--{stream} {wish}: expected auto, none, a file that exists, or one of {known}")
 
 
 def _best(stream: str, request: Request, read: tuple[str, ...]) -> Choice:
     """The first provider that the model can read and that runs here, or could if its weights were fetched; never asks a hub offline."""
     passed_over: list[str] = []
-    for name, provider in EXTRACTORS[stream].items():
+    for provider in EXTRACTORS[stream]:
         if not provider.auto:
             continue
         if provider.columns and not set(read) <= set(provider.columns):
-            passed_over.append(f"{name}: the model reads columns that it does not fill")
+            passed_over.append(f"{provider.name}: the model reads columns that it does not fill")
             continue
         status = provider.status(request)
         if status.usable or (status.fetchable and not request.offline and reachable()):
-            return Choice(stream, name, "", "; ".join([status.reason, *passed_over]))
-        passed_over.append(f"{name}: {_why_not(status, request)}")
+            return Choice(stream, provider, "", "; ".join([status.reason, *passed_over]))
+        passed_over.append(f"{provider.name}: {_why_not(status, request)}")
     return Choice(stream, None, "", "; ".join(passed_over) or "no provider")
 
 
@@ -209,33 +207,3 @@ def _why_not(status: Status, request: Request) -> str:
     if not status.fetchable:
         return status.reason
     return f"{status.reason}, and {'the network is not to be used' if request.offline else 'the model hub cannot be reached'}"
-
-
-def transcript_for(clip: Path, folder: Path) -> Path:
-    """The transcript in a folder that has the clip's name; raises `TranscriptError` where there is none or several."""
-    found = sorted(p for p in folder.iterdir() if p.stem == clip.stem and p.suffix.lower() in TRANSCRIPT_SUFFIXES)
-    if len(found) != 1:
-        raise TranscriptError(f"{folder}: expected one transcript named {clip.stem} ({', '.join(TRANSCRIPT_SUFFIXES)}), found {len(found)}")
-    return found[0]
-
-
-def stream_for(clip: Path, folder: Path) -> Path:
-    """The stream's file in a folder that has the clip's name, else the folder's only .csd; raises `UsageError` for none or several."""
-    names = {f"{clip.stem}{kind}{suffix}" for kind in ("", ".openface", ".fex") for suffix in STREAM_SUFFIXES}
-    found = sorted(p for p in folder.iterdir() if p.name in names) or sorted(folder.glob("*.csd"))
-    if len(found) != 1:
-        raise UsageError(f"{folder}: expected one file named {clip.stem} ({', '.join(STREAM_SUFFIXES)}), found {len(found)}")
-    return found[0]
-
-
-def pick_device(wish: str) -> str:
-    """The device that a name means here; raises `UsageError` for one that this machine does not have."""
-    import torch
-
-    if wish == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=wish)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {wish}: not on this machine ({str(error).splitlines()[0]})") from None
-    return wish

@@ -76,8 +76,8 @@ class AssemblySetup:
         for stream, choice in self._assembly.choices.items():
             if choice.provider is not None:
                 request: Request = self._assembly.request(choice)
-                asked = {**_known(asdict(request)), **({"argument": None} if choice.provider in ("transcript", "file") else {})}
-                found[stream] = {"provider": choice.provider, **asked}
+                asked = {**_known(asdict(request)), **({"argument": None} if choice.provider.one_clip else {})}
+                found[stream] = {"provider": choice.name, **asked}
         return found
 
     @property

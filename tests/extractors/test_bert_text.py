@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
 
+from emofuse.extractors.provider import Request
 from emofuse.extractors.text.bert_text import BertText, fitting, sentences
-from emofuse.extractors.weights import hub
+from emofuse.extractors.weights import download
 from emofuse.pipeline.errors import StreamError, UsageError, WeightsError
 from emofuse.pipeline.ports import AudioInfo, ClipInfo
 from emofuse.pipeline.timed import Provenance, TimedSequence
@@ -196,7 +197,7 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(WeightsError, match=r"expected model.safetensors .* found pytorch_model.bin"):
         BertText(str(folder))
-    assert not BertText.status(str(folder), offline=True).usable
+    assert not BertText.status(Request(str(folder))).usable
 
 
 def test_weights_that_do_not_fill_the_model_are_refused(tmp_path: Path) -> None:
@@ -240,7 +241,7 @@ def test_offline_opens_no_socket(empty_cache: Path) -> None:
     began = time.monotonic()
     with pytest.raises(WeightsError, match="not in the local cache, and offline was asked for"):
         BertText("bert-base-uncased", offline=True)
-    status = BertText.status("someone/some-bert", offline=True)
+    status = BertText.status(Request("someone/some-bert"))
     assert not status.usable and not status.fetchable
     assert time.monotonic() - began < 1
 
@@ -251,14 +252,14 @@ def test_the_hubs_cache_is_used_without_a_socket(empty_cache: Path) -> None:
     save_tiny_bert(repository / "snapshots" / "0123abcd")
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("0123abcd")
-    assert BertText.status("someone/tiny-bert", offline=True).usable
+    assert BertText.status(Request("someone/tiny-bert")).usable
     text = BertText("someone/tiny-bert", offline=False)  # online too: what is here is not asked for again
     assert embedded(text, ["we", "won"]).columns[0] == "tiny_bert_0"
     assert set(text.provenance.weights) == {"model.safetensors"}
 
 
 def test_an_unreachable_hub_is_known_within_a_second(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "reachable", lambda: False)
+    monkeypatch.setattr(download, "reachable", lambda: False)
     with pytest.raises(WeightsError, match="cannot be reached"):
         BertText("someone/some-bert", offline=False)
 
@@ -275,7 +276,7 @@ def test_a_cached_model_that_is_not_the_pinned_one_is_refused(empty_cache: Path)
 def test_a_device_that_is_not_there_is_one_line(tiny: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
-    with pytest.raises(UsageError, match="device cuda wanted"):
+    with pytest.raises(UsageError, match="device cuda: not on this machine"):
         BertText(str(tiny), device="cuda")
 
 

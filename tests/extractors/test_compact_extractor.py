@@ -12,6 +12,7 @@ import pytest
 from emofuse.extractors.face.compact import extractor
 from emofuse.extractors.face.compact.extractor import COLUMNS, Compact
 from emofuse.extractors.face.compact.layout import AUS
+from emofuse.extractors.provider import Request
 from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.ports import EMOTIONS, ClipInfo, Frame, Samples
@@ -166,13 +167,13 @@ def test_other_weights_than_the_pinned_ones_are_refused(tmp_path: Path, monkeypa
     monkeypatch.setattr(extractor, "WEIGHTS", other)
     with pytest.raises(WeightsError, match="expected SHA-256"):
         Compact()
-    status = Compact.status(offline=True)
+    status = Compact.status(Request())
     assert not status.usable
     assert not status.fetchable
 
 
 def test_the_provider_is_usable_offline_and_its_weights_are_small() -> None:
-    assert Compact.status(offline=True).usable
+    assert Compact.status(Request()).usable
     assert extractor.WEIGHTS.stat().st_size <= 8_000_000
 
 

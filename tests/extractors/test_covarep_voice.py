@@ -12,6 +12,7 @@ import pytest
 import threadpoolctl
 from scipy.signal import lfilter
 
+from emofuse.extractors.provider import Request
 from emofuse.extractors.voice.covarep import compat, corrected
 from emofuse.extractors.voice.covarep import survey as covarep_survey
 from emofuse.extractors.voice.covarep.arithmetic import NUMPY, Arithmetic, OnDevice
@@ -375,7 +376,7 @@ def test_both_providers_are_extractors_of_the_voice_stream(provider):
     assert extractor.media == {"audio"}
     assert extractor.needs == ()
     assert extractor.columns[:74] == COVAREP
-    assert provider.status(offline=True).usable
+    assert provider.status(Request()).usable
 
 
 @pytest.mark.slow

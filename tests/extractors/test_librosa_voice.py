@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emofuse.extractors.provider import Request
 from emofuse.extractors.voice.librosa_voice import LibrosaVoice, pitch
 from emofuse.extractors.voice.voice_rows import CHUNK_ROWS, chunks
 from emofuse.pipeline.errors import NoStream
@@ -199,7 +200,7 @@ def test_without_audio_the_clips_own_error_comes_through() -> None:
 
 
 def test_status_and_provenance_say_who_made_it() -> None:
-    assert LibrosaVoice.status(offline=True).usable
+    assert LibrosaVoice.status(Request()).usable
     made = voice([Samples(0.0, speech_like(0.1))])
     assert made.provenance.extractor == "librosa" and made.provenance.version.startswith("0.")
     assert made.provenance.options["voiced"] == 0.6

@@ -16,6 +16,7 @@ from emofuse.extractors.face.compact.extractor import COLUMNS as COMPACT_COLUMNS
 from emofuse.extractors.face.compact.extractor import Compact, ends_of_activations
 from emofuse.extractors.face.compact.layout import AUS, BLENDSHAPES
 from emofuse.extractors.face.mediapipe_face import COLUMNS, MediapipeFace
+from emofuse.extractors.provider import Request
 from emofuse.extractors.weights.catalogue import known
 from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.errors import NoStream, WeightsError
@@ -127,11 +128,11 @@ def test_time_grows_for_the_landmarker_where_frames_share_a_millisecond(made: An
 def test_what_is_missing_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(mediapipe_face, "find_spec", lambda name: None)
-    assert "emofuse[mediapipe]" in MediapipeFace.status(offline=True).reason
+    assert "emofuse[mediapipe]" in MediapipeFace.status(Request()).reason
     with pytest.raises(WeightsError, match=r"pip install 'emofuse\[mediapipe\]'"):
         MediapipeFace()
     monkeypatch.setattr(mediapipe_face, "find_spec", lambda name: object())
-    status = MediapipeFace.status(offline=True)
+    status = MediapipeFace.status(Request())
     assert not status.usable and "give their path" in status.reason
     with pytest.raises(WeightsError, match="no such file"):
         MediapipeFace("nowhere.task")

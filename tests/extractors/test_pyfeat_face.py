@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from emofuse.extractors.face.face_ids import FaceIds
 from emofuse.extractors.face.pyfeat_face import AUS, COLUMNS, PyfeatFace, as_columns, assemble, batches, pose_angles
+from emofuse.extractors.provider import Request
 from emofuse.pipeline.errors import NoStream, UsageError, WeightsError
 from emofuse.pipeline.ports import EMOTIONS, ClipInfo, Frame, Samples, VideoInfo
 from emofuse.pipeline.timed import Floats64, Provenance
@@ -167,13 +168,13 @@ def test_gradients_stay_as_they_were_and_provenance_names_the_weights() -> None:
     assert torch.is_grad_enabled()
     assert set(face.provenance.weights) == {"model.safetensors", "face_multitask_v28.safetensors"}
     assert face.provenance.version == "py-feat 2.1.5"
-    assert PyfeatFace.status(offline=True).usable
+    assert PyfeatFace.status(Request()).usable
 
 
 @pytest.mark.usefixtures("no_sockets", "empty_cache")
 def test_missing_weights_are_named_within_a_second_and_without_a_socket() -> None:
     began = time.monotonic()
-    status = PyfeatFace.status(offline=True)
+    status = PyfeatFace.status(Request())
     assert not status.usable and "py-feat/retinaface_r34" in status.reason and "py-feat/face_multitask_v2" in status.reason
     with pytest.raises(WeightsError, match=r"py-feat/retinaface_r34: not in the local cache, and offline was asked for") as caught:
         PyfeatFace(offline=True)
@@ -192,7 +193,7 @@ def test_weights_of_another_network_are_refused(empty_cache: Path) -> None:
 def test_a_device_that_is_not_there_is_one_line() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
-    with pytest.raises(UsageError, match="device cuda wanted"):
+    with pytest.raises(UsageError, match="device cuda: not on this machine"):
         PyfeatFace(device="cuda")
 
 

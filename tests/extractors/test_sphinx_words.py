@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emofuse.extractors.provider import Request
 from emofuse.extractors.words.align_sphinx import SphinxAligner
 from emofuse.extractors.words.recording import Recording
 from emofuse.extractors.words.sphinx_words import SphinxWords
@@ -138,6 +139,6 @@ def test_block_sizes_change_nothing(say: Callable[..., Any]) -> None:
 
 
 def test_status_needs_no_network() -> None:
-    status = SphinxWords.status(offline=True)
+    status = SphinxWords.status(Request())
     assert status.usable and not status.fetchable
     assert set(SphinxWords().provenance.weights) >= {"cmudict-en-us.dict", "en-us.lm.bin", "en-us/means"}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from emofuse.extractors.provider import Request
 from emofuse.extractors.voice.librosa_voice import LibrosaVoice
 from emofuse.extractors.voice.torchaudio_voice import TorchaudioVoice
 from emofuse.pipeline.errors import NoStream, UsageError
@@ -79,7 +80,7 @@ def test_digital_silence_equals_librosas() -> None:
 def test_a_device_that_is_not_there_is_one_line() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
-    with pytest.raises(UsageError, match="device cuda wanted"):
+    with pytest.raises(UsageError, match="device cuda: not on this machine"):
         TorchaudioVoice(device="cuda")
 
 
@@ -91,6 +92,6 @@ def test_a_gpu_equals_librosa_within_the_tolerance() -> None:
 
 
 def test_provenance_names_the_device() -> None:
-    assert TorchaudioVoice.status(offline=True).usable
+    assert TorchaudioVoice.status(Request()).usable
     made = TorchaudioVoice()(Sound([Samples(0.0, speech_like(0.2))]), {})
     assert made.provenance.options["device"] == "cpu" and "torchaudio 2" in made.provenance.version

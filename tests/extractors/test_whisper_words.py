@@ -22,8 +22,9 @@ import whisper
 from whisper.model import ModelDimensions, Whisper
 from whisper.tokenizer import get_tokenizer
 
-from emofuse.extractors.weights import whisper as whisper_weights
-from emofuse.extractors.weights.whisper import find_weights, whisper_name
+from emofuse.extractors.provider import Request
+from emofuse.extractors.weights import download
+from emofuse.extractors.weights.openai_whisper import find_weights, whisper_name
 from emofuse.extractors.words import whisper_words
 from emofuse.extractors.words.whisper_words import WhisperWords, stretches
 from emofuse.pipeline.errors import UsageError, WeightsError
@@ -233,14 +234,14 @@ def test_offline_says_what_is_missing_and_opens_no_socket(tmp_path: Path, monkey
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(WeightsError, match=r"whisper tiny.en: no .*tiny.en.pt, and offline was asked for"):
         WhisperWords("tiny.en", offline=True)
-    status = WhisperWords.status("tiny.en", offline=True)
+    status = WhisperWords.status(Request("tiny.en"))
     assert not status.usable and status.fetchable and "tiny.en.pt" in status.reason
-    assert not WhisperWords.status("some/where", offline=True).fetchable
+    assert not WhisperWords.status(Request("some/where")).fetchable
 
 
 def test_a_cached_checkpoint_is_usable(cached: Path) -> None:
-    assert WhisperWords.status("base", offline=True).usable
-    assert WhisperWords.status(str(cached), offline=True).usable
+    assert WhisperWords.status(Request("base")).usable
+    assert WhisperWords.status(Request(str(cached))).usable
 
 
 @pytest.mark.usefixtures("no_sockets")
@@ -294,7 +295,7 @@ def test_a_fetch_leaves_the_right_file_or_none(
     address, answers = server
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setitem(whisper._MODELS, "base", f"{address}/{checkpoint[1]}/base.pt")
-    monkeypatch.setattr(whisper_weights, "reachable", lambda host: True)
+    monkeypatch.setattr(download, "reachable", lambda host: True)
     right = answers["/right"]
     answers["/right"] = right[:-5]
     with pytest.raises(WeightsError, match=r"base.pt: expected SHA-256"):
@@ -303,7 +304,7 @@ def test_a_fetch_leaves_the_right_file_or_none(
     answers["/right"] = right
     WhisperWords("base", offline=False)
     assert [path.name for path in (tmp_path / "whisper").iterdir()] == ["base.pt"]
-    monkeypatch.setattr(whisper_weights, "reachable", lambda host: False)
+    monkeypatch.setattr(download, "reachable", lambda host: False)
     with pytest.raises(WeightsError, match="cannot be reached"):
         WhisperWords("small", offline=False)
 

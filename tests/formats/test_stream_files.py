@@ -124,7 +124,7 @@ def test_paths_name_files_and_folders_of_them(tmp_path: Path) -> None:
     chosen: Mapping[str, Any] = Assembly(
         Options(words="none", face=str(tmp_path / "x.csv"), voice=str(tmp_path / "x.csd"), offline=True)
     ).choices
-    assert {s: chosen[s].provider for s in ("face", "voice")} == {"face": "file", "voice": "file"}
+    assert {s: chosen[s].name for s in ("face", "voice")} == {"face": "file", "voice": "file"}
     openface(tmp_path / "talk.csv")
     by_folder = Assembly(Options(words="none", face=str(tmp_path), voice="none", offline=True))
     (reader,) = by_folder.extractors(Path("/somewhere/talk.mp4"), for_model=False)

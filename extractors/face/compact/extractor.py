@@ -17,10 +17,11 @@ import numpy as np
 
 from emofuse.pipeline.columns import FACE_BOX, FACE_SCORE, HEAD_POSE
 from emofuse.pipeline.errors import WeightsError
+from emofuse.pipeline.hashing import check_sha256
 from emofuse.pipeline.ports import EMOTIONS, Media, Medium
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
-from ...weights.local import Status, check_sha256
+from ...provider import Provider, Request, Status
 from ..face_rows import FaceRows
 from .detect import Detector
 from .layout import AUS, Read, activations
@@ -44,11 +45,12 @@ def ends_of_activations() -> tuple[Floats32, Floats32]:
     return np.asarray(ends["rest"], np.float32), np.asarray(ends["high"], np.float32)
 
 
-class Compact:
+class Compact(Provider):
     """The provider. Raises `WeightsError` if its shipped weights are not the pinned ones. `device` is where the network runs."""
 
     name = "compact"
     stream = "face"
+    help = "16 action units, 7 expressions and head pose by a small network that comes with emofuse"
     columns = COLUMNS
     media: frozenset[Medium] = frozenset({"video"})
     needs: tuple[str, ...] = ()
@@ -70,13 +72,17 @@ class Compact:
         self._provenance = Provenance("compact", VERSION, weights={WEIGHTS.name: digest}, options=options)
 
     @classmethod
-    def status(cls, *, offline: bool) -> Status:
+    def make(cls, request: Request) -> Compact:
+        return cls(device=request.device)
+
+    @classmethod
+    def status(cls, request: Request) -> Status:
         """Usable wherever the package's own weights are whole; nothing is ever fetched."""
         try:
             check_sha256(WEIGHTS, WEIGHTS_SHA256)
         except (WeightsError, OSError) as error:
-            return Status(False, False, f"the package's own weights are damaged: {error}")
-        return Status(True, False, "weights come with the package")
+            return Status.missing(f"the package's own weights are damaged: {error}")
+        return Status.here("weights come with the package")
 
     @property
     def provenance(self) -> Provenance:

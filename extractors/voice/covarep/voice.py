@@ -16,7 +16,7 @@ from emofuse.pipeline.columns import COVAREP
 from emofuse.pipeline.ports import SAMPLE_RATE, Media, Medium
 from emofuse.pipeline.timed import Floats32, Floats64, Provenance, TimedSequence
 
-from ...weights.local import Status
+from ...provider import Provider, Request, Status
 
 VERSION = "1"
 ROW_SECONDS = 0.01
@@ -26,7 +26,7 @@ BRIDGED_SECONDS = 1.0
 QUALITY = ("rms", "voicing_probability")
 
 
-class CovarepVoice:
+class CovarepVoice(Provider):
     """COVAREP's 74 columns, corrected, and two of quality beside them: `rms` (0..1) and `voicing_probability` (0..1).
 
     Everything is finite. Where VUV is 0 there is no voice, and the columns that describe the glottal pulse (NAQ, QOQ, H1H2, PSP, MDQ, Rd,
@@ -35,6 +35,7 @@ class CovarepVoice:
 
     name = "covarep"
     stream = "voice"
+    help = "COVAREP's 74 voice features with its faults corrected, and 2 of quality"
     columns = (*COVAREP, *QUALITY)
     media: frozenset[Medium] = frozenset({"audio"})
     needs: tuple[str, ...] = ()
@@ -51,9 +52,13 @@ class CovarepVoice:
         )
 
     @classmethod
-    def status(cls, *, offline: bool) -> Status:
+    def make(cls, request: Request) -> CovarepVoice:
+        return cls(device=request.device)
+
+    @classmethod
+    def status(cls, request: Request) -> Status:
         """Always usable: numpy and scipy are all it needs."""
-        return Status(usable=True, fetchable=False, reason="COVAREP's voice features; no weights needed")
+        return Status.here("COVAREP's voice features; no weights needed")
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         from . import corrected
@@ -70,7 +75,7 @@ class CovarepVoice:
         return stream_of(self.columns, values, start, self.provenance, notes)
 
 
-class CovarepCompatVoice:
+class CovarepCompatVoice(Provider):
     """COVAREP's 74 columns as the program gives them, oddities included, for models trained on its files.
 
     Gaps of up to a second are taken as digital silence, as in a decoded file, and their rows left out; a longer one begins a new file.
@@ -80,6 +85,7 @@ class CovarepCompatVoice:
 
     name = "covarep-compat"
     stream = "voice"
+    help = "COVAREP's 74 voice features exactly as the program gives them"
     columns = COVAREP
     media: frozenset[Medium] = frozenset({"audio"})
     needs: tuple[str, ...] = ()
@@ -88,9 +94,13 @@ class CovarepCompatVoice:
         self.provenance = Provenance(extractor=self.name, version=VERSION, options={"commit": "5a2be5d", "run_under": "Octave 7.3"})
 
     @classmethod
-    def status(cls, *, offline: bool) -> Status:
+    def make(cls, request: Request) -> CovarepCompatVoice:
+        return cls()
+
+    @classmethod
+    def status(cls, request: Request) -> Status:
         """Always usable: numpy and scipy are all it needs."""
-        return Status(usable=True, fetchable=False, reason="COVAREP's own numbers; no weights needed")
+        return Status.here("COVAREP's own numbers; no weights needed")
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         from . import compat

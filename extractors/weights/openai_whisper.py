@@ -1,0 +1,227 @@
+"""Whisper's weights: where they may lie, and how they are opened without trusting them.
+
+openai's checkpoints are pickles; one is opened only if its SHA-256 stands in whisper's own table, and then by whisper itself, with
+weights_only. A transformers folder is safetensors, which cannot run code; its tensors are copied by name and shape into whisper's
+module, so that one decoder and one word timing serve both.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from emofuse.pipeline.errors import WeightsError
+from emofuse.pipeline.hashing import check_sha256, sha256_of
+
+from ..provider import Status
+from .catalogue import whisper_folder
+from .download import fetch, hub_file
+
+_ALIASES = {"large": "large-v3", "turbo": "large-v3-turbo"}
+_LAYER_NAMES = (
+    ("self_attn_layer_norm", "attn_ln"),
+    ("encoder_attn_layer_norm", "cross_attn_ln"),
+    ("final_layer_norm", "mlp_ln"),
+    ("self_attn", "attn"),
+    ("encoder_attn", "cross_attn"),
+    ("q_proj", "query"),
+    ("k_proj", "key"),
+    ("v_proj", "value"),
+    ("out_proj", "out"),
+    ("fc1", "mlp.0"),
+    ("fc2", "mlp.2"),
+    ("layers.", "blocks."),
+    ("encoder.embed_positions.weight", "encoder.positional_embedding"),
+    ("decoder.embed_positions.weight", "decoder.positional_embedding"),
+    ("embed_tokens", "token_embedding"),
+    ("encoder.layer_norm", "encoder.ln_post"),
+    ("decoder.layer_norm", "decoder.ln"),
+)
+
+
+class WhisperWeights(Protocol):
+    """Weights that are on this machine and are the right ones."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def sha256(self) -> Mapping[str, str]: ...
+
+    def load(self, device: str) -> Any:
+        """A `whisper.model.Whisper` on this device."""
+        ...
+
+
+@dataclass(frozen=True)
+class OpenaiWeights:
+    """One of openai's own checkpoints; its hash was found in whisper's table."""
+
+    name: str
+    path: Path
+    digest: str
+
+    @property
+    def sha256(self) -> Mapping[str, str]:
+        return {self.path.name: self.digest}
+
+    def load(self, device: str) -> Any:
+        import whisper
+
+        check_sha256(self.path, self.digest)
+        model = whisper.load_model(str(self.path), device="cpu")
+        model.set_alignment_heads(whisper._ALIGNMENT_HEADS[self.name])
+        return model.eval().to(device)
+
+
+@dataclass(frozen=True)
+class TransformersWeights:
+    """A folder as transformers saves a whisper model: config.json and safetensors."""
+
+    name: str
+    folder: Path
+    sha256: Mapping[str, str]
+
+    def load(self, device: str) -> Any:
+        import torch
+        from safetensors.torch import load_file
+        from whisper.model import ModelDimensions, Whisper
+
+        config = _whisper_config(self.folder)
+        width = config["d_model"]
+        if config["encoder_ffn_dim"] != 4 * width or config["decoder_ffn_dim"] != 4 * width:
+            raise WeightsError(f"{self.folder}: expected feed-forward layers of {4 * width}, got {config['encoder_ffn_dim']}")
+        model = Whisper(
+            ModelDimensions(
+                n_mels=config["num_mel_bins"],
+                n_audio_ctx=config["max_source_positions"],
+                n_audio_state=width,
+                n_audio_head=config["encoder_attention_heads"],
+                n_audio_layer=config["encoder_layers"],
+                n_vocab=config["vocab_size"],
+                n_text_ctx=config["max_target_positions"],
+                n_text_state=width,
+                n_text_head=config["decoder_attention_heads"],
+                n_text_layer=config["decoder_layers"],
+            )
+        )
+        tensors: dict[str, torch.Tensor] = {}
+        for file in self.sha256:
+            tensors.update(load_file(self.folder / file))
+        state = {whisper_name(name): tensor.float() for name, tensor in tensors.items() if not name.startswith("proj_out.")}
+        try:
+            model.load_state_dict(state, strict=True)
+        except RuntimeError as error:
+            raise WeightsError(f"{self.folder}: not whisper's tensors: {' '.join(str(error).split())[:200]}") from None
+        generation = self.folder / "generation_config.json"
+        heads = json.loads(generation.read_text("utf-8")).get("alignment_heads") if generation.is_file() else None
+        if heads:
+            mask = torch.zeros(config["decoder_layers"], config["decoder_attention_heads"], dtype=torch.bool)
+            for layer, head in heads:
+                mask[layer, head] = True
+            model.register_buffer("alignment_heads", mask.to_sparse(), persistent=False)
+        return model.eval().to(device)
+
+
+def whisper_name(name: str) -> str:
+    """transformers' name of a tensor -> openai's."""
+    name = name.removeprefix("model.")
+    for theirs, ours in _LAYER_NAMES:
+        name = name.replace(theirs, ours)
+    return name
+
+
+def weights_status(model: str) -> Status:
+    """Whether these weights are here. Looks at file names only: opens no socket, hashes nothing, imports no torch."""
+    path = Path(model)
+    if path.exists():
+        return Status.here(f"whisper from {path}")
+    found = _local(model)
+    if found is not None:
+        return Status.here(f"whisper {model} at {found}")
+    if "/" in model or not re.fullmatch(r"[a-z0-9.\-]+", model):
+        return Status.missing(f"whisper: {model} is neither a file or folder here nor in the hub's cache")
+    where = whisper_folder() / f"{_ALIASES.get(model, model)}.pt"
+    return Status.missing(f"whisper {model}: no {where}; it would come from openaipublic.azureedge.net", fetchable=True)
+
+
+def find_weights(model: str, *, offline: bool) -> WhisperWeights:
+    """Weights by name, checkpoint file or folder; raises `WeightsError` where they are missing, unknown or damaged."""
+    import whisper
+
+    path = Path(model)
+    if path.is_dir():
+        return _folder_weights(model, path)
+    if path.is_file():
+        return _known_checkpoint(path)
+    found = _local(model)
+    if found is not None and found.is_dir():
+        return _folder_weights(model, found)
+    name = _ALIASES.get(model, model)
+    if name not in whisper._MODELS:
+        names = ", ".join(sorted(whisper._MODELS))
+        raise WeightsError(f"whisper: expected a folder, a .pt file or one of {names}; got {model!r}")
+    address = whisper._MODELS[name]
+    if found is None:
+        if offline:
+            raise WeightsError(f"whisper {name}: no {whisper_folder() / (name + '.pt')}, and offline was asked for")
+        found = whisper_folder() / f"{name}.pt"
+        fetch(address, found, _digest(address), offline=offline)
+    return OpenaiWeights(name, found, check_sha256(found, _digest(address)))
+
+
+def _local(model: str) -> Path | None:
+    """openai's checkpoint of this name, or the folder of the same model in the hub's cache."""
+    name = _ALIASES.get(model, model)
+    checkpoint = whisper_folder() / f"{name}.pt"
+    if "/" not in name and checkpoint.is_file():
+        return checkpoint
+    repository = name if "/" in name else f"openai/whisper-{name}"
+    if not re.fullmatch(r"[\w.\-]+/[\w.\-]+", repository) or ".." in repository:
+        return None
+    files = [hub_file(repository, file) for file in ("config.json", "model.safetensors")]
+    return files[0].parent if files[0] is not None and files[1] is not None else None
+
+
+def _folder_weights(name: str, folder: Path) -> TransformersWeights:
+    _whisper_config(folder)
+    index = folder / "model.safetensors.index.json"
+    files = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values())) if index.is_file() else ["model.safetensors"]
+    for file in files:
+        if Path(file).name != file or not (folder / file).is_file():
+            raise WeightsError(f"{folder}: expected {file} beside config.json, found none")
+    return TransformersWeights(name, folder, {file: sha256_of(folder / file) for file in files})
+
+
+def _whisper_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise WeightsError(f"{folder}: expected a whisper model as transformers saves it, found no config.json")
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise WeightsError(f"{path}: expected JSON, {error}") from None
+    if not isinstance(config, dict) or config.get("model_type") != "whisper":
+        kind = config.get("model_type") if isinstance(config, dict) else type(config).__name__
+        raise WeightsError(f"{path}: expected model_type whisper, got {kind}")
+    return config
+
+
+def _known_checkpoint(path: Path) -> OpenaiWeights:
+    import whisper
+
+    digest = sha256_of(path)
+    for name, address in whisper._MODELS.items():
+        if _digest(address) == digest:
+            return OpenaiWeights(_ALIASES.get(name, name), path, digest)
+    raise WeightsError(
+        f"{path}: SHA-256 {digest} is none of openai's checkpoints; a model of your own can be used as a transformers folder (safetensors)"
+    )
+
+
+def _digest(address: str) -> str:
+    """The SHA-256 that is part of each address in whisper's table."""
+    return str(address.split("/")[-2])
