@@ -24,6 +24,7 @@ from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 from torch import nn
 
+from emofuse.pipeline.baseline import Tally, Usual, deviation
 from emofuse.pipeline.errors import CheckpointError
 from emofuse.pipeline.timed import TimedSequence
 
@@ -38,11 +39,16 @@ CARD = ("training_data", "licence", "numbers", "intended_use", "limits")
 
 @dataclass(frozen=True, eq=False)
 class StreamInput:
-    """What a model reads of one stream: columns, in order, what is made of them, and how that was standardised in training."""
+    """What a model reads of one stream: columns, in order, what is made of them, and how that was standardised in training.
+
+    baseline   whether it was trained on how far the rows depart from what is usual for the person (pipeline/baseline.py); the usual is
+               tallied over prepared rows, before standardisation
+    """
 
     columns: tuple[str, ...]
     scaling: Scaling
     preparation: Preparation = field(default_factory=AsItIs)
+    baseline: bool = False
 
     def __post_init__(self) -> None:
         if self.width != len(self.scaling.mean):
@@ -53,14 +59,22 @@ class StreamInput:
         """Columns that the module reads."""
         return len(self.preparation.made(self.columns))
 
-    def prepared(self, sequence: TimedSequence) -> Prepared:
-        """These columns of a stream, prepared; raises `CheckpointError` naming both lists."""
+    def prepared(self, sequence: TimedSequence, usual: Usual | None = None) -> Prepared:
+        """These columns of a stream, prepared, and where `usual` is given and the model reads baselines, as departures from it; raises
+        `CheckpointError` naming both lists."""
         wanted = self.of(sequence)
         if len(wanted):
-            return self.preparation.prepare(wanted)
+            prepared = self.preparation.prepare(wanted)
+            if usual is None or not self.baseline:
+                return prepared
+            return dataclasses.replace(prepared, rows=deviation(prepared.rows, usual, self.scaling.mean))
         nothing = np.zeros(0, np.intp)
         made = self.preparation.made(self.columns)
         return Prepared(TimedSequence.empty(wanted.name, made, wanted.provenance, wanted.reason), nothing, nothing)
+
+    def tally(self, sequence: TimedSequence) -> Tally:
+        """One utterance's prepared rows, for its person's baseline; raises `CheckpointError` naming both lists."""
+        return Tally.of(self.prepared(sequence).rows)
 
     def of(self, sequence: TimedSequence) -> TimedSequence:
         """These columns of a stream; an empty stream is taken as it is. Raises `CheckpointError` naming both lists."""
@@ -127,6 +141,7 @@ class Checkpoint:
                     "deviation": [float(x) for x in stream.scaling.deviation],
                     "limit": stream.scaling.limit,
                     "preparation": preparation_to_json(stream.preparation),
+                    **({"baseline": True} if stream.baseline else {}),
                 }
                 for name, stream in self.streams.items()
             },
@@ -153,6 +168,7 @@ class Checkpoint:
                         tuple(s["columns"]),
                         Scaling(s["mean"], s["deviation"], float(s["limit"])),
                         preparation_from_json(s.get("preparation")),
+                        s.get("baseline", False) is True,
                     )
                     for name, s in data["streams"].items()
                 },

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from emofuse.pipeline.baseline import Tally
 from emofuse.pipeline.errors import CheckpointError
 from emofuse.pipeline.halving import in_halves
 from emofuse.pipeline.ports import EMOTIONS, Attention, Prediction, Utterance
@@ -105,6 +106,16 @@ class Predictor:
                 answers[m] = answer
         return [answer for answer in answers if answer is not None]
 
+    @property
+    def reads_baseline(self) -> frozenset[str]:
+        """Streams that the model was trained to read as departures from what is usual for a person."""
+        return frozenset(name for name, stream in self.checkpoint.streams.items() if stream.baseline)
+
+    def tallies(self, utterance: Utterance) -> dict[str, Tally]:
+        """One utterance's rows of each stream in `reads_baseline` that it has, for the baseline of its person."""
+        there = {name: utterance.streams[name] for name in sorted(self.reads_baseline) if len(utterance.streams.get(name, ()))}
+        return {name: self.checkpoint.streams[name].tally(stream) for name, stream in there.items()}
+
     def _answers(self, inputs: Sequence[Mapping[str, Read]], members: Sequence[int], attention: bool) -> list[Prediction]:
         """One padded batch. Raises `torch.OutOfMemoryError` where a GPU does not hold it."""
         chosen = [inputs[m] for m in members]
@@ -132,7 +143,7 @@ class Predictor:
         for name, wanted in self.checkpoint.streams.items():
             found = utterance.streams.get(name)
             stream = TimedSequence.empty(name, wanted.columns, nothing, "not extracted") if found is None else found
-            streams[name] = Read.of(wanted.prepared(stream), stream)
+            streams[name] = Read.of(wanted.prepared(stream, utterance.usual.get(name)), stream)
         if not any(len(s.rows) for s in streams.values()):
             span = f"{utterance.span.start:.2f}-{utterance.span.end:.2f} s"
             raise CheckpointError(f"{self.name}: reads {listed(list(streams))}, and the utterance at {span} has none of them")

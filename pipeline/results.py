@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .attention_rows import AttentionRows
+from .baseline import Usual
 from .errors import StreamError
 from .media import ClipInfo
 from .timed import Floats32, Floats64, Provenance, Span, TimedSequence
@@ -42,6 +43,7 @@ class Utterance:
     """One stretch of a clip with the rows of each stream that lie in it (absent streams are empty and say why).
 
     `rows` gives, for each stream, the index of each row in the whole clip's stream; `face` says whose face is read.
+    `usual` is, for each stream, what is usual for this person (baseline.py), where that is to be read.
     """
 
     span: Span
@@ -49,6 +51,7 @@ class Utterance:
     streams: Mapping[str, TimedSequence]
     rows: Mapping[str, NDArray[np.intp]] = field(default_factory=dict)
     face: FaceChoice | None = None
+    usual: Mapping[str, Usual] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from emofuse.fusion.batch import Batch, Scaling
 from emofuse.fusion.checkpoints import Checkpoint, StreamInput, load, save
 from emofuse.fusion.predictor import Predictor, batches
+from emofuse.pipeline.baseline import Tally
 from emofuse.pipeline.errors import CheckpointError, OutOfMemory, StreamError
 from emofuse.pipeline.ports import EMOTIONS, FusionModel, Utterance
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
@@ -66,6 +68,54 @@ def test_a_checkpoint_survives_the_disk(checkpoint_of: Make, model_name: str, tm
     words = [utterance(1, {"text": 3, "face": 4, "voice": 5})]
     before, after = (Predictor(c, m).predict(words)[0] for c, m in ((checkpoint, module), (loaded, again)))
     assert before.probabilities == after.probabilities and before.sentiment == after.sentiment
+
+
+def with_baseline(checkpoint: Checkpoint, *names: str) -> Checkpoint:
+    streams = {name: replace(stream, baseline=name in names) for name, stream in checkpoint.streams.items()}
+    return replace(checkpoint, streams=streams)
+
+
+def test_a_known_person_is_read_by_what_departs_from_their_usual(checkpoint_of: Make) -> None:
+    """Adding a constant to a person's voice changes nothing in the limit of many utterances; without a baseline it does."""
+    checkpoint, module = checkpoint_of("mult")
+    predictor = Predictor(with_baseline(checkpoint, "voice"), module)
+    plain = utterance(1, {"text": 3, "face": 4, "voice": 5})
+    voice = plain.streams["voice"]
+    other = replace(plain, streams={**plain.streams, "voice": replace(voice, values=voice.values + np.float32(0.4))})
+
+    def answer(one: Utterance, times: int) -> dict[str, float]:
+        tally = predictor.tallies(one)["voice"]
+        usual = Tally.all_of(tally.columns, [tally] * times).usual() if times else None
+        known = replace(one, usual={"voice": usual} if usual is not None else {})
+        return dict(predictor.predict([known])[0].probabilities)
+
+    apart = [max(abs(answer(plain, n)[e] - answer(other, n)[e]) for e in EMOTIONS) for n in (0, 2, 2000)]
+    assert apart[0] > 1e-3 and apart[1] < apart[0] and apart[2] < 2e-2 * apart[0]
+    assert answer(plain, 0) == dict(Predictor(checkpoint, module).predict([plain])[0].probabilities)
+
+
+def test_a_baseline_is_tallied_over_prepared_columns_of_the_streams_that_read_it(checkpoint_of: Make) -> None:
+    checkpoint, module = checkpoint_of("mult")
+    predictor = Predictor(with_baseline(checkpoint, "voice", "face"), module)
+    tallies = predictor.tallies(utterance(1, {"text": 3, "voice": 5}))
+    assert predictor.reads_baseline == {"voice", "face"} and set(tallies) == {"voice"}
+    assert tallies["voice"].columns == tuple(f"voice_{i}" for i in range(4))
+    assert Predictor(checkpoint, module).tallies(utterance(1, {"voice": 5})) == {}
+
+
+def test_a_stream_without_a_baseline_ignores_one(checkpoint_of: Make) -> None:
+    checkpoint, module = checkpoint_of("mult")
+    one = utterance(1, {"text": 3, "voice": 5})
+    usual = Predictor(with_baseline(checkpoint, "voice"), module).tallies(one)["voice"].usual()
+    given = Predictor(checkpoint, module).predict([one, replace(one, usual={"voice": usual})])
+    assert given[0].probabilities == given[1].probabilities
+
+
+def test_that_a_checkpoint_reads_baselines_survives_the_disk(checkpoint_of: Make, tmp_path: Path) -> None:
+    checkpoint, module = checkpoint_of("mult")
+    save(tmp_path / "model.safetensors", with_baseline(checkpoint, "voice"), module)
+    loaded, _ = load(tmp_path / "model.safetensors")
+    assert {name: stream.baseline for name, stream in loaded.streams.items()} == {"text": False, "face": False, "voice": True}
 
 
 def test_half_precision_halves_the_file(checkpoint_of: Make, tmp_path: Path) -> None:
