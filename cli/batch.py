@@ -7,15 +7,17 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from emofuse.pipeline.errors import UsageError
 
-from .messages import complain
+from .messages import complain, printable
+
+if TYPE_CHECKING:
+    from emofuse.pipeline.batch.events import Finished, Totals
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 # name -> what it is when the user says nothing
@@ -84,81 +86,82 @@ def batch(paths: Sequence[Path], out: Path, writing: Mapping[str, Any], values: 
     """Runs it and returns the exit code: 0 all done, 1 some failed or could not be written in a format, 130 stopped by Ctrl-C."""
     from emofuse.assembly import Assembly
     from emofuse.batch import Job, ray_engine, run
+    from emofuse.pipeline.batch.events import Event, Finished, Problem, event_document
     from emofuse.pipeline.batch.remote import address_of
-    from emofuse.pipeline.batch.run import Order
+    from emofuse.pipeline.batch.run import BatchOptions
 
     from .batch_progress import batch_progress
     from .options import options_from
 
     options = options_from(values)
     _ = Assembly(options, say=lambda line: click.echo(line, err=True)).choices  # an invalid option ends the command here
-    order = Order(values["force"], values["retry_failed"], values["limit"], shard_of(values["shard"]), values["dry_run"])
+    asked = BatchOptions(values["force"], values["retry_failed"], values["limit"], shard_of(values["shard"]), values["dry_run"])
     quiet, place = values["json_lines"], address_of(out) or out
     problems = 0
     with stop_on_interrupt() as stopping, batch_progress() as progress:
 
-        def notice(event: str, facts: Mapping[str, Any]) -> None:
+        def tell(event: Event) -> None:
             nonlocal problems
-            progress(event, facts)
-            if event == "problem":
+            progress(event)
+            if isinstance(event, Problem):
                 problems += 1
-                complain(f"{facts['path']}: {facts['reason']}")
+                complain(f"{event.path}: {event.reason}")
             if values["json_lines"]:
-                click.echo(json.dumps({"event": event, **plain(facts)}, ensure_ascii=True))
-            if event == "outcome":
-                show(facts, place, order.look, as_json=as_json, quiet=quiet)
+                click.echo(json.dumps(event_document(event), ensure_ascii=True))
+            if isinstance(event, Finished):
+                show(event, place, dry_run=asked.dry_run, as_json=as_json, quiet=quiet)
 
         job, seconds = Job(options, writing), values["timeout"]
         engine = None
-        if values["engine"] == "ray" and not order.look:
+        if values["engine"] == "ray" and not asked.dry_run:
             engine = ray_engine(job, place, address=values["address"], workers=values["workers"], seconds=seconds)
         memory = None if values["memory"] is None else values["memory"] << 20
         totals = run(
             paths,
             place,
             job,
-            order=order,
+            batch=asked,
             workers=values["workers"],
             seconds=seconds,
             memory=memory,
             engine=engine,
             follow_links=values["follow_links"],
-            notice=notice,
+            tell=tell,
             stopping=stopping,
         )
-    click.echo(summary(totals, place, order.look), err=True)
+    click.echo(summary(totals, place, asked.dry_run), err=True)
     if totals.stopped:
         return 130
     return 1 if totals.failed or totals.refused or problems else 0
 
 
-def show(facts: Mapping[str, Any], place: str | Path, look: bool, *, as_json: bool, quiet: bool) -> None:
-    """A line of a clip: on stdout what came of it, on stderr why nothing did."""
-    record = facts["record"]
-    name = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in record.path)
-    if record.state == "failed" and not look:
+def show(event: Finished, place: str | Path, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
+    """One line per clip: on stdout what came of it, on stderr why nothing did."""
+    record = event.record
+    if dry_run:
+        if not quiet:
+            click.echo(printable(f"{event.plan or event.kind}\t{record.path}", keep="\t"))
+        return
+    if record.state == "failed":
         complain(f"{record.message} [{record.reason}]")
         return
-    if not look:
-        for why in record.refused.values():
-            complain(why)
+    for why in record.refused.values():
+        complain(why)
     if quiet:
         return
-    elif as_json and not look:
+    if as_json:
         from emofuse.pipeline.batch.remote import open_store
 
         text = open_store(str(place)).read(f"{record.output}/analysis.json")
         click.echo(json.dumps(json.loads(text or b"null"), ensure_ascii=False))
-    elif look:
-        click.echo(f"{facts['how']}\t{name}")
-    else:
-        answer = "no answer" if record.emotion is None else f"{record.emotion} {record.probability:.2f}"
-        kept = " (as it was)" if facts["how"] == "kept" else ""
-        click.echo(f"{name}: {record.length:.1f} s, {answer}, {place}/{record.output}{kept}")
+        return
+    answer = "no answer" if record.emotion is None else f"{record.emotion} {record.probability:.2f}"
+    kept = " (as it was)" if event.kind == "kept" else ""
+    click.echo(printable(f"{record.path}: {record.length:.1f} s, {answer}, {place}/{record.output}{kept}"))
 
 
-def summary(totals: Any, place: str | Path, look: bool) -> str:
-    if look:
+def summary(totals: Totals, place: str | Path, dry_run: bool) -> str:
+    if dry_run:
         return f"{totals.clips} clips looked at, nothing changed"
     parts = [
         f"{totals.done} done",
@@ -175,16 +178,6 @@ def summary(totals: Any, place: str | Path, look: bool) -> str:
     elif totals.failed:
         line += "\n--retry-failed tries the failed ones again"
     return line
-
-
-def plain(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts as JSON values."""
-    from emofuse.pipeline.codec import encode
-
-    found: dict[str, Any] = {}
-    for name, value in facts.items():
-        found[name] = asdict(value) if name == "totals" else encode(value)
-    return found
 
 
 def shard_of(text: str | None) -> tuple[int, int]:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+from .messages import printable
+
+if TYPE_CHECKING:
+    from emofuse.pipeline.batch.events import Listener
 
 
 class Pace:
@@ -42,13 +47,15 @@ def clock(seconds: float) -> str:
 
 
 @contextmanager
-def batch_progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
+def batch_progress() -> Iterator[Listener]:
     """A callable that takes the batch's events."""
     if not sys.stderr.isatty():
-        yield lambda event, facts: None
+        yield lambda event: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from emofuse.pipeline.batch.events import Event, Finished, Planned, Progressed
 
     columns = (
         BarColumn(),
@@ -61,19 +68,19 @@ def batch_progress() -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
         task = live.add_task("", total=None, pace="", now="")
         pace: Pace | None = None
 
-        def take(event: str, facts: Mapping[str, Any]) -> None:
+        def take(event: Event) -> None:
             nonlocal pace
-            if event == "plan":
-                pace = Pace(facts["clips"], facts["bytes"], time.monotonic())
-                live.update(task, total=max(1, facts["clips"]))
-            elif event == "progress":
-                in_hand[facts["path"]] = f"{facts['stage']} {facts['at']:.0f} s"
-            elif event == "outcome" and pace is not None:
-                in_hand.pop(facts["path"], None)
-                pace.settle(facts["how"], facts["record"].bytes or 0)
+            if isinstance(event, Planned):
+                pace = Pace(event.clips, event.bytes, time.monotonic())
+                live.update(task, total=max(1, event.clips))
+            elif isinstance(event, Progressed):
+                in_hand[event.path] = f"{event.stage} {event.at:.0f} s"
+            elif isinstance(event, Finished) and pace is not None:
+                in_hand.pop(event.path, None)
+                pace.settle(event.kind, event.record.bytes or 0)
                 live.advance(task)
             if pace is not None:
-                now = "  ".join(f"{Path(path).name}: {what}" for path, what in list(in_hand.items())[:3])
+                now = "  ".join(printable(f"{Path(path).name}: {what}") for path, what in list(in_hand.items())[:3])
                 live.update(task, pace=pace.text(time.monotonic()), now=now)
 
         yield take

@@ -1,11 +1,22 @@
-"""What the command line says on stderr: one line for each problem, whatever a file's name holds."""
+"""What the command line says on stdout and stderr: text of files and clips is shown, and never obeyed by the terminal."""
 
 from __future__ import annotations
 
 import click
 
 
+def printable(text: str, keep: str = "") -> str:
+    """`text` with control characters, bidi marks and what else is not printed shown as escapes, but for those in `keep`.
+
+    A file's name or a transcript's word may hold a newline, a colour, or the command that sets a terminal's title.
+    """
+    return "".join(c if c in keep or c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
 def complain(problem: object) -> None:
-    """One line on stderr. Control characters (a newline in a file's name) are shown, not obeyed."""
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(problem))
-    click.echo(f"emofuse: {text}", err=True)
+    """One line on stderr."""
+    click.echo(f"emofuse: {printable(str(problem))}", err=True)

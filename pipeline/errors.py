@@ -4,6 +4,7 @@
     ├── UsageError          an invalid option or argument
     ├── ClipError           a clip that cannot be read as asked
     │   ├── NotMedia        no container that we accept (also: playlists, URLs, devices)
+    │   ├── ClipChanged     the file was replaced or written to while it was read
     │   ├── ClipLimit       larger than a limit allows
     │   ├── NoStream        the stream asked for (audio, video) is not in the clip
     │   ├── DecodeCrashed   the decoding process died
@@ -12,6 +13,7 @@
     ├── TranscriptError     a transcript file that cannot be read or aligned
     ├── FormatError         a file of another program that cannot be read, or cannot hold what is to be written
     ├── OutOfMemory         one item alone does not fit into memory (of a GPU, or of a worker)
+    ├── OutputError         a place for results that cannot be written: no room, no right
     ├── WeightsError        weights that are missing, wrong, or not allowed to be fetched
     ├── CheckpointError     a checkpoint that does not fit the streams or its own description
     ├── DatasetError        data to train or test on that cannot be read as asked
@@ -35,6 +37,10 @@ class ClipError(EmofuseError):
 
 class NotMedia(ClipError):
     """The file is not a local media container of a kind that emofuse accepts."""
+
+
+class ClipChanged(ClipError):
+    """The clip was replaced, or written to, while it was read."""
 
 
 class ClipLimit(ClipError):
@@ -67,6 +73,10 @@ class OutOfMemory(EmofuseError):
 
 class FormatError(EmofuseError):
     """A file of another program that cannot be read, or a format that cannot hold what it is given."""
+
+
+class OutputError(EmofuseError):
+    """Results cannot be written where they are to go: no room on the disk, no right to write. No clip is to blame."""
 
 
 class WeightsError(EmofuseError):

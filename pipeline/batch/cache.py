@@ -6,7 +6,8 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from ..attention.maps import read_maps, with_maps, write_maps
 from ..attention_rows import AttentionRows, StreamAttention
 from ..clip import MediumEnd
 from ..codec import decode, encode
-from ..errors import EmofuseError, StreamError
+from ..errors import EmofuseError, OutputError, StreamError
 from ..formats.parquet import read_stream, write_stream
+from ..hashing import sha256_of
 from ..media import ClipInfo
 from ..results import Analysis, AnalyzedUtterance, ClipFacts, Prediction
 from ..timed import Floats64, Provenance, TimedSequence
+from .keys import key_of
 from .store import HIDDEN, Store, to_bytes
 
 ANSWER_KEY = b"emofuse.answer"
@@ -32,7 +35,10 @@ GROUP = 1 << 16
 
 
 class Cache:
-    """Reads and writes finished stages. What cannot be read counts as not there; what is written twice is the same."""
+    """Reads and writes finished stages. What cannot be read, or is not what was written, counts as not there.
+
+    Beside every file lies its SHA-256 (NAME.sha256): a bit that a disk turned is noticed, and the stage is done again.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -43,17 +49,17 @@ class Cache:
 
     def keep_info(self, key: str, info: ClipInfo) -> None:
         # The path is not part of the content: two copies of a clip are one entry.
-        self._store.write(_place("probes", key, "json"), to_bytes(encode(replace(info, path=""))))
+        self._keep_json(_place("probes", key, "json"), encode(replace(info, path="")))
 
     def end(self, key: str) -> MediumEnd | None:
         document = self._json(_place("probes", key, "json"))
         return None if document is None else decode(MediumEnd, document)
 
     def keep_end(self, key: str, end: MediumEnd) -> None:
-        self._store.write(_place("probes", key, "json"), to_bytes(asdict(end)))
+        self._keep_json(_place("probes", key, "json"), encode(end))
 
     def stream(self, key: str) -> TimedSequence | None:
-        with self._store.fetched(_place("streams", key, "parquet")) as path:
+        with self._fetched(_place("streams", key, "parquet")) as path:
             if path is None:
                 return None
             try:
@@ -63,12 +69,13 @@ class Cache:
 
     def keep_stream(self, key: str, stream: TimedSequence) -> None:
         path = self._temporary()
-        write_stream(stream, path)
-        self._store.put(_place("streams", key, "parquet"), path)
+        with _room():
+            write_stream(stream, path)
+        self._keep(_place("streams", key, "parquet"), path)
 
     def answer(self, key: str, streams: dict[str, TimedSequence], info: ClipInfo) -> Analysis | None:
         """What a model said, over these streams and of this clip."""
-        with self._store.fetched(_place("answers", key, "parquet")) as path, self._store.fetched(_place("answers", key, "npz")) as maps:
+        with self._fetched(_place("answers", key, "parquet")) as path, self._fetched(_place("answers", key, "npz")) as maps:
             if path is None or maps is None:
                 return None
             try:
@@ -78,24 +85,50 @@ class Cache:
 
     def keep_answer(self, key: str, analysis: Analysis) -> None:
         path = self._temporary()
-        with path.open("wb") as file:
+        with _room(), path.open("wb") as file:
             write_maps({u.index: u.prediction.attention for u in analysis.utterances if u.prediction is not None}, file)
-        self._store.put(_place("answers", key, "npz"), path)
+        self._keep(_place("answers", key, "npz"), path)
         path = self._temporary()
-        _write_answer(analysis, path)
-        self._store.put(_place("answers", key, "parquet"), path)  # last: where it is, both are
+        with _room():
+            _write_answer(analysis, path)
+        self._keep(_place("answers", key, "parquet"), path)  # last: where it is, both are
 
     def _temporary(self) -> Path:
-        handle, name = tempfile.mkstemp(dir=self._store.scratch())
-        os.close(handle)
+        with _room():
+            handle, name = tempfile.mkstemp(dir=self._store.scratch())
+            os.close(handle)
         return Path(name)
+
+    def _keep(self, name: str, file: Path) -> None:
+        self._store.write(f"{name}.sha256", sha256_of(file).encode("ascii"))
+        self._store.put(name, file)  # last: where it is, its hash is
+
+    @contextmanager
+    def _fetched(self, name: str) -> Iterator[Path | None]:
+        """The file, where its hash is the one that was written beside it."""
+        digest = self._store.read(f"{name}.sha256")
+        with self._store.fetched(name) as path:
+            yield path if path is not None and digest == sha256_of(path).encode("ascii") else None
+
+    def _keep_json(self, name: str, document: Any) -> None:
+        self._store.write(name, to_bytes({"sha256": key_of(document), "value": document}))
 
     def _json(self, name: str) -> Any:
         data = self._store.read(name)
         try:
-            return None if data is None else json.loads(data)
-        except ValueError:
+            whole = {} if data is None else json.loads(data)
+            return whole["value"] if whole["sha256"] == key_of(whole["value"]) else None
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """What goes wrong with files of our own is the disk's fault and no clip's."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"expected room for what is computed, got {error.strerror or error}") from None
 
 
 @dataclass(frozen=True, eq=False)

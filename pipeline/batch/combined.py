@@ -36,11 +36,14 @@ SCHEMA = pa.schema(
 )
 
 
-def write_combined(store: Store, records: Sequence[Record]) -> int:
-    """From each finished clip's analysis.json, in order of path; a row of the clip as a whole has no utterance number. Returns the rows."""
+def write_combined(store: Store, records: Sequence[Record]) -> list[tuple[Record, str]]:
+    """From each finished clip's analysis.json, in order of path; a row of the clip as a whole has no utterance number.
+
+    Returns the records whose analysis.json cannot be read, each with the reason: their rows are left out.
+    """
     folder = Path(tempfile.mkdtemp(dir=store.scratch()))
     done = sorted((record for record in records if record.state == "done"), key=lambda record: record.path)
-    count = 0
+    broken: list[tuple[Record, str]] = []
     with (
         pq.ParquetWriter(folder / "parquet", SCHEMA, compression="zstd") as parquet,
         (folder / "csv").open("w", encoding="utf-8", newline="") as text,
@@ -48,14 +51,23 @@ def write_combined(store: Store, records: Sequence[Record]) -> int:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(SCHEMA.names)
         for first in range(0, len(done), GROUP):
-            rows = [row for record in done[first : first + GROUP] for row in _rows(store, record)]
+            rows = [row for record in done[first : first + GROUP] for row in _sound_rows(store, record, broken)]
             parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
             writer.writerows([[_cell(value) for value in row.values()] for row in rows])
-            count += len(rows)
     store.put("emotions.parquet", folder / "parquet")
     store.put("emotions.csv", folder / "csv")
     folder.rmdir()
-    return count
+    return broken
+
+
+def _sound_rows(store: Store, record: Record, broken: list[tuple[Record, str]]) -> list[dict[str, Any]]:
+    try:
+        rows = _rows(store, record)
+        pa.Table.from_pylist(rows, schema=SCHEMA)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, pa.ArrowException) as error:
+        broken.append((record, f"expected the analysis.json that emofuse writes, got something else ({error!r})"[:300]))
+        return []
+    return rows
 
 
 def _rows(store: Store, record: Record) -> list[dict[str, Any]]:

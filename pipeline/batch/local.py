@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import IO, Any
@@ -18,11 +18,13 @@ from typing import IO, Any
 from .. import errors
 from ..codec import decode, encode
 from ..errors import EmofuseError
-from .stages import Outcome
+from .events import Listener, Outcome, Probed, Started, WorkerLost, event_of
 from .task import Record, Task
 
 TICK = 0.2
 LEAST_BYTES = 250.0  # of a second of any recording; speech codecs at their lowest have more
+KILLS = 2  # times that a clip's worker may be killed from outside before the clip is passed over
+THREADS = "1"
 STARTS = 3  # workers that may die in a row before one of them is ready
 
 
@@ -40,10 +42,6 @@ class Allowance:
     stall_base: float = 1800.0
     stall_factor: float = 15.0
     memory: int | None = None
-
-
-Notice = Callable[[str, Mapping[str, Any]], None]
-"""Called with an event (started, progress, outcome, worker) and its facts."""
 
 
 @dataclass(eq=False)
@@ -65,19 +63,19 @@ class _Worker:
 class LocalEngine:
     """Runs tasks on worker processes started by `command`, which must end in `worker.serve`.
 
-    threads  for the numeric libraries of each worker, so that N workers do not fight for the processors
+    The numeric libraries of each worker have one thread: a number that followed the workers' would change last digits of results.
     """
 
-    def __init__(self, command: Sequence[str], *, workers: int, threads: int, allowance: Allowance | None = None) -> None:
+    def __init__(self, command: Sequence[str], *, workers: int, allowance: Allowance | None = None) -> None:
         self._command = list(command)
         self._count = workers
-        self._threads = threads
         self._allowance = allowance or Allowance()
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
         self._deaths = 0
+        self._killed: dict[str, int] = {}
 
-    def run(self, tasks: Iterable[Task | None], notice: Notice, stopping: Callable[[], bool] = lambda: False) -> Iterator[Outcome]:
+    def run(self, tasks: Iterable[Task | None], tell: Listener, stopping: Callable[[], bool] = lambda: False) -> Iterator[Outcome]:
         """Outcomes as they come, in no order. Once `stopping()` is true nothing new begins, and what is in hand is finished.
 
         A task that is None means: none for now, ask again later.
@@ -101,12 +99,12 @@ class LocalEngine:
                 busy = [w for w in self._workers if w.task is not None]
                 if not busy and (exhausted or stopping()):
                     break
-                self._hear(notice, done)
+                self._hear(tell, done)
                 self._watch()
                 while done:
                     yield done.popleft()
         finally:
-            self._farewell()
+            self._shut_down()
 
     def _has_room(self) -> bool:
         return len(self._workers) < self._count or any(w.task is None and not w.ending for w in self._workers)
@@ -116,18 +114,17 @@ class LocalEngine:
         return next((w for w in self._workers if w.task is None and not w.ending), None) or self._start()
 
     def _start(self) -> _Worker:
-        threads = str(self._threads)
-        settings = {name: threads for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")}
-        said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the worker)
+        settings = {name: THREADS for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")}
+        errors_file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the worker)
         process = subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=said,
+            stderr=errors_file,
             env={**os.environ, **settings},
             start_new_session=True,  # the terminal's Ctrl-C reaches us and not them; their decoding processes die with them
         )
-        worker = _Worker(process, said, heard=time.monotonic())
+        worker = _Worker(process, errors_file, heard=time.monotonic())
         assert process.stdout is not None
         os.set_blocking(process.stdout.fileno(), False)
         self._selector.register(process.stdout, selectors.EVENT_READ, worker)
@@ -147,7 +144,7 @@ class LocalEngine:
         except BrokenPipeError:
             pass  # it died; that is seen where it is listened to
 
-    def _hear(self, notice: Notice, done: deque[Outcome]) -> None:
+    def _hear(self, tell: Listener, done: deque[Outcome]) -> None:
         for key, _ in self._selector.select(TICK):
             worker: _Worker = key.data
             assert worker.process.stdout is not None
@@ -156,12 +153,12 @@ class LocalEngine:
                 worker.heard = time.monotonic()
                 *lines, worker.buffer = (worker.buffer + part).split(b"\n")
                 for line in lines:
-                    self._message(worker, json.loads(line), notice, done)
+                    self._message(worker, json.loads(line), tell, done)
             elif part == b"":
-                self._died(worker, notice, done)
+                self._died(worker, tell, done)
 
-    def _message(self, worker: _Worker, message: dict[str, Any], notice: Notice, done: deque[Outcome]) -> None:
-        event = message.pop("event")
+    def _message(self, worker: _Worker, message: dict[str, Any], tell: Listener, done: deque[Outcome]) -> None:
+        event = message["event"]
         if event == "ready":
             worker.ready, self._deaths = True, 0
             worker.begun = time.monotonic()  # loading models is not the clip's time
@@ -171,37 +168,41 @@ class LocalEngine:
         elif event == "outcome":
             worker.task = None
             worker.given += 1
-            done.append(decode(Outcome, message))
-            self._replace_if_swollen(worker)
+            done.append(decode(Outcome, message["outcome"]))
+            self._replace_if_over_memory(worker)
         else:
-            if event == "started":
-                worker.record = decode(Record, message["record"])
-            elif event == "probed":
-                worker.length = message["length"]
-            if worker.task is not None:
-                facts = {k: v for k, v in message.items() if k != "record"}
-                notice(event, {"id": worker.task.id, "path": worker.task.path, **facts})
+            told = event_of(message)
+            if isinstance(told, Started):
+                worker.record = told.record
+            elif isinstance(told, Probed):
+                worker.length = told.length
+            tell(told)
 
-    def _died(self, worker: _Worker, notice: Notice, done: deque[Outcome]) -> None:
+    def _died(self, worker: _Worker, tell: Listener, done: deque[Outcome]) -> None:
         code = worker.process.wait()
-        task, said = worker.task, _last_line(worker.errors)
+        task, last_words = worker.task, _last_line(worker.errors)
         self._forget(worker)
         if worker.ending and task is None:
             return
         if not worker.ready:
             self._deaths += 1
             if self._deaths >= STARTS:
-                raise EmofuseError(f"expected workers that start, but {STARTS} died in a row ({_how(code)}{said})")
+                raise EmofuseError(f"expected workers that start, but {STARTS} died in a row ({_how(code)}{last_words})")
             if task is not None:
                 self._give(self._start(), task)
             return
         if task is None:
             return
-        reason, message = worker.killed or _reason(code, said)
-        notice("worker", {"pid": worker.process.pid, "reason": reason})
+        from_outside = worker.killed is None and code == -signal.SIGKILL
+        reason, message = worker.killed or _reason(code, last_words)
+        tries = self._killed[task.id] = self._killed.get(task.id, 0) + 1
+        tell(WorkerLost(task.id, task.path, reason, tries, worker.process.pid))
+        if from_outside and tries < KILLS:
+            self._give(self._start(), task)  # whoever the system took for its memory is not to blame for it
+            return
         record = worker.record or Record(task.id, task.path, task.output, "waiting", attempts=1)
-        message = f"{task.path}: {message}"
-        done.append(Outcome(replace(record, state="failed", reason=reason, message=message, output=task.output), "lost"))
+        record = replace(record, state="failed", reason=reason, message=f"{task.path}: {message}", output=task.output, files={})
+        done.append(Outcome(record, "lost"))
 
     def _watch(self) -> None:
         """Kill what takes too long or too much."""
@@ -224,7 +225,7 @@ class LocalEngine:
         worker.killed = (reason, message)
         _kill_group(worker.process)
 
-    def _replace_if_swollen(self, worker: _Worker) -> None:
+    def _replace_if_over_memory(self, worker: _Worker) -> None:
         """A worker that kept four fifths of what it may use after a clip is done with would soon cost an innocent one."""
         memory = self._allowance.memory
         if memory is not None and resident(worker.process.pid) > 0.8 * memory:
@@ -242,7 +243,7 @@ class LocalEngine:
         worker.errors.close()
         self._workers.remove(worker)
 
-    def _farewell(self) -> None:
+    def _shut_down(self) -> None:
         """Idle workers end by themselves; the others (we are being torn down) are killed."""
         for worker in list(self._workers):
             if worker.task is None:
@@ -264,10 +265,10 @@ def plausible_length(claimed: float | None, record: Record | None) -> float:
     return min(claimed if claimed is not None else held, held)
 
 
-def _reason(code: int, said: str) -> tuple[str, str]:
+def _reason(code: int, last_words: str) -> tuple[str, str]:
     if code == -signal.SIGKILL:
         return "out_of_memory", "the worker was killed from outside (signal 9), which is what the system does where memory runs out"
-    return "worker_crashed", f"the worker process died ({_how(code)}{said})"
+    return "worker_crashed", f"the worker process died ({_how(code)}{last_words})"
 
 
 def _how(code: int) -> str:

@@ -16,8 +16,9 @@ from typing import Any
 
 from ..codec import decode, encode
 from ..errors import EmofuseError, UsageError
-from .local import Allowance, Notice, plausible_length
-from .stages import Outcome, Stages
+from .events import Event, Listener, Outcome, Probed, Started, WorkerLost
+from .local import Allowance, plausible_length
+from .stages import Stages
 from .task import Record, Task
 
 TRIES = 3  # a clip that takes its actor along so often is to blame itself
@@ -48,15 +49,15 @@ class Actor:
         seconds = None if self._begun is None else time.monotonic() - self._begun
         return json.dumps({"seconds": seconds, "length": self._length, "record": encode(self._record)})
 
-    def _tell(self, event: str, facts: Any) -> None:
-        if event == "started":
-            self._record = facts["record"]
-        elif event == "probed":
-            self._length = facts["length"]
+    def _tell(self, event: Event) -> None:
+        if isinstance(event, Started):
+            self._record = event.record
+        elif isinstance(event, Probed):
+            self._length = event.length
 
 
 @dataclass(eq=False)
-class _Hand:
+class _Actor:
     """A task in an actor's hand."""
 
     actor: Any
@@ -98,7 +99,7 @@ class RayEngine:
         self._tries: dict[str, int] = {}
         self._worked = False
 
-    def run(self, tasks: Iterable[Task | None], notice: Notice, stopping: Callable[[], bool] = lambda: False) -> Iterator[Outcome]:
+    def run(self, tasks: Iterable[Task | None], tell: Listener, stopping: Callable[[], bool] = lambda: False) -> Iterator[Outcome]:
         """As `LocalEngine.run`. Raises `UsageError` where Ray is not installed, `EmofuseError` where no cluster is reached."""
         ray = _ray()
         mine = self._connect(ray)
@@ -106,7 +107,7 @@ class RayEngine:
         count, counted = self._room(ray), time.monotonic()
         waiting, exhausted = iter(tasks), False
         idle: list[Any] = []
-        hands: dict[Any, _Hand] = {}
+        hands: dict[Any, _Actor] = {}
         try:
             while True:
                 while (idle or len(hands) < count) and not stopping():
@@ -118,17 +119,17 @@ class RayEngine:
                     if task is None:
                         break
                     actor = idle.pop() if idle else make.remote(self._factory, self._arguments)
-                    hands[actor.run.remote(json.dumps(encode(task)))] = _Hand(actor, task, time.monotonic())
+                    hands[actor.run.remote(json.dumps(encode(task)))] = _Actor(actor, task, time.monotonic())
                 if not hands and (stopping() or (exhausted and not self._again)):
                     break
                 ready, _ = ray.wait(list(hands), num_returns=1, timeout=POLL) if hands else ([], [])
                 for reference in ready:
                     hand = hands.pop(reference)
-                    outcome = self._outcome(ray, reference, hand, notice)
+                    outcome = self._outcome(ray, reference, hand, tell)
                     if outcome is None:
                         self._again.append(hand.task)
                         continue
-                    if outcome.how != "lost":
+                    if outcome.kind != "lost":
                         idle.append(hand.actor)
                     yield outcome
                 for hand in hands.values():
@@ -160,7 +161,7 @@ class RayEngine:
             raise EmofuseError(f"expected a cluster with {self._cpus} CPU and {self._gpus} GPU for a worker, got {have}")
         return room if self._workers is None else min(room, self._workers)
 
-    def _outcome(self, ray: Any, reference: Any, hand: _Hand, notice: Notice) -> Outcome | None:
+    def _outcome(self, ray: Any, reference: Any, hand: _Actor, tell: Listener) -> Outcome | None:
         """None where the task is to be done again by another actor."""
         errors = ray.exceptions
         try:
@@ -179,14 +180,14 @@ class RayEngine:
         if hand.killed == MOVED:
             return None
         tries = self._tries[hand.task.id] = self._tries.get(hand.task.id, 0) + 1
-        notice("worker", {"path": hand.task.path, "reason": reason, "try": tries})
+        tell(WorkerLost(hand.task.id, hand.task.path, reason, tries))
         if hand.killed is None and tries < TRIES:
             return None
         record = hand.record or Record(hand.task.id, hand.task.path, hand.task.output, "waiting", attempts=tries)
         failed = {"state": "failed", "reason": reason, "message": f"{hand.task.path}: {message}", "output": hand.task.output}
         return Outcome(decode(Record, {**encode(record), **failed}), "lost")
 
-    def _watch(self, ray: Any, hand: _Hand, *, spare: bool) -> None:
+    def _watch(self, ray: Any, hand: _Actor, *, spare: bool) -> None:
         """Kill an actor whose clip takes longer than it may; take a task back from one that finds no room while others are idle."""
         now = time.monotonic()
         if hand.killed is not None or now - hand.asked < PULSE:

@@ -11,15 +11,16 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..errors import ClipError, EmofuseError, UsageError
+from ..errors import ClipError, EmofuseError, OutputError, UsageError
 from .discovery import Candidate, Discovery, judge_head
 from .store import LocalStore, Store
+from .task import ResultFile
 
 _ADDRESS = re.compile(r"^([a-z][a-z0-9+.-]+):/{1,2}(.+)$")
 _ON_THIS_MACHINE = ("memory", "file", "local")
@@ -166,6 +167,20 @@ class RemoteStore:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
+    def files(self, folder: str) -> Mapping[str, ResultFile]:
+        root = self._at(folder)
+        try:
+            self._fs.invalidate_cache(root)
+            found = self._fs.find(root, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        # Reading every result over the network to hash it would cost more than making it: sizes alone are compared.
+        return {name.removeprefix(root).lstrip("/"): ResultFile(int(facts.get("size") or 0), None) for name, facts in sorted(found.items())}
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        yield  # object stores have no locks: one batch at a time into one address
+
     def remove(self, name: str) -> None:
         with suppress(FileNotFoundError):
             self._fs.rm(self._at(name), recursive=True)
@@ -206,4 +221,4 @@ def _clear_errors(address: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise EmofuseError(f"{address}: expected a folder that can be read and written, got {error}") from None
+        raise OutputError(f"{address}: expected a folder that can be read and written, got {error}") from None

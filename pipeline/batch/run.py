@@ -7,126 +7,140 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..errors import ClipError
 from ..formats.result_folder import result_name
 from .combined import write_combined
 from .discovery import Candidate, Discovery
+from .events import Ended, Finished, Listener, Outcome, Planned, Problem, Totals
 from .index import write_index
 from .manifest import write_manifest
 from .remote import address_of, is_there, size_and_change
-from .stages import Outcome
-from .store import Store, read_records, record_name, write_record
-from .task import Record, Task, task_id
+from .store import NAMES, Store, is_ours, owner_of, owner_path, read_records, record_name, to_bytes, write_record
+from .task import TABLES, Record, Task, is_folder_name, task_id
 
 MANIFEST_SECONDS = 30.0
-# Names in the output folder that are not clips.
-TABLES = ("manifest.parquet", "manifest.csv", "emotions.parquet", "emotions.csv", "index.html")
-
-Notice = Callable[[str, Mapping[str, Any]], None]
 
 
 class Engine(Protocol):
     """Does tasks somewhere. A task that is None means: none for now, ask again."""
 
-    def run(self, tasks: Iterable[Task | None], notice: Notice, stopping: Callable[[], bool]) -> Iterator[Outcome]: ...
+    def run(self, tasks: Iterable[Task | None], tell: Listener, stopping: Callable[[], bool]) -> Iterator[Outcome]: ...
 
 
 @dataclass(frozen=True)
-class Order:
+class BatchOptions:
     """What is asked of a batch beside its clips.
 
     force         do everything again, whatever is there
     retry_failed  try again what failed before with the same configuration
     limit         begin at most so many clips
     shard         (i, n): only the i-th of n parts, i from 1; a clip's part follows from its place in the folder alone
-    look          change nothing, only tell what would be done
+    dry_run       change nothing, only tell what would be done
     """
 
     force: bool = False
     retry_failed: bool = False
     limit: int | None = None
     shard: tuple[int, int] = (1, 1)
-    look: bool = False
-
-
-@dataclass
-class Totals:
-    """How it went. `failed` counts what failed now and what failed before and was not tried again; `waiting` what was not begun; `refused`
-    clips that are done but for a format that cannot hold them."""
-
-    clips: int = 0
-    done: int = 0
-    kept: int = 0
-    failed: int = 0
-    refused: int = 0
-    waiting: int = 0
-    bytes: int = 0
-    seconds: float = 0.0
-    stopped: bool = False
-    reasons: dict[str, int] = field(default_factory=dict)
+    dry_run: bool = False
 
 
 def run_batch(
-    found: Discovery, store: Store, engine: Engine, order: Order, notice: Notice, stopping: Callable[[], bool] = lambda: False
+    found: Discovery,
+    store: Store,
+    engine: Engine,
+    options: BatchOptions,
+    tell: Listener,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Totals:
-    """Every clip's outcome is told through `notice` (outcome) as it comes, after plan and before end.
+    """Every clip's outcome is told as `Finished` as it comes, after `Planned` and before `Ended`.
 
     Raises what the engine raises: weights that are missing, workers that do not start, a folder that cannot be written.
     """
     begin = time.monotonic()
     found = replace(found, clips=tuple(sorted(found.clips, key=lambda clip: clip.path)))
-    if not order.look:
-        store.sweep()
-    records = {record.id: record for record in read_records(store)}
-    names = output_names(found.clips, records, store)
-    mine = [c for c in found.clips if part_of(c, order.shard[1]) == order.shard[0]]
-    sizes = {task_id(c.path): _size(c.path) for c in mine}
-    totals = Totals(clips=len(mine), waiting=len(mine))
-    notice("plan", {"clips": len(mine), "bytes": sum(sizes.values()), "passed_over": len(found.passed_over), "of": len(found.clips)})
-    written = time.monotonic()
+    batch = _Batch(found, store, options, tell)
+    batch.refuse()
+    begun = _Begun()
+    tasks = _tasks([c for c in batch.mine if c.reason is None], batch.names, options, begun)
+    for outcome in engine.run(tasks, tell, stopping):
+        if outcome.kind == "lost":  # its worker died: nobody else has written it down
+            outcome = Outcome(outcome.record, "failed", outcome.ran)
+            write_record(store, outcome.record)
+        begun.settle(outcome)
+        batch.take(outcome)
+    totals = batch.totals
+    totals.stopped = stopping() and totals.waiting > 0
+    batch.finish()
+    totals.seconds = time.monotonic() - begin
+    tell(Ended(totals))
+    return totals
 
-    def take(outcome: Outcome) -> None:
-        record = outcome.record
+
+class _Batch:
+    """One batch in the middle of things: which clips are this shard's, what is known of all, and how it went so far."""
+
+    def __init__(self, found: Discovery, store: Store, options: BatchOptions, tell: Listener) -> None:
+        self._found, self._store, self._options, self._tell = found, store, options, tell
+        if not options.dry_run:
+            store.sweep()
+        self._records, self.names = reserved_names(found.clips, store, dry_run=options.dry_run)
+        self.mine = [c for c in found.clips if part_of(c, options.shard[1]) == options.shard[0]]
+        self._sizes = {task_id(c.path): _size(c.path) for c in self.mine}
+        self.totals = Totals(clips=len(self.mine), waiting=len(self.mine))
+        tell(Planned(len(self.mine), sum(self._sizes.values()), len(found.passed_over), len(found.clips)))
+        self._written = time.monotonic()
+
+    def refuse(self) -> None:
+        """Settle the clips that were refused before they were opened."""
+        for clip in (c for c in self.mine if c.reason is not None):
+            record = Record(task_id(clip.path), clip.path, self.names[clip.path], "failed", clip.reason, clip.message)
+            if self._options.dry_run:
+                self.take(Outcome(record, "planned", plan=f"fails: {clip.reason}"))
+            else:
+                write_record(self._store, record)
+                self.take(Outcome(record, "failed"))
+
+    def take(self, outcome: Outcome) -> None:
+        """Count an outcome and tell it; the manifest follows every half minute."""
+        record, totals = outcome.record, self.totals
         totals.waiting -= 1
-        totals.bytes += sizes[record.id]
-        if outcome.how in ("kept", "done") or order.look:
-            totals.done += outcome.how == "done"
-            totals.kept += outcome.how == "kept"
+        totals.bytes += self._sizes[record.id]
+        totals.done += outcome.kind == "done"
+        totals.kept += outcome.kind == "kept"
         totals.refused += record.state == "done" and bool(record.refused)
         if record.state == "failed":
             totals.failed += 1
             totals.reasons[record.reason or ""] = totals.reasons.get(record.reason or "", 0) + 1
-        records[record.id] = record
-        facts = {"id": record.id, "path": record.path, "how": outcome.how, "record": record, "ran": outcome.ran}
-        notice("outcome", facts)
+        self._records[record.id] = record
+        self._tell(Finished(record.id, record.path, outcome.kind, record, outcome.ran, outcome.plan))
+        if not self._options.dry_run and time.monotonic() - self._written > MANIFEST_SECONDS:
+            write_manifest(self._store, _with_waiting(self._records, self._found, self.names))
+            self._written = time.monotonic()
 
-    refused = {c.path: c for c in mine if c.reason is not None}
-    for candidate in refused.values():
-        record = Record(task_id(candidate.path), candidate.path, names[candidate.path], "failed", candidate.reason, candidate.message)
-        if not order.look:
-            write_record(store, record)
-        take(Outcome(record, "failed" if not order.look else f"fails: {candidate.reason}"))
-    begun = _Begun()
-    tasks = _tasks([c for c in mine if c.reason is None], names, order, begun)
-    for outcome in engine.run(tasks, notice, stopping):
-        if outcome.how == "lost":  # its worker died: nobody else has written it down
-            outcome = Outcome(outcome.record, "failed", outcome.ran)
-            write_record(store, outcome.record)
-        begun.settle(outcome)
-        take(outcome)
-        if not order.look and time.monotonic() - written > MANIFEST_SECONDS:
-            write_manifest(store, _with_waiting(records, found, names))
-            written = time.monotonic()
-    totals.stopped = stopping() and totals.waiting > 0
-    if not order.look:
-        _finish(found, names, store)
-    totals.seconds = time.monotonic() - begin
-    notice("end", {"totals": totals})
-    return totals
+    def finish(self) -> None:
+        """The tables over all that is there, other shards' clips included; what a renamed clip left behind goes."""
+        if self._options.dry_run:
+            return
+        store = self._store
+        records = {record.id: record for record in read_records(store)}
+        here = {task_id(c.path) for c in self._found.clips}
+        done = {r.sha256 for r in records.values() if r.state == "done" and r.id in here}
+        for record in [r for r in records.values() if r.id not in here and r.sha256 in done and not is_there(r.path)]:
+            if record.output not in self.names.values() and is_ours(store, record):
+                store.remove(record.output)
+            store.remove(record_name(record.id))
+            del records[record.id]
+        for record, reason in write_combined(store, list(records.values())):
+            self.totals.problems += 1
+            self._tell(Problem(f"{record.output}/analysis.json", reason))
+        everything = _with_waiting(records, self._found, self.names)
+        write_manifest(store, everything)
+        write_index(store, everything)
 
 
 class _Begun:
@@ -138,12 +152,12 @@ class _Begun:
 
     def settle(self, outcome: Outcome) -> None:
         self.out -= 1
-        self.worked += outcome.how not in ("kept", "failed before")
+        self.worked += outcome.kind not in ("kept", "failed before")
 
 
-def _tasks(clips: Sequence[Candidate], names: Mapping[str, str], order: Order, begun: _Begun) -> Iterator[Task | None]:
+def _tasks(clips: Sequence[Candidate], names: Mapping[str, str], options: BatchOptions, begun: _Begun) -> Iterator[Task | None]:
     for clip in clips:
-        while order.limit is not None and begun.worked + begun.out >= order.limit:
+        while options.limit is not None and begun.worked + begun.out >= options.limit:
             if not begun.out:
                 return
             yield None
@@ -152,26 +166,10 @@ def _tasks(clips: Sequence[Candidate], names: Mapping[str, str], order: Order, b
             id=task_id(clip.path),
             path=clip.path,
             output=names[clip.path],
-            force=order.force,
-            retry_failed=order.retry_failed,
-            look=order.look,
+            force=options.force,
+            retry_failed=options.retry_failed,
+            dry_run=options.dry_run,
         )
-
-
-def _finish(found: Discovery, names: Mapping[str, str], store: Store) -> None:
-    """The tables over all that is there, other shards' clips included; what a renamed clip left behind goes."""
-    records = {record.id: record for record in read_records(store)}
-    here = {task_id(c.path) for c in found.clips}
-    done = {r.sha256: r for r in records.values() if r.state == "done" and r.id in here}
-    for record in [r for r in records.values() if r.id not in here and r.sha256 in done and not is_there(r.path)]:
-        if record.output not in names.values():
-            store.remove(record.output)
-        store.remove(record_name(record.id))
-        del records[record.id]
-    write_combined(store, list(records.values()))
-    everything = _with_waiting(records, found, names)
-    write_manifest(store, everything)
-    write_index(store, everything)
 
 
 def _with_waiting(records: Mapping[str, Record], found: Discovery, names: Mapping[str, str]) -> list[Record]:
@@ -179,26 +177,56 @@ def _with_waiting(records: Mapping[str, Record], found: Discovery, names: Mappin
     return list({**waiting, **records}.values())
 
 
-def output_names(clips: Sequence[Candidate], records: Mapping[str, Record], store: Store) -> dict[str, str]:
+def reserved_names(clips: Sequence[Candidate], store: Store, *, dry_run: bool = False) -> tuple[dict[str, Record], dict[str, str]]:
+    """What is known of all clips by id, and each clip's folder by path. While names are given, no other batch gives any here."""
+    if dry_run:
+        records = {record.id: record for record in read_records(store)}
+        return records, output_names(clips, records, store, _given_names(store))
+    with store.locked():
+        records = {record.id: record for record in read_records(store)}
+        before = _given_names(store)
+        names = output_names(clips, records, store, before)
+        others = {name: path for name, path in before.items() if path not in names and is_there(path)}
+        given = {**others, **{name: path for path, name in names.items()}}
+        if given != before:
+            store.write(NAMES, to_bytes(given))
+    return records, names
+
+
+def _given_names(store: Store) -> dict[str, str]:
+    """Folder -> path of the clip that it was given to, by this or another batch; what is no name is left out."""
+    try:
+        document = json.loads(store.read(NAMES) or b"{}")
+        return {name: path for name, path in document.items() if is_folder_name(name) and isinstance(path, str) and "\0" not in path}
+    except (ValueError, AttributeError, RecursionError):
+        return {}
+
+
+def output_names(clips: Sequence[Candidate], records: Mapping[str, Record], store: Store, reserved: Mapping[str, str]) -> dict[str, str]:
     """Path -> name of its result folder. Given in order of path, so that every shard and every rerun comes to the same names.
 
-    A clip keeps the name that it has. A name is free again when the clip that had it is gone from its place. Two names never differ by
-    case alone, and a folder that holds something else is left in peace.
+    A clip keeps the name that it has, unless that folder is another's. A name is free again when the clip that had it is gone from its
+    place. Two names never differ by case alone, and a folder that holds something else is left in peace.
     """
     here = {c.path for c in clips}
-    taken = {r.output.casefold(): r.path for r in records.values() if r.path in here or is_there(r.path)}
-    foreign = {name.casefold() for name in store.names(".")} - {r.output.casefold() for r in records.values()}
+    holders = {**{name: path for name, path in reserved.items()}, **{r.output: r.path for r in records.values()}}
+    taken = {name.casefold(): path for name, path in holders.items() if path in here or is_there(path)}
+    names = set(store.names("."))
+    existing = {name.casefold(): name for name in names}
+    kept = {path: name for name, path in reserved.items() if path in here}
     given: dict[str, str] = {}
     for clip in clips:
         before = records.get(task_id(clip.path))
-        if before is not None:
-            given[clip.path] = before.output
+        name = before.output if before is not None else kept.get(clip.path)
+        if name is not None and taken.get(name.casefold()) == clip.path and (name not in names or _may_take(store, name, clip, before)):
+            given[clip.path] = name
             continue
         n = 1
         while True:
             name = result_name(Path(clip.path), n)
             folded = name.casefold()
-            if folded not in TABLES and folded not in taken and (folded not in foreign or store_owner(store, name) == clip.path):
+            free = folded not in TABLES and taken.get(folded, clip.path) == clip.path
+            if free and (folded not in existing or (name in names and _may_take(store, name, clip, before))):
                 break
             n += 1
         taken[folded] = clip.path
@@ -206,13 +234,11 @@ def output_names(clips: Sequence[Candidate], records: Mapping[str, Record], stor
     return given
 
 
-def store_owner(store: Store, name: str) -> str | None:
-    """Whose results a folder holds that no record speaks of (a single clip was analyzed into this folder before)."""
-    try:
-        path: str = json.loads(store.read(f"{name}/analysis.json") or b"null")["clip"]["path"]
-        return path
-    except (ValueError, KeyError, TypeError, OSError):
-        return None
+def _may_take(store: Store, name: str, clip: Candidate, before: Record | None) -> bool:
+    """Whether a folder that is there holds this clip's results (also those of `emofuse analyze CLIP`, of which no record speaks)."""
+    if before is not None and before.output == name:
+        return is_ours(store, before)
+    return owner_of(store, name) == owner_path(clip.path)
 
 
 def part_of(clip: Candidate, parts: int) -> int:

@@ -6,98 +6,32 @@ everything that changes a result changes its key.
 
 from __future__ import annotations
 
-import os
-import stat
-import sys
+import errno
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from ..clip import Clip, DecodeEnd, Limits, MediumEnd
-from ..errors import ClipError, EmofuseError, NotMedia, WeightsError
-from ..extraction import Extraction, extract
-from ..hashing import sha256_of
-from ..media import ClipInfo, Media, Medium
+from ..clip import Clip
+from ..errors import ClipChanged, EmofuseError, OutputError, WeightsError
 from ..ports import Extractor
 from ..results import Analysis
-from ..shared_pass import Progress
-from ..timed import Provenance, TimedSequence
 from .cache import Cache
+from .content import content_of, expect_unchanged, state_of
+from .events import Listener, Outcome, Probed, Progressed, Started, ignore
+from .extracting import Extracting
 from .keys import key_of, stream_keys
-from .remote import address_of, fetched_clip, size_and_change
-from .store import HIDDEN, Store, read_record, write_record
+from .memory import forget_peak, peak_memory
+from .remote import address_of, fetched_clip
+from .setup import OpenClip, Setup
+from .store import HIDDEN, Store, is_whole, read_record, write_record
 from .task import Record, Task, reason_of
 
-
-class Setup(Protocol):
-    """What the floors above hand in. Made once a worker; what it loads is kept for the clips that follow.
-
-    limits         what a clip may cost
-    configuration  JSON: all that was asked for and that a result may depend on
-    requests       stream -> JSON: what was asked of its provider
-    """
-
-    @property
-    def limits(self) -> Limits: ...
-    @property
-    def configuration(self) -> Mapping[str, Any]: ...
-    @property
-    def requests(self) -> Mapping[str, Any]: ...
-    @property
-    def model(self) -> Provenance: ...
-
-    def extractors(self, clip: Path) -> Sequence[Extractor]: ...
-    def fuse(self, clip: Clip, extraction: Extraction, progress: Progress | None) -> Analysis: ...
-    def write(self, analysis: Analysis, folder: Path, home: Path | None) -> Mapping[str, str]:
-        """All files of the result into a folder that is there and empty, and will be `home` in the end (None: not on this machine).
-
-        Returns formats that were asked for and cannot hold this clip: name -> why."""
-        ...
-
-
-OpenClip = Callable[[str | os.PathLike[str], Limits | None, ClipInfo | None], Clip]
-"""How a clip is opened: `Clip` itself, or something that stands in for it."""
-
-Tell = Callable[[str, Mapping[str, Any]], None]
-"""Called with an event and its facts: started (attempt, key, length), progress (stage, seconds of the clip)."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A clip's record, and how it came: `done`, `failed`, or `kept` (nothing had to be done), or what a look found would be done.
-
-    ran   stages that ran, in order; stages found in the cache are not among them
-    """
-
-    record: Record
-    how: str
-    ran: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Ready:
-    """A stream that is there already, in an extractor's place."""
-
-    stream: str
-    made: TimedSequence
-    media: frozenset[Medium] = frozenset()
-    needs: tuple[str, ...] = ()
-    name: str = "cache"
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return self.made.columns
-
-    @property
-    def provenance(self) -> Provenance:
-        return self.made.provenance
-
-    def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
-        return self.made
+TRIES = 3  # readings of a clip that is replaced each time
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass
@@ -108,6 +42,7 @@ class _Work:
     held: ExitStack  # a fetched clip goes when the task is over
     clip: Clip
     record: Record
+    tell: Listener
     seconds: dict[str, float] = field(default_factory=dict)
     ran: list[str] = field(default_factory=list)
 
@@ -120,6 +55,19 @@ class _Work:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
 
+    def progress(self, stage: str, at: float) -> None:
+        self.tell(Progressed(self.task.id, self.task.path, stage, at))
+
+    def sound(self) -> None:
+        """Raises `ClipChanged` where the clip is no longer the file that was hashed."""
+        assert self.record.file is not None
+        expect_unchanged(self.task.path, self.record.file)
+
+    @property
+    def sha256(self) -> str:
+        assert self.record.sha256 is not None
+        return self.record.sha256
+
 
 class Stages:
     """Does tasks, one after the other. `version` is emofuse's."""
@@ -131,23 +79,38 @@ class Stages:
         self._cache = Cache(store)
         self._version = version
 
-    def run(self, task: Task, tell: Tell = lambda event, facts: None) -> Outcome:
-        """Never raises for what is wrong with the clip: that is in the record. Raises `WeightsError` and what the output folder gives."""
-        before = read_record(self._store, task.id)
-        with ExitStack() as held:
-            return self._settle(task, before, held, tell)
+    def run(self, task: Task, tell: Listener = ignore) -> Outcome:
+        """Never raises for what is wrong with the clip: that is in the record. Raises `WeightsError`, and `OutputError` where the output
+        folder or the disk has no room. A clip that is replaced while it is read is read again."""
+        for attempt in range(1, TRIES + 1):
+            before = read_record(self._store, task.id)
+            with ExitStack() as held:
+                try:
+                    return self._settle(task, before, held, tell)
+                except ClipChanged as error:
+                    if attempt == TRIES:
+                        record = before or Record(task.id, task.path, task.output, "waiting")
+                        return self._failed(_Work(task, held, self._opened(task), record, tell), reason_of(error), str(error))
+        raise AssertionError("unreachable")
 
-    def _settle(self, task: Task, before: Record | None, held: ExitStack, tell: Tell) -> Outcome:
-        work = _Work(
-            task, held, self._open(task.path, self._setup.limits, None), before or Record(task.id, task.path, task.output, "waiting")
-        )
+    def _opened(self, task: Task) -> Clip:
+        return self._open(task.path, self._setup.limits, None)
+
+    def _settle(self, task: Task, before: Record | None, held: ExitStack, tell: Listener) -> Outcome:
+        work = _Work(task, held, self._opened(task), before or Record(task.id, task.path, task.output, "waiting"), tell)
         try:
-            return self._run(work, before, tell)
-        except WeightsError:
+            return self._run(work, before)
+        except (WeightsError, OutputError):
             raise  # every clip would fail of it
+        except ClipChanged:
+            raise
         except (EmofuseError, MemoryError) as error:
+            if work.record.file is not None:
+                _judge_change(work)  # what was read is not the clip that was hashed: its error may be another's
             return self._failed(work, reason_of(error), str(error) or type(error).__name__)
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                raise OutputError(f"expected room on the disk, got {error.strerror} ({error.filename or task.path})") from None
             self._store.write(f"{HIDDEN}/crashes/{task.id}.txt", traceback.format_exc().encode("utf-8", "backslashreplace"))
             return self._failed(work, "internal_error", f"{task.path}: {type(error).__name__}: {error}")
 
@@ -158,62 +121,57 @@ class Stages:
             reason=reason,
             message=message,
             refused={},
+            files={},
             output=work.task.output,
             emofuse=self._version,
             seconds=_rounded(work.seconds),
             peak_memory=peak_memory(),
         )
-        if work.task.look:
-            return Outcome(record, f"fails: {reason}")
+        if work.task.dry_run:
+            return Outcome(record, "planned", plan=f"fails: {reason}")
         write_record(self._store, record)
         return Outcome(record, "failed", tuple(work.ran))
 
-    def _run(self, work: _Work, before: Record | None, tell: Tell) -> Outcome:
+    def _run(self, work: _Work, before: Record | None) -> Outcome:
         task, path = work.task, Path(work.task.path)
         forget_peak()
-        sha256, size, modified = self._content(work, before)
-        same = before is not None and before.sha256 == sha256
-        known = replace(
-            work.record, path=task.path, sha256=sha256, bytes=size, modified_ns=modified, attempts=before.attempts if same and before else 0
-        )
-        work.record = replace(known, key=key_of(["unread", sha256, self._setup.configuration, self._version]))
+        known = self._known(work, before)
+        work.record = replace(known, key=key_of(["unread", known.sha256, self._setup.configuration, self._version]))
         if (kept := self._failed_before(work, before)) is not None:
             return kept  # it failed before its extractors could say what they are
         extractors = self._setup.extractors(path)
-        keys = stream_keys(sha256, extractors, self._setup.requests, asdict(self._setup.limits), self._version)
-        fusion_key = key_of(
-            {
-                "stage": "fusion",
-                "clip": sha256,
-                "streams": keys,
-                "model": self._setup.model.to_json(),
-                "configuration": self._setup.configuration,
-            }
-        )
+        keys = stream_keys(work.sha256, extractors, self._setup.requests, asdict(self._setup.limits), self._version)
+        fusion_key = self._fusion_key(work.sha256, keys)
         work.record = replace(known, key=key_of([fusion_key, self._setup.configuration, self._version]))
-        if (kept := self._failed_before(work, before)) is not None:
+        if (kept := self._failed_before(work, before) or self._kept(work, before)) is not None:
             return kept
-        if before is not None and self._is_done(before, work):
-            return Outcome(before, "kept")
-        if task.look:
-            return Outcome(work.record, self._look(keys, fusion_key, before, same))
+        if task.dry_run:
+            return Outcome(work.record, "planned", plan=self._plan(keys, fusion_key, before, work.sha256))
         work.record = replace(
-            work.record, state="running", attempts=work.record.attempts + 1, reason=None, message=None, output=task.output
+            work.record, state="running", attempts=work.record.attempts + 1, reason=None, message=None, output=task.output, files={}
         )
         write_record(self._store, work.record)
-        tell("started", {"attempt": work.record.attempts, "record": work.record})
+        work.tell(Started(task.id, task.path, work.record.attempts, work.record))
         self._have(work)
-        analysis = self._analysis(work, extractors, keys, fusion_key, tell)
-        # The clip goes by the place that it was named by, and is not read once more for its hash.
-        analysis = replace(analysis, info=replace(analysis.info, path=task.path), facts=replace(analysis.facts, sha256=sha256))
-        refused: dict[str, str] = {}
-        with work.stage("write"):
-            place = self._store.place(task.output)
-            self._store.put_folder(task.output, lambda folder: refused.update(self._setup.write(analysis, folder, place)))
-        record = replace(work.record, state="done", **summary_of(analysis), refused=refused, emofuse=self._version)
-        record = replace(record, seconds=_rounded(work.seconds), peak_memory=peak_memory())
-        write_record(self._store, record)
-        return Outcome(record, "done", tuple(work.ran))
+        analysis = self._analysis(work, extractors, keys, fusion_key)
+        return self._written(work, analysis)
+
+    def _known(self, work: _Work, before: Record | None) -> Record:
+        """The clip's record with its content: read only if the file is not the one that the record speaks of."""
+        path, state = work.task.path, state_of(work.task.path)
+        work.record = replace(work.record, path=path, file=state)
+        if before is not None and before.file == state and before.sha256 is not None and not work.task.force:
+            sha256 = before.sha256
+        else:
+            with work.stage("hash"):
+                self._have(work)
+                sha256 = content_of(path, state, work.clip.path)
+        same = before is not None and before.sha256 == sha256
+        return replace(work.record, sha256=sha256, attempts=before.attempts if same and before else 0)
+
+    def _fusion_key(self, sha256: str, keys: Mapping[str, str]) -> str:
+        facts = {"stage": "fusion", "clip": sha256, "streams": keys}
+        return key_of({**facts, "model": self._setup.model.to_json(), "configuration": self._setup.configuration})
 
     def _failed_before(self, work: _Work, before: Record | None) -> Outcome | None:
         again = work.task.force or work.task.retry_failed
@@ -221,27 +179,16 @@ class Stages:
             return None
         return Outcome(before, "failed before")
 
-    def _is_done(self, before: Record, work: _Work) -> bool:
-        """Whether this very result lies where it is to lie."""
-        return (
-            not work.task.force
-            and before.state == "done"
-            and (before.key, before.output) == (work.record.key, work.task.output)
-            and self._store.read(f"{before.output}/analysis.json") is not None
-        )
-
-    def _content(self, work: _Work, before: Record | None) -> tuple[str, int, int]:
-        """SHA-256, bytes and time of change. The content is read only if size or time differ from what the record says."""
-        size, modified = _size_and_change(work.task.path)
-        unchanged = before is not None and (before.bytes, before.modified_ns) == (size, modified)
-        if unchanged and before is not None and before.sha256 is not None and not work.task.force:
-            return before.sha256, size, modified
-        with work.stage("hash"):
-            self._have(work)
-            try:
-                return sha256_of(work.clip.path), size, modified
-            except OSError as error:
-                raise ClipError(f"{work.task.path}: cannot be read ({error})") from None
+    def _kept(self, work: _Work, before: Record | None) -> Outcome | None:
+        """Where this very result lies where it is to lie, every file of it with its bytes and its hash."""
+        if before is None or work.task.force or before.state != "done":
+            return None
+        if (before.key, before.output) != (work.record.key, work.task.output) or not is_whole(self._store, before):
+            return None
+        record = replace(before, file=work.record.file)  # the same bytes in another file: not to be hashed each time
+        if record != before and not work.task.dry_run:
+            write_record(self._store, record)
+        return Outcome(record, "kept")
 
     def _have(self, work: _Work) -> None:
         """The clip's bytes on this machine: those at an address are fetched, once."""
@@ -250,94 +197,68 @@ class Stages:
             local = work.held.enter_context(fetched_clip(address, self._store.scratch()))
             work.clip = self._open(local, self._setup.limits, None)
 
-    def _look(self, keys: Mapping[str, str], fusion_key: str, before: Record | None, same: bool) -> str:
-        prefix = f"{HIDDEN}/answers/{fusion_key[:2]}"
-        if f"{fusion_key}.parquet" in self._store.names(prefix):
+    def _plan(self, keys: Mapping[str, str], fusion_key: str, before: Record | None, sha256: str) -> str:
+        if f"{fusion_key}.parquet" in self._store.names(f"{HIDDEN}/answers/{fusion_key[:2]}"):
             return "to write (extracted and fused already)"
         missing = [s for s, k in keys.items() if f"{k}.parquet" not in self._store.names(f"{HIDDEN}/streams/{k[:2]}")]
         if not missing:
             return "to fuse (extracted already)"
-        what = "new" if before is None or before.sha256 is None else "changed" if not same else "unfinished"
+        new = before is None or before.sha256 is None
+        what = "new" if new else "unfinished" if before is not None and before.sha256 == sha256 else "changed"
         return f"{what}: to extract {', '.join(missing)}"
 
-    def _analysis(self, work: _Work, extractors: Sequence[Extractor], keys: Mapping[str, str], fusion_key: str, tell: Tell) -> Analysis:
-        extraction = self._extraction(work, extractors, keys, tell)
-        info = replace(work.clip.info, path=str(work.clip.path))
-        found = None if work.task.force else self._cache.answer(fusion_key, dict(extraction.streams), info)
-        if found is not None:
-            return found
+    def _analysis(self, work: _Work, extractors: Sequence[Extractor], keys: Mapping[str, str], fusion_key: str) -> Analysis:
+        force, clip = work.task.force, work.clip
+        extracting = Extracting(self._cache, work.sha256, self._version, extractors, keys, force, work.sound, work.stage, work.progress)
+        info = extracting.info(clip)
+        work.clip = clip = self._open(clip.path, clip.limits, info)
+        work.tell(Probed(work.task.id, work.task.path, info.duration))
+        extraction = extracting.run(clip)
+        kept = None if force else self._cache.answer(fusion_key, dict(extraction.streams), info)
+        if kept is not None:
+            return kept
         with work.stage("fusion"):
-            analysis = self._setup.fuse(work.clip, extraction, lambda stage, at: tell("progress", {"stage": stage, "at": at}))
+            analysis = self._setup.fuse(clip, extraction, work.progress)
+        work.sound()
         self._cache.keep_answer(fusion_key, analysis)
         return analysis
 
-    def _extraction(self, work: _Work, extractors: Sequence[Extractor], keys: Mapping[str, str], tell: Tell) -> Extraction:
-        """Every stream, from the cache where it is there; only what is missing is decoded for and extracted."""
-        clip, sha256, force = work.clip, work.record.sha256, work.task.force
-        facts = {"clip": sha256, "limits": asdict(clip.limits), "emofuse": self._version}
-        info_key = key_of({"stage": "probe", **facts})
-        info = None if force else self._cache.info(info_key)
-        if info is None:
-            info = clip.info
-            self._cache.keep_info(info_key, info)
-        info = replace(info, path=str(clip.path))
-        work.clip = clip = self._open(clip.path, clip.limits, info)
-        tell("probed", {"length": info.duration})
-        present: set[Medium] = {m for m, found in (("audio", info.audio), ("video", info.video)) if found is not None}  # type: ignore[misc]
-        working = [e for e in extractors if not e.media - present]
-        media: set[Medium] = set().union(*(e.media for e in working))
-        ends_at: dict[Medium, str] = {medium: key_of({"stage": "end", "medium": medium, **facts}) for medium in sorted(media)}
-        ends: dict[Medium, MediumEnd] = (
-            {} if force else {medium: end for medium, key in ends_at.items() if (end := self._cache.end(key)) is not None}
+    def _written(self, work: _Work, analysis: Analysis) -> Outcome:
+        """The result folder, and after it the record."""
+        task = work.task
+        # The clip goes by the place that it was named by, and is not read once more for its hash.
+        facts = replace(analysis.facts, sha256=work.sha256)
+        analysis = replace(analysis, info=replace(analysis.info, path=task.path), facts=facts)
+        refused: dict[str, str] = {}
+
+        def fill(folder: Path) -> None:
+            refused.update(self._setup.write(analysis, folder, self._store.place(task.output)))
+            work.sound()  # the report reads the clip once more
+
+        with work.stage("write"):
+            self._store.put_folder(task.output, fill)
+        record = replace(
+            work.record,
+            state="done",
+            **summary_of(analysis),
+            refused=refused,
+            files=self._store.files(task.output),
+            emofuse=self._version,
+            seconds=_rounded(work.seconds),
+            peak_memory=peak_memory(),
         )
-        ready: dict[str, TimedSequence] = {}
-        for extractor in [] if force else working:
-            if (stream := self._cache.stream(keys[extractor.stream])) is not None:
-                ready[extractor.stream] = stream
-        if len(ready) < len(working):
-            with work.stage("extract"):
-                extraction = self._extract(clip, extractors, keys, ready, tell)
-            new: dict[Medium, MediumEnd] = dict(extraction.end.media) if extraction.end is not None else {}
-            for medium, end in new.items():
-                self._cache.keep_end(ends_at[medium], end)
-            ends = {**ends, **new}
-            streams = extraction.streams
-        else:
-            streams = extract(clip, [Ready(e.stream, ready[e.stream]) if e.stream in ready else e for e in extractors]).streams
-        if unknown := set(ends_at) - set(ends):  # a run was killed between a stream and the end of its decoding
-            with work.stage("extract"):
-                for item in clip.decode(frames="video" in unknown, samples="audio" in unknown):
-                    if isinstance(item, DecodeEnd):
-                        ends = {**ends, **item.media}
-            for medium in unknown & set(ends):
-                self._cache.keep_end(ends_at[medium], ends[medium])
-        return Extraction(streams, DecodeEnd({m: ends[m] for m in ends_at if m in ends}) if ends_at else None, {})
-
-    def _extract(
-        self, clip: Clip, extractors: Sequence[Extractor], keys: Mapping[str, str], ready: Mapping[str, TimedSequence], tell: Tell
-    ) -> Extraction:
-        """Each stream is kept as soon as it is there: what a killed run had finished, the next one does not do again."""
-
-        def keep(stream: TimedSequence) -> None:
-            if stream.name not in ready:
-                self._cache.keep_stream(keys[stream.name], stream)
-
-        hands = [Ready(e.stream, ready[e.stream]) if e.stream in ready else e for e in extractors]
-        return extract(clip, hands, lambda stage, at: tell("progress", {"stage": stage, "at": at}), keep)
+        write_record(self._store, record)
+        return Outcome(record, "done", tuple(work.ran))
 
 
-def _size_and_change(path: str) -> tuple[int, int]:
-    if (address := address_of(path)) is not None:
-        return size_and_change(address)
+def _judge_change(work: _Work) -> None:
+    """Raises `ClipChanged` where the clip was replaced by another file; one that is gone is not."""
     try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        raise NotMedia(f"{path}: expected a local media file, got no such file") from None
-    except (OSError, ValueError) as error:
-        raise ClipError(f"{path}: cannot be read ({error})") from None
-    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
-        raise NotMedia(f"{path}: expected a local media file, got no regular file")
-    return status.st_size, status.st_mtime_ns
+        work.sound()
+    except ClipChanged:
+        raise
+    except EmofuseError:
+        return
 
 
 def summary_of(analysis: Analysis) -> dict[str, Any]:
@@ -356,25 +277,3 @@ def summary_of(analysis: Analysis) -> dict[str, Any]:
 
 def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
     return {stage: round(value, 4) for stage, value in seconds.items()}
-
-
-def forget_peak() -> None:
-    """Let the process's peak memory count from here (Linux; elsewhere the peak is the process's)."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
-
-
-def peak_memory() -> int:
-    """Bytes of this process's resident memory at its highest since `forget_peak`."""
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -9,6 +9,7 @@ from typing import Literal
 
 from ..errors import (
     CheckpointError,
+    ClipChanged,
     ClipError,
     ClipLimit,
     DecodeCrashed,
@@ -21,6 +22,7 @@ from ..errors import (
     TranscriptError,
     WeightsError,
 )
+from ..hashing import FileState
 
 State = Literal["waiting", "running", "done", "failed"]
 
@@ -31,6 +33,7 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (NoStream, "no_stream"),
     (DecodeCrashed, "decode_crashed"),
     (DecodeTimeout, "timed_out"),
+    (ClipChanged, "changed"),
     (ClipError, "unreadable"),
     (TranscriptError, "bad_transcript"),
     (StreamError, "bad_stream"),
@@ -48,6 +51,7 @@ REASONS: Mapping[str, str] = {
     "decode_crashed": "the decoding process died of the file, or of its memory limit",
     "timed_out": "took longer than its time, or stopped giving anything",
     "out_of_memory": "needed more memory than a worker may use, or the system killed the worker for memory",
+    "changed": "was replaced, or written to, each time that it was read",
     "unreadable": "could not be read: no right to, it vanished, or nothing in it could be decoded",
     "bad_transcript": "the transcript that belongs to it is missing, broken, or does not go with the sound",
     "bad_stream": "a stream came out that breaks the rules of streams",
@@ -72,7 +76,7 @@ class Task:
     path    absolute path, or an fsspec address
     output  name of the result folder under the output folder
     force   do everything again;  retry_failed: try again what failed before
-    look    only say what would be done
+    dry_run  only say what would be done
     """
 
     id: str
@@ -80,15 +84,24 @@ class Task:
     output: str
     force: bool = False
     retry_failed: bool = False
-    look: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class ResultFile:
+    """A file of a result folder: its bytes, and their SHA-256 (None where only the store could read them)."""
+
+    bytes: int
+    sha256: str | None
 
 
 @dataclass(frozen=True)
 class Record:
     """What came of one clip. Written whole, after the result it speaks of.
 
-    sha256     of the clip's bytes, with `bytes` and `modified_ns` to know without reading that they are still the same
+    sha256     of the clip's bytes, with `file` to know without reading that they are still the same
     key        hash of all that the result depends on (content, configuration, weights, version)
+    files      of the result folder: name -> bytes and SHA-256, to know that they are whole
     refused    formats that were asked for and cannot hold this clip: name -> why
     length     seconds of the clip;  emotion, probability: the clip's most probable emotion
     The rest differs from run to run:
@@ -105,8 +118,8 @@ class Record:
     message: str | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
     sha256: str | None = None
-    bytes: int | None = None
-    modified_ns: int | None = None
+    file: FileState | None = None
+    files: Mapping[str, ResultFile] = field(default_factory=dict)
     key: str | None = None
     emofuse: str | None = None
     length: float | None = None
@@ -117,6 +130,20 @@ class Record:
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_memory: int | None = None
 
+    @property
+    def bytes(self) -> int | None:
+        """Of the clip's content."""
+        return None if self.file is None else self.file.bytes
+
 
 def task_id(path: str) -> str:
     return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+# Names in the output folder that are no clip's.
+TABLES = ("manifest.parquet", "manifest.csv", "emotions.parquet", "emotions.csv", "index.html")
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether this can be a result folder's name: one part, not hidden, no table's name. What a record says is not believed before."""
+    return bool(name) and not name.startswith(".") and not set(name) & {"/", "\0"} and name.casefold() not in TABLES

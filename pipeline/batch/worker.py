@@ -24,8 +24,10 @@ from typing import Any, BinaryIO
 from ..clip import Clip
 from ..codec import decode, encode
 from ..errors import EmofuseError
+from .events import Event, Listener, Progressed, event_document
 from .remote import open_store
-from .stages import OpenClip, Setup, Stages
+from .setup import OpenClip, Setup
+from .stages import Stages
 from .task import Task
 
 PROGRESS_SECONDS = 0.5
@@ -39,8 +41,8 @@ def serve(make: Callable[[], Setup], out: str, *, version: str, open_clip: OpenC
     _offer_to_be_killed()
     lock = threading.Lock()
 
-    def say(event: str, facts: Mapping[str, Any]) -> None:
-        line = json.dumps({"event": event, **facts}, ensure_ascii=True).encode() + b"\n"
+    def write(message: Mapping[str, Any]) -> None:
+        line = json.dumps(message, ensure_ascii=True).encode() + b"\n"
         with lock, suppress(BrokenPipeError):
             answers.write(line)
             answers.flush()
@@ -50,12 +52,12 @@ def serve(make: Callable[[], Setup], out: str, *, version: str, open_clip: OpenC
     store = open_store(out)
     try:
         stages = Stages(make(), store, version=version, open_clip=open_clip)
-        say("ready", {"pid": os.getpid()})
+        write({"event": "ready", "pid": os.getpid()})
         while (task := tasks.get()) is not None:
-            outcome = stages.run(task, _throttled(say))
-            say("outcome", encode(outcome))
+            outcome = stages.run(task, _throttled(lambda event: write(event_document(event))))
+            write({"event": "outcome", "outcome": encode(outcome)})
     except EmofuseError as error:
-        say("fatal", {"error": type(error).__name__, "message": str(error)})
+        write({"event": "fatal", "error": type(error).__name__, "message": str(error)})
     finally:
         store.close()
     answers.close()
@@ -73,18 +75,19 @@ def _listen(source: BinaryIO, tasks: queue.Queue[Task | None]) -> None:
     os._exit(1)  # the parent is gone without a farewell
 
 
-def _throttled(say: Callable[[str, Mapping[str, Any]], None]) -> Callable[[str, Mapping[str, Any]], None]:
+def _throttled(tell: Listener) -> Listener:
+    """Passes on every event, but of a stage's progress only one per half second."""
     last: dict[str, float] = {}
 
-    def tell(event: str, facts: Mapping[str, Any]) -> None:
-        if event == "progress":
+    def pass_on(event: Event) -> None:
+        if isinstance(event, Progressed):
             now = time.monotonic()
-            if now - last.get(facts["stage"], 0.0) < PROGRESS_SECONDS:
+            if now - last.get(event.stage, 0.0) < PROGRESS_SECONDS:
                 return
-            last[facts["stage"]] = now
-        say(event, {name: encode(value) for name, value in facts.items()})
+            last[event.stage] = now
+        tell(event)
 
-    return tell
+    return pass_on
 
 
 def _offer_to_be_killed() -> None:

@@ -16,7 +16,7 @@ from .assembly import Assembly
 from .options import Options, PathLike, Prior, options_with
 
 if TYPE_CHECKING:
-    from emofuse.pipeline.batch.run import Totals
+    from emofuse.pipeline.batch.events import Totals
 
 
 def analyze(
@@ -108,7 +108,7 @@ def analyze_folder(
     >>> totals.done, totals.failed
     (1, 0)
     """
-    from emofuse.pipeline.batch.run import Order
+    from emofuse.pipeline.batch.run import BatchOptions
     from emofuse.pipeline.formats.registry import named
 
     from .batch import Job, run
@@ -120,7 +120,7 @@ def analyze_folder(
         paths,
         out,
         Job(options_with(options, {}), writing),
-        order=Order(force=force, retry_failed=retry_failed),
+        batch=BatchOptions(force=force, retry_failed=retry_failed),
         workers=workers,
         seconds=seconds,
         memory=memory,

@@ -14,10 +14,11 @@ from typing import Any
 from emofuse import __version__
 from emofuse.extractors import Request
 from emofuse.pipeline.batch.discovery import Discovery, discover
+from emofuse.pipeline.batch.events import Listener, Problem, Totals, ignore
 from emofuse.pipeline.batch.local import Allowance, LocalEngine
 from emofuse.pipeline.batch.ray_engine import RayEngine
 from emofuse.pipeline.batch.remote import address_of, discover_remote, open_store, refuse_network
-from emofuse.pipeline.batch.run import Engine, Order, Totals, run_batch
+from emofuse.pipeline.batch.run import BatchOptions, Engine, run_batch
 from emofuse.pipeline.batch.stages import Stages
 from emofuse.pipeline.clip import Clip, Limits
 from emofuse.pipeline.codec import decode, encode
@@ -137,7 +138,7 @@ def local_engine(job: Job, out: str | os.PathLike[str], *, workers: int | None, 
         on_gpu = Assembly(job.options).device != "cpu"
         workers = 1 if on_gpu else max(1, min(cores, available // WORKER_MEMORY))
     allowance = allowed(seconds, memory or max(2 << 30, int(0.9 * available / workers)))
-    return LocalEngine(worker_command(job, out), workers=workers, threads=max(1, cores // workers), allowance=allowance)
+    return LocalEngine(worker_command(job, out), workers=workers, allowance=allowance)
 
 
 def worker_command(job: Job, out: str | os.PathLike[str]) -> list[str]:
@@ -161,32 +162,32 @@ def run(
     out: str | os.PathLike[str],
     job: Job,
     *,
-    order: Order | None = None,
+    batch: BatchOptions | None = None,
     workers: int | None = None,
     seconds: float | None = None,
     memory: int | None = None,
     follow_links: bool = False,
     engine: Engine | None = None,
-    notice: Callable[[str, Mapping[str, Any]], None] = lambda event, facts: None,
+    tell: Listener = ignore,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Totals:
     """Analyze every clip under `paths` into `out`, as docs/batch.md describes; raises `UsageError` where there is no clip at all.
 
-    notice    called with plan, started, probed, progress, outcome, worker, end and their facts
+    tell      called with every event (pipeline/batch/events.py)
     stopping  once it is true, nothing new is begun
     """
-    order = order or Order()
+    batch = batch or BatchOptions()
     for place in (*paths, out):
         if (address := address_of(place)) is not None:
             refuse_network(address, job.options.offline)
     found = find(paths, out, follow_links=follow_links)
     for path, reason in found.problems:
-        notice("problem", {"path": path, "reason": reason})
+        tell(Problem(path, reason))
     if not found.clips:
         raise UsageError("no clip in what was named")
     store = open_store(os.fspath(out))
     try:
-        engine = engine or local_engine(job, out, workers=1 if order.look else workers, seconds=seconds, memory=memory)
-        return run_batch(found, store, engine, order, notice, stopping)
+        engine = engine or local_engine(job, out, workers=1 if batch.dry_run else workers, seconds=seconds, memory=memory)
+        return run_batch(found, store, engine, batch, tell, stopping)
     finally:
         store.close()

@@ -11,12 +11,13 @@ import re
 import secrets
 import shutil
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emofuse.pipeline.batch.events import Event, Finished, Listener, Probed, Progressed
 from emofuse.pipeline.errors import EmofuseError
 
 if TYPE_CHECKING:
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-Notice = Callable[[str, Mapping[str, Any]], None]
-Work = Callable[[Path, Path, Notice, Callable[[], bool]], None]
-"""(clip, folder for the results, notice, stopping): what is done with a clip; `emofuse.batch.run` for all but tests."""
+Work = Callable[[Path, Path, Listener, Callable[[], bool]], None]
+"""(clip, folder for the results, tell, stopping): what is done with a clip; `emofuse.batch.run` for all but tests."""
 
 MEDIA = {
     **{suffix: f"video/{kind}" for suffix, kind in ((".mp4", "mp4"), (".m4v", "mp4"), (".mov", "quicktime"), (".webm", "webm"))},
@@ -108,16 +108,16 @@ class Desk:
         clip.state = "running"
         out = clip.folder / "results"
 
-        def notice(event: str, facts: Mapping[str, Any]) -> None:
-            if event == "probed":
-                clip.length = facts["length"]
-            elif event == "progress":
-                clip.stages[facts["stage"]] = float(facts["at"])
-            elif event == "outcome" and facts["record"].state == "failed":
-                clip.message = facts["record"].message or facts["record"].reason
+        def tell(event: Event) -> None:
+            if isinstance(event, Probed):
+                clip.length = event.length
+            elif isinstance(event, Progressed):
+                clip.stages[event.stage] = float(event.at)
+            elif isinstance(event, Finished) and event.record.state == "failed":
+                clip.message = event.record.message or event.record.reason or ""
 
         try:
-            self._work(clip.folder / "clip" / clip.name, out, notice, lambda: clip.gone)
+            self._work(clip.folder / "clip" / clip.name, out, tell, lambda: clip.gone)
         except EmofuseError as error:
             clip.message = str(error)
         except Exception as error:
@@ -233,7 +233,7 @@ def clip_work(options: Any, *, seconds: float) -> Work:
 
     job = Job(options, {"report": True})
 
-    def work(clip: Path, out: Path, notice: Notice, stopping: Callable[[], bool]) -> None:
-        run([clip], out, job, workers=1, seconds=seconds, notice=notice, stopping=stopping)
+    def work(clip: Path, out: Path, tell: Listener, stopping: Callable[[], bool]) -> None:
+        run([clip], out, job, workers=1, seconds=seconds, tell=tell, stopping=stopping)
 
     return work

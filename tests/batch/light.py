@@ -23,11 +23,12 @@ import numpy as np
 
 from emofuse.pipeline.attention.fuse import fuse
 from emofuse.pipeline.batch.discovery import discover
+from emofuse.pipeline.batch.events import Listener, Outcome, Totals
 from emofuse.pipeline.batch.local import Allowance, LocalEngine
 from emofuse.pipeline.batch.ray_engine import RayEngine
 from emofuse.pipeline.batch.remote import address_of, discover_remote, open_store
-from emofuse.pipeline.batch.run import Engine, Order, Totals, run_batch
-from emofuse.pipeline.batch.stages import Outcome, Stages
+from emofuse.pipeline.batch.run import BatchOptions, Engine, run_batch
+from emofuse.pipeline.batch.stages import Stages
 from emofuse.pipeline.batch.task import Task
 from emofuse.pipeline.batch.worker import serve
 from emofuse.pipeline.clip import Clip, Limits
@@ -175,12 +176,10 @@ class InThisProcess:
 
     stages: Stages
 
-    def run(
-        self, tasks: Iterable[Task | None], notice: Callable[[str, Mapping[str, Any]], None], stopping: Callable[[], bool]
-    ) -> Iterator[Outcome]:
+    def run(self, tasks: Iterable[Task | None], tell: Listener, stopping: Callable[[], bool]) -> Iterator[Outcome]:
         for task in tasks:
             assert task is not None, "nothing is out while the next task is asked for"
-            yield self.stages.run(task, notice)
+            yield self.stages.run(task, tell)
             if stopping():
                 return
 
@@ -189,7 +188,7 @@ def batch(
     folder: str | Path,
     out: str | Path,
     job: Mapping[str, Any],
-    order: Order | None = None,
+    order: BatchOptions | None = None,
     *,
     workers: int = 0,
     address: str | None = None,
@@ -208,13 +207,13 @@ def batch(
         engine = RayEngine("light:stages", (str(out), text), address=address, workers=workers or None, allowance=allowance)
     elif workers:
         command = [sys.executable, "-P", __file__, "worker", str(out), text]
-        engine = LocalEngine(command, workers=workers, threads=1, allowance=allowance)
+        engine = LocalEngine(command, workers=workers, allowance=allowance)
     else:
         engine = InThisProcess(Stages(LightSetup(job), store, version="light", open_clip=TextClip))
     remote = address_of(folder)
     found = discover_remote(remote) if remote is not None else discover([Path(folder)], out=Path(out))
     try:
-        totals = run_batch(found, store, engine, order or Order(), lambda e, f: events.append((e, f)), **more)
+        totals = run_batch(found, store, engine, order or BatchOptions(), lambda event: events.append((event.NAME, vars(event))), **more)
     finally:
         store.close()
     return totals, events

@@ -57,7 +57,7 @@ def test_exit_codes_lines_and_events(run: Any, tmp_path: Path) -> None:
     events = [json.loads(line) for line in done.stdout.splitlines()]
     told = [e["event"] for e in events]
     assert told[0] == "plan" and told[-1] == "end" and told.count("outcome") == 4 and told.count("started") == 1
-    assert [e["how"] for e in events if e["event"] == "outcome"].count("kept") == 3
+    assert [e["kind"] for e in events if e["event"] == "outcome"].count("kept") == 3
     assert events[-1]["totals"]["reasons"] == {"not_media": 1}
     assert r"bad\nname.mp4" in done.stderr and "[not_media]" in done.stderr and len(done.stderr.splitlines()) == 3
     assert run(tmp_path / "clips").exit_code == 1, "what failed before still counts"

@@ -14,10 +14,11 @@ import pytest
 
 from emofuse.pipeline.batch.discovery import discover
 from emofuse.pipeline.batch.local import plausible_length
-from emofuse.pipeline.batch.run import Order, run_batch
+from emofuse.pipeline.batch.run import BatchOptions, run_batch
 from emofuse.pipeline.batch.stages import Stages
 from emofuse.pipeline.batch.store import LocalStore, read_records
 from emofuse.pipeline.batch.task import REASONS, Record
+from emofuse.pipeline.hashing import FileState
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class SideBySide:
 
     stages: Stages
 
-    def run(self, tasks: Any, notice: Any, stopping: Any) -> Iterator[Any]:
+    def run(self, tasks: Any, tell: Any, stopping: Any) -> Iterator[Any]:
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(4) as pool:
@@ -109,7 +110,7 @@ def go(hostile: ModuleType, stages_of: Any, tmp_path: Path, keep: Any) -> None:
     before = {p: p.stat().st_mtime_ns for p in clips.rglob("*") if p.is_file() and not p.is_symlink()}
     threads = threading.active_count()
     store = LocalStore(out)
-    run_batch(discover([clips]), store, SideBySide(stages_of(store)), Order(), lambda event, facts: None)
+    run_batch(discover([clips]), store, SideBySide(stages_of(store)), BatchOptions(), lambda event: None)
     store.close()
     records = {os.path.relpath(r.path, clips): r for r in read_records(LocalStore(out))}
     wrong = {
@@ -138,7 +139,7 @@ def test_every_hostile_file_gets_its_reason(hostile: ModuleType, stages_of: Any,
 
 
 def test_a_header_that_claims_ten_hours_buys_no_time() -> None:
-    small = Record("", "", "", "running", bytes=200_000)
+    small = Record("", "", "", "running", file=FileState(200_000, 0))
     assert plausible_length(36_000.0, small) == 800.0
     assert plausible_length(3.0, small) == 3.0
     assert plausible_length(None, small) == 800.0 and plausible_length(None, None) == 0.0

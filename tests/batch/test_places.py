@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from emofuse.pipeline.batch.remote import RemoteStore, address_of, discover_remote, open_store, refuse_network
-from emofuse.pipeline.batch.run import Order
+from emofuse.pipeline.batch.run import BatchOptions
 from emofuse.pipeline.batch.store import LocalStore, read_records
 from emofuse.pipeline.errors import UsageError
 
@@ -102,5 +102,5 @@ def test_results_at_an_address_are_those_of_a_folder(light: ModuleType, bucket: 
     light.batch("memory://bucket/clips", "memory://bucket/out", job)
     assert (tmp_path / "log").read_text() == "write\tmoved.mp4\n"
     assert "clip2" not in store.names(".") and "moved" in store.names(".")
-    light.batch("memory://bucket/clips", "memory://bucket/out", job, Order(force=True))
+    light.batch("memory://bucket/clips", "memory://bucket/out", job, BatchOptions(force=True))
     assert (tmp_path / "log").read_text().count("voice") == 3

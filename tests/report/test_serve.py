@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from emofuse.pipeline.batch.events import Probed, Progressed
 from emofuse.pipeline.errors import NotMedia
 from emofuse.serving import Bounds, Desk, application, safe_name
 
@@ -24,10 +25,10 @@ uvicorn = pytest.importorskip("uvicorn", reason="needs emofuse[serve]")
 SECRET = "s3cret"
 
 
-def pretend(clip: Path, out: Path, notice: Callable[[str, Mapping[str, Any]], None], stopping: Callable[[], bool]) -> None:
+def pretend(clip: Path, out: Path, tell: Callable[[Any], None], stopping: Callable[[], bool]) -> None:
     """In place of the models: a report that names the clip, or an error for what calls itself bad."""
-    notice("probed", {"length": 4.0})
-    notice("progress", {"stage": "face", "at": 2.0})
+    tell(Probed("", str(clip), 4.0))
+    tell(Progressed("", str(clip), "face", 2.0))
     if clip.name == "bad.mp4":
         raise NotMedia(f"{clip}: expected a local media file")
     while "slow" in clip.name and not stopping():
