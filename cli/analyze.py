@@ -31,6 +31,12 @@ from .sections import SectionedCommand
 @click.option("--out", type=click.Path(path_type=Path), default=Path("emofuse-results"), show_default=True, help="Folder for the results.")
 @click.option("--model", metavar="NAME", help="Fusion model by name, or the path of a checkpoint or a training run (default: mult).")
 @click.option("--prior", metavar="SHARES", help='How likely emotions are beforehand, as "neutral=0.5" (default: all alike).')
+@click.option(
+    "--influence/--no-influence",
+    default=True,
+    show_default=True,
+    help="Compute how much each answer rests on each word, half second and stream.",
+)
 @click.option("--face-id", type=click.IntRange(min=0), metavar="N", help="Read this face only (default: the one that speaks).")
 @click.option("--formats", metavar="LIST", default="", help=f"More formats to write, separated by commas: {', '.join(WRITABLE)}.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document per clip on stdout.")

@@ -38,4 +38,5 @@ def options_from(values: dict[str, Any]) -> Options:
         model=values.get("model"),
         face_id=values.get("face_id"),
         prior=values.get("prior"),
+        influence=values.get("influence", True),
     )

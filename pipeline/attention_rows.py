@@ -29,6 +29,8 @@ class AttentionRow:
     `shares[x]` is what stream x's rows, as targets, pay to this element: mean over heads and targets of the last crossmodal layer;
     over one utterance, source and x it sums to 1 (attention over joined streams is renormalised within the source). A model that
     looks in hops has shares hop_1, hop_2, ... instead. `overall` is the mean of the shares. None: no such stream there.
+    `influence` is how much the log odds of the utterance's answer fall when the part that the element lies in is taken away
+    (attention/influence.py); None: not computed.
     """
 
     utterance: int | None
@@ -39,6 +41,7 @@ class AttentionRow:
     label: str
     shares: Mapping[str, float | None]
     overall: float | None
+    influence: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,17 +51,19 @@ class StreamAttention:
     stream     the stream itself: its times and labels are the rows'
     utterance  (n) int32 number of the utterance that a row lies in, OUTSIDE where it lies in none
     overall    (n) the mean of the shares;  shares: x -> (n) what x pays; those that no row has are not there
+    influence  (n) change in log odds of the utterance's answer, NaN where it was not computed
     """
 
     stream: TimedSequence
     utterance: NDArray[np.int32]
     overall: Floats64
+    influence: Floats64
     shares: dict[str, Floats64] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, stream: TimedSequence) -> StreamAttention:
         n = (len(stream),)
-        return cls(stream, on_disk(n, np.int32, OUTSIDE), on_disk(n, np.float64, np.nan))
+        return cls(stream, on_disk(n, np.int32, OUTSIDE), on_disk(n, np.float64, np.nan), on_disk(n, np.float64, np.nan))
 
     def record(
         self, utterance: int, rows: NDArray[np.intp] | int, shares: Mapping[str, Floats64 | float], overall: Floats64 | float | None
@@ -78,7 +83,7 @@ class StreamAttention:
 
     def let_go(self) -> None:
         let_go(self.utterance)
-        for column in (self.overall, *self.shares.values()):
+        for column in (self.overall, self.influence, *self.shares.values()):
             let_go(column)
 
     def share(self, name: str) -> Floats64:
@@ -97,7 +102,7 @@ class StreamAttention:
         columns = {name: self.shares[name][part].tolist() for name in self.names()}
         labels = labels_of(self.stream, part)
         times = self.stream.start[part].tolist(), self.stream.end[part].tolist()
-        inside, whole = self.utterance[part].tolist(), self.overall[part].tolist()
+        inside, whole, influence = self.utterance[part].tolist(), self.overall[part].tolist(), self.influence[part].tolist()
         hops = [name for name in columns if name not in MODALITIES]
         for k, (start, end, utterance, overall) in enumerate(zip(*times, inside, whole, strict=True)):
             shares = {m: number(columns[m][k]) if m in columns else None for m in MODALITIES}
@@ -113,6 +118,7 @@ class StreamAttention:
                 label=labels[k],
                 shares=shares,
                 overall=number(overall),
+                influence=number(influence[k]),
             )
 
 
@@ -134,6 +140,7 @@ class AttentionRows(Sequence[AttentionRow]):
                 raise StreamError(f"attention: expected a row of {', '.join(made.streams) or 'no stream'}, got {row.stream} {row.index}")
             shares = {name: share for name, share in row.shares.items() if share is not None}
             one.record(OUTSIDE if row.utterance is None else row.utterance, row.index, shares, row.overall)
+            one.influence[row.index] = np.nan if row.influence is None else row.influence
         return made
 
     @classmethod

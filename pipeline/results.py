@@ -107,6 +107,22 @@ class Quality:
     coverage: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class UtteranceInfluence:
+    """How much an utterance's answer rests on each of its streams as a whole (attention/influence.py; rows have theirs in `AttentionRows`).
+
+    on        the emotion whose log odds are meant: the most probable one under an even prior
+    streams   stream -> change in natural log odds when all its rows are taken away
+    step      seconds of a part of face and voice
+    embedded  whether the other words were embedded again when a word was taken away
+    """
+
+    on: str
+    streams: Mapping[str, float]
+    step: float
+    embedded: bool
+
+
 @dataclass(frozen=True, eq=False)
 class AnalyzedUtterance:
     """One utterance with its answer (None where no stream was there to answer from) and whose face it was read from."""
@@ -117,6 +133,7 @@ class AnalyzedUtterance:
     prediction: Prediction | None
     quality: Quality
     face: FaceChoice | None = None
+    influence: UtteranceInfluence | None = None
 
 
 @dataclass(frozen=True)

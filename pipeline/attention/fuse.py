@@ -17,6 +17,7 @@ from ..shared_pass import Progress
 from ..speaker_face import FaceSelector
 from ..summary import decoded_to_the_end, ends_early, length_of, reasons, summary
 from ..utterances import Segmentation, segment, utterance
+from .influence import InfluenceOptions, record_influence, step_for
 from .maps import MapStore, small, with_maps
 from .timeline import record
 
@@ -34,6 +35,7 @@ def fuse(
     progress: Progress | None = None,
     chooser: FaceChooser | None = None,
     face_id: int | None = None,
+    influence: InfluenceOptions | None = None,
 ) -> Analysis:
     """A clip's streams to emotions and attention; a few utterances are in memory at once.
 
@@ -41,6 +43,7 @@ def fuse(
               whatever the clip's length), or "all", as the model made them (for long clips a large file)
     progress  called with (stage, seconds of the clip) as the work goes on
     chooser   says which of several faces speaks; without one, the face shown largest is read
+    influence how to compute the influence of each part on the answers; None: not at all
     face_id   read this face and no other; `UsageError` where the clip has no such face
     Raises the model's errors, all `EmofuseError`s.
     """
@@ -51,16 +54,19 @@ def fuse(
     length = length_of(clip, extraction, decoded)
     segments = segment(streams, length, segmentation)
     faces = FaceSelector.of(streams, chooser, face_id)
+    step = step_for(sum(span.duration for span in segments.spans))
     analyzed: list[AnalyzedUtterance] = []
     rows, store = AttentionRows.empty(streams), MapStore()
     for first in range(0, len(segments.spans), TOGETHER):
         batch = [utterance(span, streams, faces) for span in segments.spans[first : first + TOGETHER]]
         for number, (piece, prediction) in enumerate(zip(batch, answers(model, batch), strict=True), first):
             record(rows, number, piece, prediction)
+            parts = None
             if prediction is not None:
                 store.add(number, kept(prediction.attention, piece, maps))
                 prediction = replace(prediction, attention=())
-            analyzed.append(AnalyzedUtterance(number, piece.span, piece.text, prediction, quality(piece, streams), piece.face))
+                parts = None if influence is None else record_influence(rows, piece, model, streams, influence, step)
+            analyzed.append(AnalyzedUtterance(number, piece.span, piece.text, prediction, quality(piece, streams), piece.face, parts))
             if progress is not None:
                 progress("fusion", piece.span.end)
         rows.let_go()

@@ -21,8 +21,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..attention_rows import AttentionRows
 from ..ports import FusionModel
-from ..results import Prediction, Utterance
+from ..results import Prediction, Utterance, UtteranceInfluence
 from ..streams import EMOTIONS
 from ..timed import Floats64, Span, TimedSequence
 
@@ -38,6 +39,14 @@ APART = 3600.0
 """Seconds between the copies of a sentence that are embedded in one call: no pause rule joins them."""
 LEAST = 1e-6
 """Probabilities are kept this far from 0 and 1, so that log odds are finite."""
+
+
+@dataclass(frozen=True)
+class InfluenceOptions:
+    """embed: to embed the other words again when a word is taken away; prior: what the model multiplies its probabilities by."""
+
+    embed: Embed | None = None
+    prior: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +119,25 @@ def influence_of(
         change = np.array([base - odds(next(answered)[answer]) for _ in range(parts[name].max() + 1)])
         rows[name] = change[parts[name]]
     return Influence(EMOTIONS[answer], streams, rows, step, spoken is not None)
+
+
+def record_influence(
+    rows: AttentionRows,
+    utterance: Utterance,
+    model: FusionModel,
+    streams: Mapping[str, TimedSequence],
+    options: InfluenceOptions,
+    step: float,
+) -> UtteranceInfluence | None:
+    """Compute an utterance's influence, write it into the clip's rows, and return what is said of the utterance as a whole."""
+    words = streams.get("words")
+    spoken = None if words is None else words.rows(words.inside(utterance.span))
+    found = influence_of(utterance, model, words=spoken, embed=options.embed, prior=options.prior, step=step)
+    if found is None:
+        return None
+    for name, values in found.rows.items():
+        rows.streams[name].influence[utterance.rows[name]] = values
+    return UtteranceInfluence(found.answer, found.streams, found.step, found.embedded)
 
 
 def parts_of(stream: TimedSequence, step: float, span: Span) -> NDArray[np.intp]:

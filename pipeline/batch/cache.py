@@ -154,12 +154,17 @@ def _write_answer(analysis: Analysis, path: Path) -> None:
     bare = tuple(replace(u, prediction=u.prediction and replace(u.prediction, attention=())) for u in analysis.utterances)
     rest = encode(_Rest(analysis.model, bare, analysis.summary, analysis.reasons, analysis.facts))
     document = {"analysis": rest, "shares": {name: list(paid.shares) for name, paid in attention.streams.items()}}
-    columns = [("utterance", pa.int32()), ("overall", pa.float64()), *((f"share {n}", pa.float64()) for n in names)]
+    columns = [
+        ("utterance", pa.int32()),
+        ("overall", pa.float64()),
+        ("influence", pa.float64()),
+        *((f"share {n}", pa.float64()) for n in names),
+    ]
     schema = pa.schema(columns, {ANSWER_KEY: json.dumps(document).encode()})
     with pq.ParquetWriter(path, schema, compression="zstd") as file:
         for paid in attention.streams.values():
             for rows in _groups(paid):
-                arrays = [pa.array(paid.utterance[rows]), _optional(paid.overall[rows])]
+                arrays = [pa.array(paid.utterance[rows]), _optional(paid.overall[rows]), _optional(paid.influence[rows])]
                 arrays += [
                     _optional(paid.shares[n][rows]) if n in paid.shares else pa.nulls(rows.stop - rows.start, pa.float64()) for n in names
                 ]
@@ -182,7 +187,7 @@ def _read_answer(path: Path, maps: Path, streams: dict[str, TimedSequence], info
         document = json.loads(file.schema_arrow.metadata[ANSWER_KEY])
         groups = iter(range(file.num_row_groups))
         for name, paid in attention.streams.items():
-            into: dict[str, NDArray[Any]] = {"utterance": paid.utterance, "overall": paid.overall}
+            into: dict[str, NDArray[Any]] = {"utterance": paid.utterance, "overall": paid.overall, "influence": paid.influence}
             into |= {f"share {share}": paid.column(share) for share in document["shares"][name]}
             for rows in _groups(paid):
                 table = file.read_row_group(next(groups, -1))

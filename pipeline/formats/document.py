@@ -34,6 +34,7 @@ def analysis_document(analysis: Analysis, *, version: str) -> dict[str, Any]:
                 "flags": list(u.quality.flags),
                 "reasons": dict(u.quality.reasons),
                 "coverage": dict(u.quality.coverage),
+                "influence": asdict(u.influence) if u.influence is not None else None,
                 "face": asdict(u.face) | {"faces": list(u.face.faces)} if u.face is not None else None,
             }
             for u in analysis.utterances

@@ -20,7 +20,7 @@ from ..codec import decode
 from ..errors import FormatError
 from ..hashing import sha256_of
 from ..media import AudioInfo, ClipInfo, VideoInfo
-from ..results import Analysis, AnalyzedUtterance, Attention, ClipFacts, FaceChoice, Prediction, Quality
+from ..results import Analysis, AnalyzedUtterance, Attention, ClipFacts, FaceChoice, Prediction, Quality, UtteranceInfluence
 from ..timed import Provenance, Span, TimedSequence
 from ..whole_folder import whole_folder
 from .document import DOCUMENT, analysis_document, dump, stream_document
@@ -157,7 +157,7 @@ def _info(clip: Mapping[str, Any]) -> ClipInfo:
 
 
 def _utterance(found: Mapping[str, Any], maps: tuple[Attention, ...]) -> AnalyzedUtterance:
-    face = found.get("face")
+    face, influence = found.get("face"), found.get("influence")
     return AnalyzedUtterance(
         index=found["index"],
         span=Span(found["start"], found["end"]),
@@ -165,6 +165,7 @@ def _utterance(found: Mapping[str, Any], maps: tuple[Attention, ...]) -> Analyze
         prediction=_prediction(found, maps),
         quality=Quality(tuple(found["flags"]), found["reasons"], found["coverage"]),
         face=None if face is None else decode(FaceChoice, face),
+        influence=None if influence is None else decode(UtteranceInfluence, influence),
     )
 
 
@@ -189,6 +190,7 @@ def _rows(path: Path, streams: Mapping[str, TimedSequence]) -> Iterator[Attentio
                 label=row["label"],
                 shares={c.removeprefix("from_"): _number(row[c]) for c in shares},
                 overall=_number(row["overall"]),
+                influence=_number(row.get("influence") or ""),
             )
 
 

@@ -13,7 +13,18 @@ from ..results import Analysis, Prediction
 from ..streams import EMOTIONS, MODALITIES
 
 EMOTION_COLUMNS = ("utterance", "start", "end", "text", *EMOTIONS, "sentiment", "confidence", "flags")
-ATTENTION_COLUMNS = ("utterance", "stream", "index", "start", "end", "label", *(f"from_{m}" for m in MODALITIES), "overall")
+ATTENTION_COLUMNS = (
+    "utterance",
+    "stream",
+    "index",
+    "start",
+    "end",
+    "label",
+    *(f"from_{m}" for m in MODALITIES),
+    "overall",
+    "influence",
+    "influence_on",
+)
 
 # A spreadsheet takes a cell that opens with one of these for a formula. One that has apostrophes before it already gets one more, so
 # that `unsafe_text` always gives the same text back.
@@ -52,6 +63,7 @@ def attention_csv(analysis: Analysis) -> Iterator[str]:
     """
     attention = analysis.attention
     hops = sorted({x for one in attention.streams.values() for x in one.shares if x not in MODALITIES}, key=lambda x: (len(x), x))
+    influence_on = {u.index: u.influence.on for u in analysis.utterances if u.influence is not None}
     rows = iter(
         [
             "" if r.utterance is None else str(r.utterance),
@@ -62,6 +74,8 @@ def attention_csv(analysis: Analysis) -> Iterator[str]:
             safe_text(r.label),
             *(_share(r.shares.get(m)) for m in MODALITIES),
             _share(r.overall),
+            _share(r.influence),
+            "" if r.influence is None or r.utterance is None else influence_on.get(r.utterance, ""),
             *(_share(r.shares.get(hop)) for hop in hops),
         ]
         for r in attention

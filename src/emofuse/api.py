@@ -35,13 +35,14 @@ def analyze(
     limits: Limits | None = None,
     face_id: int | None = None,
     prior: Prior | None = None,
+    influence: bool | None = None,
     maps: Maps = "small",
     progress: Progress | None = None,
 ) -> Analysis:
     """Emotions over time of one clip, and the attention behind them.
 
     path      a local video or audio file
-    options   an `Options`; every keyword from `words` to `prior` is one of its fields and overrides it. None: as `options` says
+    options   an `Options`; every keyword from `words` to `influence` is one of its fields and overrides it. None: as `options` says
     maps      how much of each utterance's attention maps (layer, head, target row, source row) to keep: "small": enough to draw;
               "all": as the model made them, large for long clips; "none": nothing
     progress  called with (stage, seconds of the clip) as the work goes on
@@ -68,6 +69,7 @@ def analyze(
         "limits": limits,
         "face_id": face_id,
         "prior": prior,
+        "influence": influence,
     }
     return Assembly(options_with(options, changes)).analyze(path, progress, maps=maps)
 

@@ -26,6 +26,7 @@ from emofuse.pipeline.profile import Profile
 from emofuse.pipeline.results import Analysis
 from emofuse.pipeline.shared_pass import Progress
 from emofuse.pipeline.streams import STREAMS
+from emofuse.pipeline.timed import TimedSequence
 
 from .options import Options, prior_of
 
@@ -148,8 +149,29 @@ class Assembly:
     def fuse(self, clip: Clip, extraction: Extraction, progress: Progress | None = None, *, maps: Maps = "small") -> Analysis:
         """Streams that are there already, to emotions and attention. What the options say of this half is put in here."""
         from emofuse.pipeline.attention.fuse import fuse
+        from emofuse.pipeline.attention.influence import InfluenceOptions
 
-        return fuse(clip, extraction, self.model, maps=maps, progress=progress, chooser=who_speaks, face_id=self.options.face_id)
+        return fuse(
+            clip,
+            extraction,
+            self.model,
+            maps=maps,
+            progress=progress,
+            chooser=who_speaks,
+            face_id=self.options.face_id,
+            influence=InfluenceOptions(self._embed(clip), prior_of(self.options.prior)) if self.options.influence else None,
+        )
+
+    def _embed(self, clip: Clip) -> Callable[[TimedSequence], TimedSequence] | None:
+        """The text provider as a function of the words alone; None if the text comes from a file or there is none."""
+        if self.choices["text"].provider in (None, "file"):
+            return None
+
+        def embed(words: TimedSequence) -> TimedSequence:
+            (text,) = (extractor for extractor in self.extractors(clip.path) if extractor.stream == "text")
+            return text(clip, {"words": words})
+
+        return embed
 
     def request(self, choice: Choice) -> Request:
         """What is asked of the provider of a stream. Only a file is told what the model reads: the others make what they make."""

@@ -37,6 +37,7 @@ class Options:
     prior           how likely emotions are beforehand: {"neutral": 0.5} or "neutral=0.5,anger=0.1". Emotions that are not named share
                     the rest evenly; None: all seven alike. Shipped checkpoints are trained under an even prior; for a model that is not,
                     its own prior would count twice
+    influence       compute how much each answer rests on each word, half second and stream (docs/influence.md)
     Raises `UsageError` for a value of the wrong kind or an impossible prior. Whether a provider or a path exists is checked on use.
     """
 
@@ -52,6 +53,7 @@ class Options:
     limits: Limits | None = None
     face_id: int | None = None
     prior: Prior | None = None
+    influence: bool = True
 
     def __post_init__(self) -> None:
         for name in ("words", "text", "face", "voice"):
@@ -61,6 +63,7 @@ class Options:
                 self._keep(name, _text(name, getattr(self, name), expected))
         _is(self.device, str, "device", "auto, cpu, cuda, cuda:N or mps")
         _is(self.offline, bool, "offline", "True or False")
+        _is(self.influence, bool, "influence", "True or False")
         _is(self.language, str | None, "language", "a code such as en, or None")
         _is(self.limits, Limits | None, "limits", "emofuse.Limits or None")
         if isinstance(self.face_id, bool):
