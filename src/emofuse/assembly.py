@@ -164,7 +164,8 @@ class Assembly:
 
     def _embed(self, clip: Clip) -> Callable[[TimedSequence], TimedSequence] | None:
         """The text provider as a function of the words alone; None if the text comes from a file or there is none."""
-        if self.choices["text"].provider in (None, "file"):
+        provider = self.choices["text"].provider
+        if provider is None or provider.one_clip:
             return None
 
         def embed(words: TimedSequence) -> TimedSequence:
