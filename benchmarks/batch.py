@@ -33,7 +33,7 @@ def processor_seconds() -> float:
 
 
 def overhead(scratch: Path, clips: int) -> dict[str, float]:
-    """Processor seconds a clip: the first run, and a rerun that finds everything done. What starting costs is taken off (a run of one)."""
+    """Processor seconds per clip: the first run, and a rerun that finds everything done. Starting (a run of one) is taken off."""
     found: dict[str, float] = {}
     for n in (1, clips):
         folder = scratch / f"light {n}"

@@ -4,7 +4,7 @@ OMP_NUM_THREADS=1 python benchmarks/covarep.py SOUND... [--runs 3] [--seconds 15
 
 SOUND is any file that soundfile reads, or one of ../shared/reference/covarep; it is mixed, brought to 16 kHz and repeated to so many
 seconds. All take turns within a run, on one thread, after a first turn that is not counted (imports and tables: 0.9 s of processor time
-for ours). The table gives medians of processor time, what a busy machine distorts least, in seconds a second of sound, and in brackets
+for ours). The table gives medians of processor time, what a busy machine distorts least, in seconds per second of sound, and in brackets
 the median ratio to pYIN of the same run. openSMILE runs in an environment of its own, which the option names: `pip install opensmile`.
 """
 

@@ -2,7 +2,7 @@
 
 python benchmarks/faces.py CLIP ... [--teacher face_landmarker.task --teacher-python PYTHON] [--runs 5] [--minutes 10]
 
-Frames a second are whole runs from the file to the finished stream (models loaded beforehand), medians. MediaPipe runs in an
+Frames per second are whole runs from the file to the finished stream (models loaded beforehand), medians. MediaPipe runs in an
 environment of its own, in its video mode (which tracks), over frames that OpenCV decodes there. py-feat runs on random weights at its real
 size (its own are not on every machine) and is told of one face in every frame, since noise finds none: what it computes, not what it
 sees; over the first frames only, since it needs about a second for each. Memory is the peak of a fresh process

@@ -79,7 +79,7 @@ def high_water() -> int:
 
 
 def talking_clip(folder: Path, seconds: float, size: int = 512) -> Path:
-    """The sample clip over and over, as H.264 and AAC at 25 frames a second."""
+    """The sample clip over and over, as H.264 and AAC at 25 frames per second."""
     path = folder / f"talking_{seconds:g}.mp4"
     source = ffmpeg.input(str(ROOT / "samples" / "smile.mp4"), stream_loop=-1, t=seconds)
     picture = source.video.filter("scale", size, size)

@@ -57,7 +57,7 @@ def draw(costs: dict[str, list[float]], path: Path) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(LENGTHS, [f"{s:g}" for s in LENGTHS])
-    axes.set_xlabel("length of the utterance, s (3 words, 25 face and 100 voice rows a second)")
+    axes.set_xlabel("length of the utterance, s (3 words, 25 face and 100 voice rows per second)")
     axes.set_ylabel("forward pass, s, one thread")
     axes.legend()
     figure.savefig(path, dpi=110)

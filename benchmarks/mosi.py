@@ -9,7 +9,7 @@ Every run is `emofuse.fusion.train.train` with the recipe below and the model's 
 loss. The test split is read once a run, after training, and not at all with `--validation`. A stream that is not seen is hidden from a
 model that has it.
 Ridge: the mean of the utterance's word embeddings (and COVAREP means, and the video's), standardised, the penalty chosen on validation.
-One line of JSON a run goes to RUNS/results.jsonl; `--table` prints what lies there.
+One line of JSON per run goes to RUNS/results.jsonl; `--table` prints what lies there.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def ridge(dataset: Dataset, seen: str) -> dict[str, Any]:
 
 
 def table(path: Path) -> str:
-    """Mean and standard deviation over seeds, a line a model and what it saw."""
+    """Mean and standard deviation over seeds, a line per model and what it saw."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     lines = [f"| model | sees | seeds | {' | '.join(SHOWN)} |", "|---|---|---|" + "---|" * len(SHOWN)]
     for model, seen in dict.fromkeys((row["model"], row["seen"]) for row in rows):

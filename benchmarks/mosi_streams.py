@@ -4,9 +4,9 @@
     python benchmarks/mosi_streams.py --data ../shared/data/mosi/mosi_utterances.parquet --out BCLSTM --split bclstm_split
 
 Writes MOSI/VIDEO/streams/{text,voice}.parquet, a video's utterances end to end, and MOSI/labels.csv. The transcripts carry no times:
-words are spread evenly, 0.35 s each, which is made up. Voice is one row an utterance (the table has only the means of 73 COVAREP
+words are spread evenly, 0.35 s each, which is made up. Voice is one row per utterance (the table has only the means of 73 COVAREP
 columns, F0 first). The table's video columns come of a network that was trained on the training part of `bclstm_split`, so they are
-written for that split alone, one row an utterance. That split names no validation part: every eighth of its training videos, in
+written for that split alone, one row per utterance. That split names no validation part: every eighth of its training videos, in
 order of name, becomes it. The network has seen those too, so with video the validation loss is too good. A speaker is a video: who
 speaks in which is not published with the table. Transcripts are in capitals; MiniLM's tokenizer lower-cases them.
 """

@@ -88,7 +88,7 @@ def pipeline(folder: Path) -> Iterator[Row]:
         facts = runs[1]
         speed = facts["length"] / facts["seconds"]  # type: ignore[operator]
         floor = f"decoded {facts['passes']} time"
-        name = f"20 s at 512x512 and 25 frames a second, {what}"
+        name = f"20 s at 512x512 and 25 frames per second, {what}"
         yield Row("pipeline", name, facts["seconds"], "s", facts["length"], "s of clip", speed, (">=", target), floor)  # type: ignore[arg-type]
         alone = max(slowest_alone(options, stream, clip) for stream in ("face", "voice", *(["words"] if not options else [])))
         extracted = extraction_seconds(facts["stages"])  # type: ignore[arg-type]
@@ -151,7 +151,9 @@ def voice(folder: Path) -> Iterator[Row]:
     found = medians(tasks, 3, time.process_time)
     for name, target in (("covarep", 0.05), ("covarep-compat", 0.1)):
         cost = found[name] / 30
-        yield Row("voice", f"{name}, processor s a second of sound", cost, "s", found["pYIN"] / 30, "librosa pYIN, s", cost, ("<=", target))
+        yield Row(
+            "voice", f"{name}, processor s per second of sound", cost, "s", found["pYIN"] / 30, "librosa pYIN, s", cost, ("<=", target)
+        )
 
 
 def faces(folder: Path) -> Iterator[Row]:

@@ -6,7 +6,7 @@
 The folds are those of ravdess_voice.py (four actors each). The sixteen others all train; the number of epochs and everything else
 was settled before, on four of fold 0's sixteen (`--judge 1`: twelve train, fold 1 judges, fold 0 is left alone). Rows: librosa's 48
 columns (f0 and rms as logarithms) of the part between the first and the last moment that is less than 35 dB below the loudest, with
-0.1 s of air; mean and deviation over 160 ms, so 96 columns six times a second, NaN where nothing was voiced. Training also reads each
+0.1 s of air; mean and deviation over 160 ms, so 96 columns six times per second, NaN where nothing was voiced. Training also reads each
 actor's clips played slower and faster (SPEEDS: pitch, formants and tempo move together, as if another person spoke), and rows are
 shifted, masked and noisy (recipe below). Every run is `emofuse.fusion.train.train`; the test actors are read once a run: each clip
 as it is, and at all five speeds with the answers averaged. "discriminants" is a yardstick: linear discriminants on the functionals.
@@ -218,7 +218,7 @@ def cell(values: NDArray[np.float64]) -> str:
 
 
 def table(folder: Path) -> str:
-    """A line a model: each clip read once, and at every speed with the answers averaged; then the mean of the seeds' answers."""
+    """A line per model: each clip read once, and at every speed with the answers averaged; then the mean of the seeds' answers."""
     rows = [json.loads(line) for line in (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()]
     lines = ["| model | parameters | seeds | folds | accuracy | UAR | at all speeds: accuracy | UAR | CPU s a fold |", "|" + "---|" * 9]
     for model in dict.fromkeys(row["model"] for row in rows):

@@ -1,6 +1,6 @@
 """How large the report of a ten-minute clip is, and how long a browser takes to open it: `python benchmarks/report_page.py`.
 
-The clip is made up (tests/report/conftest.py: 25 frames and 100 voice rows a second, words all along, two layers of three heads
+The clip is made up (tests/report/conftest.py: 25 frames and 100 voice rows per second, words all along, two layers of three heads
 between all streams); opening is measured in Debian's Chromium from the start of navigation until every lane is drawn.
 """
 

@@ -1,4 +1,4 @@
-"""What `emofuse analyze` does with folders: options of a batch, a line a clip, events for machines, a clean end on Ctrl-C."""
+"""What `emofuse analyze` does with folders: options of a batch, a line per clip, events for machines, a clean end on Ctrl-C."""
 
 from __future__ import annotations
 

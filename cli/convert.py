@@ -15,7 +15,7 @@ from emofuse.pipeline.formats.registry import WRITABLE
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--to", metavar="FORMAT", help=f"{', '.join(WRITABLE)} (default: by OUT's name).")
 @click.option(
-    "--fps", type=click.FloatRange(min=0, min_open=True), metavar="RATE", help="Frames a second, for face tables that only count frames."
+    "--fps", type=click.FloatRange(min=0, min_open=True), metavar="RATE", help="Frames per second, for face tables that only count frames."
 )
 def command(source: Path, target: Path, to: str | None, fps: float | None) -> None:
     """Write IN as OUT. IN is a result folder, a folder of them, or a file or folder of a format that can be read; docs/formats.md says what

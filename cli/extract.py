@@ -42,7 +42,7 @@ def command(paths: tuple[Path, ...], out: Path, as_json: bool, **values: Any) ->
 
 
 def show(path: Path, folder: Path, streams: Mapping[str, TimedSequence], as_json: bool) -> None:
-    """A line a stream, or one JSON document."""
+    """A line per stream, or one JSON document."""
     if as_json:
         documents = {name: stream_document(stream) for name, stream in sorted(streams.items())}
         click.echo(json.dumps({"clip": str(path), "folder": str(folder), "streams": documents}, ensure_ascii=False))

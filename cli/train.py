@@ -114,7 +114,7 @@ def load(recipe: Recipe, data: Path, extracted: Path, values: Mapping[str, Any])
 
 @contextmanager
 def epoch_progress(recipe: Recipe) -> Iterator[Callable[[Row], None]]:
-    """A bar over all epochs on a terminal, a line an epoch elsewhere; on stderr."""
+    """A bar over all epochs on a terminal, a line per epoch elsewhere; on stderr."""
 
     def line(row: Row) -> str:
         said = f"{row['phase']} epoch {row['epoch']}: loss {row['train_loss']:.4f}, "

@@ -1,4 +1,4 @@
-"""Fusion models in torch, one file a model. `MODELS` lists them: name -> how to import its config and its module.
+"""Fusion models in torch, one file per model. `MODELS` lists them: name -> how to import its config and its module.
 
 Importing this package imports no torch: the functions below do, when a model is asked for.
 """

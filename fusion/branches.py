@@ -39,7 +39,7 @@ def check_lengths(model: str, lengths: Mapping[str, int], streams: Mapping[str, 
 
 
 def slots(present: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
-    """Where each row stands in a fixed layout of `lengths` rows a stream, one stream after the other: (b n) of the streams joined.
+    """Where each row stands in a fixed layout of `lengths` rows per stream, one stream after the other: (b n) of the streams joined.
 
     present rows fill their stream's slots from its first; absent rows get the slot after the last, which nobody reads. Raises
     `StreamError` where an utterance has more rows than the layout.

@@ -77,7 +77,7 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Te
 
 
 def write_metrics(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    """metrics.csv: one line an epoch, every column that any epoch has."""
+    """metrics.csv: one line per epoch, every column that any epoch has."""
     columns = list(dict.fromkeys(key for row in history for key in row))
     hidden = folder / f".{METRICS}"
     with hidden.open("w", encoding="utf-8", newline="") as file:

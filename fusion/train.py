@@ -55,7 +55,7 @@ WARM = 0.15
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What a training did: the shipped checkpoint, one row an epoch, scores on validation by task, beside answers without a model."""
+    """What a training did: the shipped checkpoint, one row per epoch, scores on validation by task, beside answers without a model."""
 
     folder: Path
     checkpoint: Checkpoint

@@ -32,7 +32,7 @@ def word_means(stream: TimedSequence, words: TimedSequence) -> tuple[Floats32, N
 
 
 def onto_words(stream: TimedSequence, words: TimedSequence) -> TimedSequence:
-    """A stream with one row a word, at the word's time; words in which the stream has no row are left out."""
+    """A stream with one row per word, at the word's time; words in which the stream has no row are left out."""
     means, found = word_means(stream, words)
     made = Provenance(stream.provenance.extractor, stream.provenance.version, stream.provenance.weights, stream.provenance.options)
     aligned = TimedSequence(stream.name, stream.columns, means, words.start, words.end, made, reason=stream.reason or "no words")
@@ -40,7 +40,7 @@ def onto_words(stream: TimedSequence, words: TimedSequence) -> TimedSequence:
 
 
 def aligned_batch(streams: Sequence[TimedSequence], words: Sequence[TimedSequence], scaling: Scaling | None = None) -> Batch:
-    """One stream of several utterances with exactly one row a word, absent where the stream has none: row i is word i in every stream.
+    """One stream of several utterances with exactly one row per word, absent where the stream has none: row i is word i in every stream.
 
     Raises `StreamError` where the numbers of utterances differ.
     """

@@ -34,7 +34,7 @@ class Profile:
         self.stages |= {name: (start - self.began, end - self.began) for name, (start, end) in spans.items()}
 
     def lines(self) -> list[str]:
-        """A line a stage: name, start, end, and where it lies in the whole."""
+        """A line per stage: name, start, end, and where it lies in the whole."""
         whole = max((end for _, end in self.stages.values()), default=0.0) or 1.0
         width = max((len(name) for name in self.stages), default=0)
         found = []

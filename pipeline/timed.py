@@ -247,7 +247,7 @@ class TimedSequence:
     def to_pandas(self) -> pandas.DataFrame:
         """A table of its own: `start`, `end` (float64 seconds), the text columns, the numeric columns (float32; NaN = not measured).
 
-        One row a row, in order, numbered from 0. `attrs` holds the stream's name, its reason and who made it.
+        One row per row, in order, numbered from 0. `attrs` holds the stream's name, its reason and who made it.
         """
         import pandas
 

@@ -66,7 +66,7 @@ def steady(duration: float) -> tuple[float, ...]:
 
 
 def unsteady(duration: float) -> tuple[float, ...]:
-    """A camera in bad light: 30 to 10 frames a second, in whole milliseconds."""
+    """A camera in bad light: 30 to 10 frames per second, in whole milliseconds."""
     steps, times, now = (33, 34, 33, 50, 67, 33, 100, 40, 40, 83), [], 0
     while now < duration * 1000:
         times.append(now / 1000)

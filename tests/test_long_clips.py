@@ -176,7 +176,7 @@ print(peak_memory())
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
 def test_three_hours_take_the_memory_of_three_minutes(tmp_path: Path) -> None:
     """Without extractors and without a real model: what streams, attention, tables and the page hold. Of 1.1 million rows a few arrays of
-    8 bytes a row are in memory (times, which rows have voice); everything else would be some 1.5 GB."""
+    8 bytes per row are in memory (times, which rows have voice); everything else would be some 1.5 GB."""
     peak = {}
     for minutes in (3, 180):
         command = [sys.executable, "-c", LONG, str(Path(__file__).parent), str(tmp_path), str(minutes)]

@@ -86,7 +86,7 @@ class Picture:
         )
 
 
-STREAMS = (("text", "one row a word"), ("face", "one row a frame"), ("voice", "100 rows a s"))
+STREAMS = (("text", "one row per word"), ("face", "one row per frame"), ("voice", "100 rows a s"))
 
 
 def mult() -> Picture:

@@ -1,6 +1,6 @@
 """Faces by py-feat's Detectorv2 (Cheong et al. 2023; RetinaFace, then one multitask network): action units, expressions, head pose.
 
-One row a frame and face. Columns are py-feat's names (streams.md): FaceRect* is the square crop that the network reads, in pixels of the
+One row per frame and face. Columns are py-feat's names (streams.md): FaceRect* is the square crop that the network reads, in pixels of the
 upright frame; twenty action units and seven expressions are probabilities 0..1. Pose is in radians and in emofuse's convention, that of
 every face provider: R = Rz(Roll) Ry(Yaw) Rx(Pitch), y up; pitch > 0 looks down, yaw > 0 turns the nose to the right of the picture, roll
 > 0 is counter-clockwise. The network's own answer is a rotation vector in a camera frame with y down (img2pose's), of which py-feat

@@ -1,4 +1,4 @@
-"""Text as a BERT-family encoder reads it: one row a word, the mean of the last hidden states of its sub-words, in its sentence.
+"""Text as a BERT-family encoder reads it: one row per word, the mean of the last hidden states of its sub-words, in its sentence.
 
 A sentence ends at ., ?, ! or …, at a pause of PAUSE seconds, or where another speaker begins; one that is longer than the encoder can
 read is cut at its longest pauses, so no word is lost. Sentences are encoded apart: a word's row depends on its own sentence
@@ -134,7 +134,7 @@ class BertText(Provider):
         )
 
     def embed(self, words: Sequence[str], start: Floats64, end: Floats64, speakers: Sequence[str] | None = None) -> Floats32:
-        """(n d) one row a word; words said over [start, end) seconds (n)."""
+        """(n d) one row per word; words said over [start, end) seconds (n)."""
         readable = [word.strip() for word in words]
         pieces = self._pieces(readable)
         for i, count in enumerate(pieces):

@@ -1,4 +1,4 @@
-"""The words stream as all its providers fill it: one row a word, its probability, and who said it."""
+"""The words stream as all its providers fill it: one row per word, its probability, and who said it."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Letters: n utterances, t padded rows, f columns. `audio` is our stream voice, `vision` our face. No file holds times; they are made up so
 that rows keep their order and streams their extent: word-aligned files get 0.35 s a row; in unaligned ones the rows of each stream are
-spread evenly over a duration common to all, the longest stream's at 15 rows a second.
+spread evenly over a duration common to all, the longest stream's at 15 rows per second.
 
 MulT: dict split -> text, audio, vision (n t f), labels (n 1 1), or (n 4 2) in IEMOCAP (one-hot; neutral, happy, sad, angry), id.
 Padding stands on the left, as rows of zeros; a row of zeros after the first real one is data. Audio holds -inf.

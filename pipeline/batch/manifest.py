@@ -1,4 +1,4 @@
-"""manifest.parquet (for machines) and manifest.csv (for people): one row a clip, made from the records.
+"""manifest.parquet (for machines) and manifest.csv (for people): one row per clip, made from the records.
 
 Why Parquet over records and not SQLite: a record a clip is written by whoever did the clip, in one rename, and so works on a mounted or
 remote folder, for several shards at once, where a database's file locks do not; the same rows are the same bytes, and pandas reads them.

@@ -1,1 +1,1 @@
-"""One file a format that results leave in."""
+"""One file per format that results leave in."""

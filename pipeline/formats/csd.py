@@ -1,4 +1,4 @@
-"""Computational sequences (.csd) of the CMU-MultimodalSDK: HDF5, one file a stream, in it every clip.
+"""Computational sequences (.csd) of the CMU-MultimodalSDK: HDF5, one file per stream, in it every clip.
 
     ROOT/data/VIDEO/features   (t f) float32, NaN where not measured; words are (t 1) byte strings in UTF-8
     ROOT/data/VIDEO/intervals  (t 2) float64 seconds on the clip's clock

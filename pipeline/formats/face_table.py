@@ -1,4 +1,4 @@
-"""Tables of faces by other programs, one row a frame and face: what OpenFace's and py-feat's CSV have in common.
+"""Tables of faces by other programs, one row per frame and face: what OpenFace's and py-feat's CSV have in common.
 
 Such a table counts frames; it does not know the clip's clock. `FaceTable` keeps the frame numbers, so that the times can be those of the
 clip's own frames where the clip is at hand (extractors/stream_file.py), and the table's own times where it is not.

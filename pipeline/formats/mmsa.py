@@ -5,7 +5,7 @@
 
 Labels are those of labels.csv beside the results (labels.py), never a model's answers: without one, `regression_labels` is NaN,
 `annotations` is empty and every utterance is in `test`. Padding is zeros, on the right. The form holds no times, and what is not measured
-(NaN) becomes 0, as MMSA's own loader does. `text` is one row a word; `text_bert` has the mask in its second row and -1 as token ids, which
+(NaN) becomes 0, as MMSA's own loader does. `text` is one row per word; `text_bert` has the mask in its second row and token ids -1, which
 no BERT takes for words: use MMSA with `use_bert` off.
 
 This is the only file of emofuse that imports `pickle`, and it calls `dump` alone (tests/test_floors.py): reading one is

@@ -47,7 +47,7 @@ class OpenFaceTable:
 
 
 def to_openface(face: TimedSequence) -> OpenFaceTable:
-    """A face stream as OpenFace's table, one row a frame and face. Columns that the stream lacks are left out.
+    """A face stream as OpenFace's table, one row per frame and face. Columns that the stream lacks are left out.
 
     Raises `StreamError` for a stream without `frame`.
     """

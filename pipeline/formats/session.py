@@ -1,6 +1,6 @@
 """What formats write and read: one clip's streams, its utterances among them as a stream of their own.
 
-The `utterances` stream has a row an utterance: `text`, `emotion` (the most probable; empty where nothing answers) and `flags` (separated by
+The `utterances` stream has a row per utterance: `text`, `emotion` (the most probable; empty without an answer) and `flags` (separated by
 spaces) as text; the seven probabilities, `sentiment` (-3..3) and `confidence` (0..1) as numbers, NaN where there is no answer,
 and `face_id`, the face that was read, NaN where none was. Where a
 labels file goes with it (labels.py), `label` is the labelled sentiment and `split` is train, valid or test. A stream of any other name

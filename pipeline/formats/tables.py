@@ -42,7 +42,7 @@ def unsafe_text(text: str) -> str:
 
 
 def emotions_csv(analysis: Analysis) -> str:
-    """One row an utterance, then one row `clip`. Times are seconds; an utterance that nothing answers for has empty cells."""
+    """One row per utterance, then one row `clip`. Times are seconds; an utterance that nothing answers for has empty cells."""
     rows: list[list[str]] = []
     for u in analysis.utterances:
         numbers = _numbers(u.prediction)
@@ -56,10 +56,10 @@ def emotions_csv(analysis: Analysis) -> str:
 
 
 def attention_csv(analysis: Analysis) -> Iterator[str]:
-    """One row a word, video frame and voice frame; empty where there is no such stream, or no utterance covers the row. In pieces: an hour
-    of voice has 360,000 rows.
+    """One row per word, video frame and voice frame; empty where there is no such stream or no utterance covers the row.
+    In pieces: an hour of voice has 360,000 rows.
 
-    A model that looks in hops (RRNN) adds a column a hop: hop_1, hop_2, ...
+    A model that looks in hops (RRNN) adds a column per hop: hop_1, hop_2, ...
     """
     attention = analysis.attention
     hops = sorted({x for one in attention.streams.values() for x in one.shares if x not in MODALITIES}, key=lambda x: (len(x), x))

@@ -1,6 +1,6 @@
 """A table of words with what was measured while each was said: for pandas, R and statistics.
 
-One row a word: clip, start, end, word, speaker, probability, the utterance that it lies in with its emotion, and the means of the streams
+One row per word: clip, start, end, word, speaker, probability, the utterance that it lies in with its emotion, and the means of the streams
 over the rows whose middle lies in the word's [start, end). What is not measured is left out of a mean; a word in which nothing was
 measured has NaN. Of several faces the one that the analysis read is taken. COVAREP's F0 counts only where the voice is voiced (VUV),
 because COVAREP keeps an estimate everywhere.

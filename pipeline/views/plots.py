@@ -51,7 +51,7 @@ def _axes(ax: Axes | None, width: float = 8.0, height: float = 2.5) -> Axes:
 
 
 def emotions(analysis: Analysis, ax: Axes | None = None, *, legend: bool = True) -> Axes:
-    """Stacked probabilities, one column an utterance."""
+    """Stacked probabilities, one column per utterance."""
     ax = _axes(ax)
     answered = [u for u in analysis.utterances if u.prediction is not None]
     foot = np.zeros(len(answered))

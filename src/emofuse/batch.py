@@ -128,7 +128,7 @@ def allowed(seconds: float | None, memory: int | None) -> Allowance:
 
 
 def local_engine(job: Job, out: str | os.PathLike[str], *, workers: int | None, seconds: float | None, memory: int | None) -> LocalEngine:
-    """Worker processes on this machine; None lets the machine decide: a worker a core as far as memory goes, on a GPU one.
+    """Worker processes on this machine; None lets the machine decide: a worker per core as far as memory goes, on a GPU one.
 
     seconds  wall seconds that a clip may take, whatever its length;  memory: bytes that a worker may use
     """

@@ -27,7 +27,7 @@ def load(path: str | os.PathLike[str], form: str | None = None, *, fps: float | 
     """What a file or folder of any readable format holds, clip by clip.
 
     form   the format's name; None: by the file's name, and what is in it
-    fps    frames a second, for tables of faces that only count frames
+    fps    frames per second, for tables of faces that only count frames
     Raises `FormatError` naming the file and the line; `UsageError` for a format that is not read.
     """
     path = Path(path)
@@ -73,7 +73,7 @@ def convert(
 
 
 def words_table(source: str | os.PathLike[str] | Analysis, columns: Sequence[str] | None = None) -> pandas.DataFrame:
-    """Words with what was measured while each was said: one row a word, action units, expressions, pitch and loudness beside.
+    """Words with what was measured while each was said: one row per word, action units, expressions, pitch and loudness beside.
 
     source    an `Analysis`, a result folder, a folder of them, or anything else that `load` reads
     columns   columns of the face and voice streams to average instead (pipeline/formats/word_table.py)

@@ -4,7 +4,7 @@
     python light.py batch FOLDER OUT JOB    a batch in a process of its own, to be killed
 
 A clip's text tells what happens to it: "fine ...", "crash", "hang", "eat", "bug", "broken". JOB is JSON: log (a file that every stage that
-begins is appended to), pause (seconds a stage takes), and what changes keys: model, gain.
+begins is appended to), pause (seconds per stage takes), and what changes keys: model, gain.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from emofuse.writing import fill_analysis
 
 
 class TextClip(Clip):
-    """A text file in a clip's place: a second a word."""
+    """A text file in a clip's place: a second per word."""
 
     def _probe(self) -> ClipInfo:
         text = self.path.read_text()
@@ -52,7 +52,7 @@ class TextClip(Clip):
 
 @dataclass(frozen=True)
 class Letters:
-    """Makes one row a word, of its letters. Reads the file itself; needs no medium."""
+    """Makes one row per word, of its letters. Reads the file itself; needs no medium."""
 
     stream: str
     log: str

@@ -23,7 +23,7 @@ FACE = (225.5, 124.3, 108.1)
 
 
 class Pictures:
-    """A clip of given pictures at 25 frames a second, from a start that is not 0."""
+    """A clip of given pictures at 25 frames per second, from a start that is not 0."""
 
     def __init__(self, images: list[np.ndarray], start: float = 0.48) -> None:
         self.images, self.begin = images, start

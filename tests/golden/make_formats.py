@@ -35,7 +35,7 @@ def utterances() -> TimedSequence:
 
 
 def face() -> TimedSequence:
-    """Two faces, 25 frames a second from 0.48 s on, frame 3 missing; the second row of the first face has no pose."""
+    """Two faces, 25 frames per second from 0.48 s on, frame 3 missing; the second row of the first face has no pose."""
     rows = []
     for frame in (0, 1, 2, 4, 5):
         for number in (0, 1):
@@ -47,7 +47,7 @@ def face() -> TimedSequence:
 
 
 def voice() -> TimedSequence:
-    """100 rows a second with a gap of half a second in it; one value is not measured."""
+    """100 rows per second with a gap of half a second in it; one value is not measured."""
     start = np.array([i * 0.01 + 0.125 for i in (*range(5), *range(55, 60))], np.float64)
     values = np.linspace(-1, 1, 20, dtype=np.float32).reshape(10, 2)
     values[3, 1] = np.nan

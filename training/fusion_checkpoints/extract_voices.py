@@ -32,7 +32,7 @@ from ..sound import Sound
 SPEEDS = {1: (0.6, (90, 113)), 2: (1.0, (80, 121))}
 """Copy -> share of clips at another speed, and the range of lengths in per cent; copies after the second are like the second."""
 CODED = 0.6
-CODINGS = (  # container, encoder, sample rates, kilobits a second
+CODINGS = (  # container, encoder, sample rates, kilobits per second
     ("ipod", "aac", (22050, 44100, 48000), (24, 96)),
     ("mp3", "libmp3lame", (22050, 24000, 44100), (16, 96)),
     ("ogg", "libopus", (16000, 24000, 48000), (12, 48)),

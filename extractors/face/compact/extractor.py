@@ -89,7 +89,7 @@ class Compact(Provider):
         return self._provenance
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
-        """All faces of the clip, one row a frame and face; raises `NoStream` where it has no video. Memory is that of a few frames."""
+        """All faces of the clip, one row per frame and face; raises `NoStream` where it has no video. Memory is that of a few frames."""
         tracker = Tracker(self._read, self._detect)
         found = FaceRows(COLUMNS)
         cuts: list[float] = []

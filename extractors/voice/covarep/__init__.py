@@ -1,1 +1,1 @@
-"""COVAREP's voice features in Python, one file a method. `compat` computes them as the program does; `voice` with its faults corrected."""
+"""COVAREP's voice features in Python, one file per method: `compat` computes them as the program does, `voice` without its faults."""
