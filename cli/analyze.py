@@ -22,6 +22,7 @@ from emofuse.writing import REPORT, write_analysis
 
 from .batch import batch, batch_options, is_batch
 from .each_clip import each_clip
+from .messages import complain
 from .options import provider_options
 from .sections import SectionedCommand
 
@@ -64,6 +65,8 @@ def command(paths: tuple[Path, ...], out: Path, formats: str, as_json: bool, pro
         analysis = assembly.analyze(path, progress=progress, profile=stages)
         if profile:
             click.echo("\n".join(stages.lines()), err=True)
+        for remark in analysis.facts.remarks:
+            complain(f"{path}: {remark}")
         folder = folders.folder_for(path)
         files = write_analysis(analysis, folder, version=__version__, **writing)
         if as_json:

@@ -20,11 +20,14 @@ def _help(stream: str) -> str:
 
 
 def provider_options(function: Function) -> Function:
-    """--words --text --face --voice --offline --device --language --acoustic-model."""
+    """--words --text --face --voice --offline --device --language --acoustic-model --audio-track."""
     function = click.option("--acoustic-model", metavar="FOLDER", help="CTC model to align transcripts with (default: pocketsphinx).")(
         function
     )
     function = click.option("--language", metavar="CODE", help="Language of the speech for whisper (default: it guesses).")(function)
+    function = click.option(
+        "--audio-track", type=click.IntRange(1), metavar="N", help="The clip's N-th audio track (default: the one marked as default)."
+    )(function)
     function = click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps.")(function)
     function = click.option("--offline", is_flag=True, help="Never open a network connection.")(function)
     for stream in reversed(tuple(EXTRACTORS)):
@@ -39,4 +42,5 @@ def options_from(values: dict[str, Any]) -> Options:
         face_id=values.get("face_id"),
         prior=values.get("prior"),
         influence=values.get("influence", True),
+        audio_track=values.get("audio_track"),
     )

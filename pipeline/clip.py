@@ -2,12 +2,13 @@
 
 Decoding runs in a child process (`decoder.py`) with a memory limit and a time budget, so that a codec's crash is an error of this clip
 and no more. Frames come over shared memory, at most a few ahead of the reader: memory does not grow with the clip's length. Times are
-float64 seconds from the container's start; late starts and gaps stay visible as times, they neither shift what follows nor are filled
-with invented sound.
+float64 seconds from the clip's start (decoding/clock.py says where that is); late starts and gaps stay visible as times, they neither shift
+what follows nor are filled with invented sound.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import mmap
 import os
@@ -26,14 +27,15 @@ from typing import IO, Any
 import numpy as np
 
 from .errors import ClipError, ClipLimit, DecodeCrashed, DecodeTimeout, NoStream, NotMedia
-from .ports import SAMPLE_RATE, AudioInfo, ClipInfo, Frame, Medium, Samples, VideoInfo
+from .media import SAMPLE_RATE, AudioInfo, ClipInfo, Frame, Medium, Samples, VideoInfo
+from .spool import nameless_file
 
 _ERRORS = {error.__name__: error for error in (ClipError, ClipLimit, DecodeCrashed, NoStream, NotMedia)}
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a clip may cost.
+    """What a clip may cost, and which of its sound is read.
 
     pixels         a frame's width times height
     seconds        length, by the container's word and by the timestamps
@@ -42,6 +44,7 @@ class Limits:
     memory         bytes of address space of the decoding process
     cpu_base, cpu_factor  processor seconds for decoding: base + factor times the clip's length
     stall_seconds  wall seconds without a message from the decoding process while the reader waits
+    audio_track    which of the container's audio tracks is read, from 1; None: the one that it marks as default, else the first
     """
 
     pixels: int = 8192 * 4320
@@ -52,14 +55,62 @@ class Limits:
     cpu_base: float = 60.0
     cpu_factor: float = 30.0
     stall_seconds: float = 120.0
+    audio_track: int | None = None
+
+
+LEAST_ESTIMATED = 2
+"""Frames without a time at the end of a stream are the rule in AVI and ASF, and worth no word."""
 
 
 @dataclass(frozen=True)
 class MediumEnd:
-    """How one medium of a decoding pass ended: seconds of its last frame or sample, and how many packets were broken (each is a gap)."""
+    """How one medium of a decoding pass ended.
+
+    end             seconds of its last frame or sample
+    broken_packets  packets that could not be decoded (each is a gap)
+    count           frames, or samples at 16 kHz, that were given
+    dropped         frames, or samples, that were decoded and not given: they lie before 0 s, or over others that were given
+    estimated       frames whose time is not in the file: it follows from their neighbours
+    resized         frames that had another size than the first, and were brought to it
+    zero            the container's own seconds at 0 s of the clip
+    restarts        how often the container's clock started again; what follows was laid behind what came before
+    breaks_off      whether reading ended in an error, and not at the end of the file
+    mix             which of the sound's channels were read, in words
+    """
 
     end: float
     broken_packets: int
+    count: int = 0
+    dropped: int = 0
+    estimated: int = 0
+    resized: int = 0
+    zero: float = 0.0
+    restarts: int = 0
+    breaks_off: bool = False
+    mix: str = ""
+
+    def remarks(self, medium: Medium) -> tuple[str, ...]:
+        """What a reader of the results must know of this medium, a line each; () where all is as it should be."""
+        what, unit = ("video", "frames") if medium == "video" else ("sound", "samples at 16 kHz")
+        found = []
+        if self.dropped:
+            found.append(f"{what}: {self.dropped} {unit} were left out: they lie before the clip's start, or over others")
+        if self.broken_packets:
+            found.append(f"{what}: {self.broken_packets} packets could not be decoded; each is a gap")
+        if self.breaks_off:
+            found.append(f"{what}: the file breaks off: reading it ended in an error at {self.end:.1f} s")
+        if self.zero < 0:
+            found.append(f"{what}: the recording begins {-self.zero:.3f} s before its container's zero; 0 s is its beginning")
+        if self.restarts:
+            times = "once" if self.restarts == 1 else f"{self.restarts} times"
+            found.append(f"{what}: the container's clock starts again {times}; what follows was laid behind what came before")
+        if self.estimated > LEAST_ESTIMATED:
+            found.append(f"{what}: {self.estimated} {unit} have no time of their own, and got one from their neighbours")
+        if self.resized:
+            found.append(f"{what}: {self.resized} frames had another size than the first, and were brought to it")
+        if "silent" in self.mix or "turned over" in self.mix:
+            found.append(f"{what}: {self.mix}")
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -76,6 +127,10 @@ class DecodeEnd:
     @property
     def broken_packets(self) -> int:
         return sum(medium.broken_packets for medium in self.media.values())
+
+    @property
+    def breaks_off(self) -> bool:
+        return any(medium.breaks_off for medium in self.media.values())
 
 
 class Clip:
@@ -111,7 +166,7 @@ class Clip:
                         container=message["container"],
                         duration=message["duration"],
                         video=VideoInfo(**message["video"]) if message["video"] else None,
-                        audio=AudioInfo(**message["audio"]) if message["audio"] else None,
+                        audio=AudioInfo(**{**message["audio"], "tracks": tuple(message["audio"]["tracks"])}) if message["audio"] else None,
                     )
         raise DecodeCrashed(f"{self.path}: the decoding process ended without an answer")
 
@@ -173,12 +228,11 @@ class _Decoding:
         self._unread = bytearray()  # what came and was not asked for yet
 
     def __enter__(self) -> _Decoding:
-        folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-        self._memory: IO[bytes] = tempfile.TemporaryFile(dir=folder, prefix="emofuse-")
+        self._memory: IO[bytes] = _shared_memory()
         self._errors: IO[bytes] = tempfile.TemporaryFile()
         fd = self._memory.fileno()
         # -P: a file named av.py beside the clip must not be imported.
-        command = [sys.executable, "-P", "-m", "emofuse.pipeline.decoder", str(fd)]
+        command = [sys.executable, "-P", "-m", "emofuse.pipeline.decoder", str(fd), str(os.getpid())]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, pass_fds=(fd,))
         request = json.dumps(self._job).encode()
         self._tell(struct.pack("<I", len(request)) + request)
@@ -260,6 +314,20 @@ class _Decoding:
         detail = f": {said[-1]}" if said else ""
         how = f"signal {-code}" if code < 0 else f"exit status {code}"
         raise DecodeCrashed(f"{self._path}: the decoding process died ({how}{detail})")
+
+
+def _shared_memory() -> IO[bytes]:
+    """Memory that two processes see, as a nameless file. It is not in /dev/shm, which is small in containers; where the system has no such
+    memory, it is a temporary file."""
+    try:
+        number = os.memfd_create("emofuse")
+    except (AttributeError, OSError):
+        return nameless_file()
+    # Where a standard stream is closed, the number of it would be given out, and taken away again from the child.
+    if number <= 2:
+        low, number = number, fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3)
+        os.close(low)
+    return os.fdopen(number, "w+b", buffering=0)
 
 
 def _refuse_what_is_no_file(path: Path) -> None:

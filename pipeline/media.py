@@ -43,7 +43,13 @@ class Samples:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """The video stream as the container describes it; width and height are the coded frame's, before rotation (degrees)."""
+    """The video stream as the container describes it.
+
+    width, height  of the coded frame, in its own pixels
+    rotation       degrees counter-clockwise by which it is turned to stand upright
+    mirrored       whether left and right are exchanged after that
+    pixel_aspect   a pixel's width by its height, before the turn
+    """
 
     codec: str
     width: int
@@ -51,15 +57,36 @@ class VideoInfo:
     rotation: int
     frame_rate: float | None
     pixel_format: str | None = None
+    mirrored: bool = False
+    pixel_aspect: float = 1.0
+
+    @property
+    def square_size(self) -> tuple[int, int]:
+        """Width and height of the coded frame in square pixels: its longer side in them is stretched, nothing is lost."""
+        if self.pixel_aspect > 1:
+            return max(1, round(self.width * self.pixel_aspect)), self.height
+        return self.width, max(1, round(self.height / self.pixel_aspect))
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Width and height of the picture as a player shows it, which is how frames are given."""
+        width, height = self.square_size
+        return (height, width) if self.rotation % 180 else (width, height)
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """The audio stream as the container describes it."""
+    """The audio stream that is read, as the container describes it.
+
+    track   its number among the container's audio tracks, from 1
+    tracks  a line about each of them: codec, channels, rate, language, title
+    """
 
     codec: str
     sample_rate: int
     channels: int
+    track: int = 1
+    tracks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from .attention_rows import AttentionRows
 from .baseline import Usual
+from .clip import MediumEnd
 from .errors import StreamError
-from .media import ClipInfo
+from .media import ClipInfo, Medium
 from .timed import Floats32, Floats64, Provenance, Span, TimedSequence
 
 CutBy = Literal["words", "voice", "windows"]
@@ -145,6 +146,7 @@ class ClipFacts:
     broken_packets  packets that could not be decoded
     ends_early      whether decoding stopped well before the container's own length
     sha256          hex digest of the clip's bytes; None where nobody has computed it yet
+    decoded         how the decoding of each medium ended: what was given, left out, estimated
     """
 
     length: float
@@ -152,6 +154,12 @@ class ClipFacts:
     broken_packets: int = 0
     ends_early: bool = False
     sha256: str | None = None
+    decoded: Mapping[Medium, MediumEnd] = field(default_factory=dict)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader of the results must know of how the clip was read, a line each."""
+        return tuple(line for medium, end in sorted(self.decoded.items()) for line in end.remarks(medium))
 
 
 @dataclass(frozen=True, eq=False)

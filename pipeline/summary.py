@@ -61,7 +61,9 @@ def length_of(clip: Clip, extraction: Extraction, decoded: DecodeEnd) -> float:
 
 
 def ends_early(clip: Clip, decoded: DecodeEnd) -> bool:
-    """Whether decoding stopped well before the container's own length: a truncated or broken file."""
+    """Whether decoding stopped in an error, or well before the container's own length: a truncated or broken file."""
+    if decoded.breaks_off:
+        return True
     if clip.info.duration is None or not decoded.media:
         return False
     return decoded.end < clip.info.duration - max(1.0, 0.05 * clip.info.duration)

@@ -86,6 +86,7 @@ def fuse(
             cut_by=segments.by,
             broken_packets=extraction.end.broken_packets if extraction.end else 0,
             ends_early=ends_early(clip, decoded),
+            decoded=decoded.media,
         ),
     )
 

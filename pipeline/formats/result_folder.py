@@ -16,6 +16,7 @@ from typing import Any
 
 from ..attention.maps import read_maps, write_maps
 from ..attention_rows import AttentionRow, AttentionRows
+from ..clip import MediumEnd
 from ..codec import decode
 from ..errors import FormatError
 from ..hashing import sha256_of
@@ -137,7 +138,11 @@ def read_analysis(folder: Path) -> Analysis:
             summary=_prediction(document["summary"], ()),
             attention=AttentionRows.of(_rows(folder / "attention.csv", streams), streams),
             reasons=document["reasons"],
-            facts=ClipFacts(cut_by=document["cut_by"], **{name: clip[name] for name in FACTS}),
+            facts=ClipFacts(
+                cut_by=document["cut_by"],
+                **{name: clip[name] for name in FACTS},
+                decoded={medium: decode(MediumEnd, end) for medium, end in clip.get("decoded", {}).items()},
+            ),
         )
     except OSError as error:
         raise FormatError(f"{folder}: expected a result folder of emofuse, but it cannot be read: {error.strerror or error}") from None
@@ -152,7 +157,7 @@ def _info(clip: Mapping[str, Any]) -> ClipInfo:
         container=clip["container"],
         duration=clip["duration"],
         video=None if video is None else VideoInfo(**video),
-        audio=None if audio is None else AudioInfo(**audio),
+        audio=None if audio is None else AudioInfo(**{**audio, "tracks": tuple(audio.get("tracks", ()))}),
     )
 
 

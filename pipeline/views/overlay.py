@@ -43,7 +43,7 @@ class Overlay:
     def __init__(self, analysis: Analysis, size: tuple[int, int]) -> None:
         video = analysis.info.video
         assert video is not None
-        width = video.height if video.rotation % 180 else video.width
+        width, _ = video.shown_size
         self._utterances = analysis.utterances
         self._utterance_starts = [u.span.start for u in analysis.utterances]
         self._size = size

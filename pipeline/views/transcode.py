@@ -92,9 +92,7 @@ def fitted(info: ClipInfo, *, least: int = 2, most: int = 480) -> tuple[int, int
     """Width and height of an upright picture whose shorter side lies in these bounds, both even; None without pictures."""
     if info.video is None:
         return None
-    width, height = info.video.width, info.video.height
-    if info.video.rotation % 180:
-        width, height = height, width
+    width, height = info.video.shown_size
     short = min(width, height)
     scale = min(max(short, least), most) / short
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)

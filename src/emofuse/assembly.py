@@ -119,7 +119,7 @@ class Assembly:
 
     def extract(self, path: str | os.PathLike[str], progress: Progress | None = None) -> tuple[ClipInfo, Extraction]:
         """All chosen streams of a clip."""
-        clip = Clip(path, self.options.limits)
+        clip = Clip(path, self.options.reading)
         info = clip.info  # a file that is no clip is refused before anything is loaded for it
         return info, extract(clip, self.extractors(clip.path, for_model=False), progress)
 
@@ -133,7 +133,7 @@ class Assembly:
     ) -> Analysis:
         """A clip's emotions over time and the attention that they rest on. A `profile` is told when each stage began and ended."""
         profile = profile or Profile()
-        clip = Clip(path, self.options.limits)
+        clip = Clip(path, self.options.reading)
         with profile.stage("open"):
             _ = clip.info
         with profile.stage("load extractors"):

@@ -20,7 +20,7 @@ from emofuse.pipeline.batch.ray_engine import RayEngine
 from emofuse.pipeline.batch.remote import address_of, discover_remote, open_store, refuse_network
 from emofuse.pipeline.batch.run import BatchOptions, Engine, run_batch
 from emofuse.pipeline.batch.stages import Stages
-from emofuse.pipeline.clip import Clip, Limits
+from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.codec import decode, encode
 from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.extraction import Extraction
@@ -63,7 +63,7 @@ class AssemblySetup:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._assembly = Assembly(job.options)
-        self.limits = job.options.limits or Limits()
+        self.limits = job.options.reading
         _ = self._assembly.choices
 
     @property

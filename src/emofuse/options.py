@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from emofuse.pipeline.clip import Limits
@@ -33,6 +33,7 @@ class Options:
     language        of the speech, as a code such as "en"; None: detected where the recogniser can
     acoustic_model  folder of a CTC model (wav2vec 2.0 and its kin) that aligns transcripts; None: pocketsphinx, English
     limits          what one clip may cost
+    audio_track     which of a clip's audio tracks to read, counted from 1; None: the one that is marked as default, else the first
     face_id         read this face only; None: if there are several, the one whose lips move with the voice
     prior           how likely emotions are beforehand: {"neutral": 0.5} or "neutral=0.5,anger=0.1". Emotions that are not named share
                     the rest evenly; None: all seven alike. Shipped checkpoints are trained under an even prior; for a model that is not,
@@ -51,6 +52,7 @@ class Options:
     language: str | None = None
     acoustic_model: PathLike | None = None
     limits: Limits | None = None
+    audio_track: int | None = None
     face_id: int | None = None
     prior: Prior | None = None
     influence: bool = True
@@ -66,9 +68,10 @@ class Options:
         _is(self.influence, bool, "influence", "True or False")
         _is(self.language, str | None, "language", "a code such as en, or None")
         _is(self.limits, Limits | None, "limits", "emofuse.Limits or None")
-        if isinstance(self.face_id, bool):
-            raise UsageError(f"face_id: expected a whole number or None, got {self.face_id!r}")
-        _is(self.face_id, int | None, "face_id", "a whole number or None")
+        for name in ("face_id", "audio_track"):
+            if isinstance(getattr(self, name), bool):
+                raise UsageError(f"{name}: expected a whole number or None, got {getattr(self, name)!r}")
+            _is(getattr(self, name), int | None, name, "a whole number or None")
         if isinstance(self.prior, Mapping):
             self._keep("prior", ",".join(f"{name}={share}" for name, share in self.prior.items()))
         prior_of(self.prior)  # an impossible prior is refused before anything is extracted
@@ -85,6 +88,12 @@ class Options:
     def aligner(self) -> str | None:
         """`acoustic_model` as text."""
         return None if self.acoustic_model is None else os.fspath(self.acoustic_model)
+
+    @property
+    def reading(self) -> Limits:
+        """The limits, with the audio track that is asked for."""
+        limits = self.limits or Limits()
+        return limits if self.audio_track is None else replace(limits, audio_track=self.audio_track)
 
     def wish(self, stream: str) -> str:
         """What was asked for a stream: words, text, face or voice."""
