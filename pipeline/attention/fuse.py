@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, get_args
 
@@ -16,6 +16,7 @@ from ..results import Analysis, AnalyzedUtterance, Attention, ClipFacts, Predict
 from ..shared_pass import Progress
 from ..speaker_face import FaceSelector
 from ..summary import decoded_to_the_end, ends_early, length_of, reasons, summary
+from ..timed import TimedSequence
 from ..utterances import Segmentation, segment, utterance
 from .influence import InfluenceOptions, record_influence, step_for
 from .maps import MapStore, small, with_maps
@@ -54,32 +55,22 @@ def fuse(
     length = length_of(clip, extraction, decoded)
     segments = segment(streams, length, segmentation)
     faces = FaceSelector.of(streams, chooser, face_id)
-    step = step_for(sum(span.duration for span in segments.spans))
-    analyzed: list[AnalyzedUtterance] = []
-    rows, store = AttentionRows.empty(streams), MapStore()
+    recorder = _Recorder(streams, model, maps, influence, step_for(sum(span.duration for span in segments.spans)))
     for first in range(0, len(segments.spans), TOGETHER):
         batch = [utterance(span, streams, faces) for span in segments.spans[first : first + TOGETHER]]
         for number, (piece, prediction) in enumerate(zip(batch, answers(model, batch), strict=True), first):
-            record(rows, number, piece, prediction)
-            parts = None
-            if prediction is not None:
-                store.add(number, kept(prediction.attention, piece, maps))
-                prediction = replace(prediction, attention=())
-                parts = None if influence is None else record_influence(rows, piece, model, streams, influence, step)
-            analyzed.append(AnalyzedUtterance(number, piece.span, piece.text, prediction, quality(piece, streams), piece.face, parts))
+            recorder.add(number, piece, prediction)
             if progress is not None:
                 progress("fusion", piece.span.end)
-        rows.let_go()
-        for stream in streams.values():
-            stream.let_go()
-    analyzed = with_maps(analyzed, store.maps())
+        recorder.release()
+    analyzed = with_maps(recorder.analyzed, recorder.store.maps())
     return Analysis(
         info=clip.info,
         streams=streams,
         model=model.provenance,
         utterances=tuple(analyzed),
         summary=summary(analyzed),
-        attention=rows,
+        attention=recorder.rows,
         reasons=reasons(streams, analyzed, model),
         facts=ClipFacts(
             length=length,
@@ -89,6 +80,34 @@ def fuse(
             decoded=decoded.media,
         ),
     )
+
+
+class _Recorder:
+    """Collects what is said of each utterance: its answer, its attention and its influence."""
+
+    def __init__(
+        self, streams: Mapping[str, TimedSequence], model: FusionModel, maps: Maps, influence: InfluenceOptions | None, step: float
+    ) -> None:
+        self.rows, self.store = AttentionRows.empty(streams), MapStore()
+        self.analyzed: list[AnalyzedUtterance] = []
+        self._streams, self._model, self._maps, self._influence, self._step = streams, model, maps, influence, step
+
+    def add(self, number: int, piece: Utterance, prediction: Prediction | None) -> None:
+        record(self.rows, number, piece, prediction)
+        parts = None
+        if prediction is not None:
+            self.store.add(number, kept(prediction.attention, piece, self._maps))
+            prediction = replace(prediction, attention=())
+            if self._influence is not None:
+                parts = record_influence(self.rows, piece, self._model, self._streams, self._influence, self._step)
+        rests_on = quality(piece, self._streams)
+        self.analyzed.append(AnalyzedUtterance(number, piece.span, piece.text, prediction, rests_on, piece.face, parts))
+
+    def release(self) -> None:
+        """Give back the memory of what lies in files."""
+        self.rows.let_go()
+        for stream in self._streams.values():
+            stream.let_go()
 
 
 def answers(model: FusionModel, batch: Sequence[Utterance]) -> list[Prediction | None]:
