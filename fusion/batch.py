@@ -99,6 +99,7 @@ class Scaling:
         return cls(mean.astype(np.float32), np.where(deviation > 1e-6, deviation, 1).astype(np.float32))
 
     def apply(self, values: Floats32) -> Floats32:
+        """(n f) -> (n f): less the mean, in deviations, cut at `limit`; NaN stays NaN."""
         scaled: Floats32 = np.clip((values - self.mean) / self.deviation, -self.limit, self.limit)
         return scaled
 

@@ -227,6 +227,7 @@ def nan_mean(values: Floats64) -> Floats64:
 
 
 def nan_deviation(values: Floats64) -> Floats64:
+    """(n k) -> (k): standard deviation of what is measured; NaN where nothing is."""
     return np.asarray(np.sqrt(nan_mean((values - nan_mean(values)) ** 2)))
 
 
@@ -237,6 +238,7 @@ def bridged(values: Floats64) -> Floats64:
 
 
 def bridged_columns(values: Floats64) -> Floats64:
+    """(m k) -> (m k): each column bridged."""
     return np.stack([bridged(column) for column in values.T], axis=1)
 
 

@@ -108,7 +108,7 @@ def spooled(array: Array) -> Array:
 
 
 def let_go(array: NDArray[Any]) -> None:
-    """Give back the memory of what was looked at of an array that lies in a file; nothing is lost, and of other arrays nothing is done."""
+    """Give back the memory of an array (any shape) that lies in a file; its values stay. Other arrays are left alone."""
     if (mapped := _mapped(array)) is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
 

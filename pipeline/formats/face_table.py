@@ -154,7 +154,7 @@ def frame_numbers(table: pandas.DataFrame, first: int, path: Path) -> NDArray[np
 
 
 def write_frame(columns: Mapping[str, NDArray[Any]], path: Path) -> None:
-    """A CSV; NaN is an empty cell, and numbers are as short as they can be without being other numbers."""
+    """Columns (n) of one length as a CSV; NaN is an empty cell, and numbers are as short as they can be and still read back equal."""
     import pyarrow as pa
     import pyarrow.csv as pacsv
 
@@ -164,7 +164,7 @@ def write_frame(columns: Mapping[str, NDArray[Any]], path: Path) -> None:
 
 
 def whole(values: Floats32 | Floats64) -> NDArray[Any]:
-    """Numbers that are all whole as integers, so that 3 is written and not 3.0; others as they are."""
+    """(n) numbers as integers if all are whole, so that 3 is written and not 3.0; else as they are."""
     if np.isfinite(values).all() and np.array_equal(values, np.floor(values)):
         return values.astype(np.int64)
     return values

@@ -94,6 +94,7 @@ class Read:
         return len(self.values)
 
     def rows(self, index: NDArray[np.intp]) -> Read:
+        """The answers to the crops with these numbers (k)."""
         return Read(self.values[index])
 
     @property

@@ -74,6 +74,7 @@ class Block(nn.Module):
             self.around = nn.Sequential(nn.AvgPool2d(stride) if stride > 1 else nn.Identity(), conv, nn.BatchNorm2d(width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(b c h w) -> (b width h/stride w/stride)."""
         y = F.relu(self.first_norm(self.first(x)), inplace=True)
         y = self.second_norm(self.second(y))
         gate = torch.sigmoid(self.excite(F.relu(self.squeeze(y.mean((2, 3), keepdim=True)))))
@@ -113,6 +114,7 @@ class CompactNetwork(nn.Module):
         self.heads = nn.Linear(width_in + 2 * self.config.points, sum(HEADS.values()))
 
     def forward(self, crops: Tensor) -> Answer:
+        """(b 1 64 64) standardised crops -> what the network says of each of the b."""
         x = F.relu(self.stem_norm(self.stem(crops)), inplace=True)  # (b c 32 32)
         x = self.body(x).to(self.heads.weight.dtype)  # (b c 4 4); the body may compute in less precision than the heads
         x = torch.cat([x.mean((2, 3)), places(self.points(x))], 1)

@@ -25,7 +25,7 @@ class Arithmetic(Protocol):
     def xp(self) -> Any: ...
     def __hash__(self) -> int: ...
     def put(self, array: NDArray[Any]) -> Any:
-        """The array where it is computed with."""
+        """The array, of any shape, on the device that computes with it."""
         ...
 
     def get(self, array: Any) -> NDArray[Any]:
@@ -43,6 +43,7 @@ class OnProcessor:
     xp: Any = np
 
     def put(self, array: NDArray[Any]) -> Any:
+        """The array itself, of any shape."""
         return array
 
     def get(self, array: Any) -> NDArray[Any]:
@@ -63,6 +64,7 @@ class OnDevice:
         self.device = torch.device(device)
 
     def put(self, array: NDArray[Any]) -> Any:
+        """A tensor of the same shape on the device."""
         return self.xp.as_tensor(np.ascontiguousarray(array), device=self.device)
 
     def get(self, array: Any) -> NDArray[Any]:

@@ -86,7 +86,7 @@ def frame_starts(total: int) -> Integers:
 
 
 def closures(x: Floats, residual: Floats, track: pitch.PitchTrack) -> Integers:
-    """Closures in voiced parts; the voicing is read one sample early."""
+    """(k) sample numbers of the closures in voiced parts of x and its residual (n); the voicing is read one sample early."""
     if not np.isfinite(track.median):
         return np.zeros(0, np.int64)
     clean = np.nan_to_num(residual)
@@ -138,7 +138,7 @@ def dispersion(residual: Floats, closure: Integers) -> Floats:
 
 
 def peak_slope(x: Floats) -> tuple[Integers, Floats]:
-    """Knots and values of peakSlope; -inf where the finest scales see nothing but digital silence."""
+    """(k) sample numbers and (k) values of peakSlope in x (n); -inf where the finest scales see nothing but digital silence."""
     count = max(0, (len(x) - SLOPE_FRAME) // HOP + 1)
     level = np.empty((count, len(wavelets.SLOPE_SCALES)))
     silent = x == 0
@@ -156,7 +156,7 @@ def peak_slope(x: Floats) -> tuple[Integers, Floats]:
 
 
 def plain_sums_in_silence(y: Floats, x: Floats, silent: Mask, scale: int) -> None:
-    """Replace, in place, the magnitudes that a Fourier convolution cannot tell from rounding by plain sums."""
+    """Replace, in place, magnitudes y (n) that a Fourier convolution cannot tell from rounding by plain sums; x (n), silent (n)."""
     reach = wavelets.whole_reach(scale)
     taps = wavelets.wavelet(scale, reach)
     doubtful = y < FFT_TRUST * max(float(y.max(initial=0.0)), 1e-300)
@@ -171,7 +171,8 @@ def plain_sums_in_silence(y: Floats, x: Floats, silent: Mask, scale: int) -> Non
 
 
 def harmonic_columns(rows: Floats, grid: Integers, x: Floats, track: pitch.PitchTrack) -> None:
-    """Fill Rd, Rd_conf, MCEP, HMPDM and HMPDD: from frames one sample late, those that the file cannot hold being dropped."""
+    """Fill Rd, Rd_conf, MCEP, HMPDM and HMPDD of rows (t 74), whose samples are grid (t), from frames of x (n) one sample late; frames
+    that the file cannot hold are dropped."""
     centre = FRAME_CENTRE + HOP * np.arange(len(track.f0))
     half = half_window(track.f0)
     kept = np.flatnonzero((centre - half >= 0) & (centre + half < len(x)))

@@ -62,12 +62,12 @@ def batches(length: Integers, elements: int = 200_000) -> Iterator[Integers]:
 
 
 def local_maxima(values: NDArray[Any]) -> Mask:
-    """True at strict maxima along the last axis, ends excluded."""
+    """(... n) -> (... n): true at strict maxima along the last axis, ends excluded."""
     peak = np.zeros(values.shape, np.bool_)
     np.logical_and(values[..., 1:-1] > values[..., :-2], values[..., 1:-1] > values[..., 2:], out=peak[..., 1:-1])
     return peak
 
 
 def wrap(phase: NDArray[Any]) -> NDArray[Any]:
-    """The same angle, in (-pi, pi]."""
+    """The same angles in radians, within (-pi, pi]; any shape."""
     return phase - 2 * np.pi * np.round(phase / (2 * np.pi))

@@ -50,7 +50,7 @@ def predictor(frames: Floats, order: int) -> Floats:
 
 
 def integrate(x: Floats) -> Floats:
-    """Leaky integration along time."""
+    """(b n) -> (b n): leaky integration along time."""
     result: Floats = scipy_signal.lfilter([1.0], [1.0, -LEAK], x, axis=1)
     return result
 

@@ -109,7 +109,7 @@ def narrowed_range(f0: Floats, strength: Floats) -> tuple[int, int]:
 
 
 def octaves_around(trusted: Floats) -> tuple[int, int]:
-    """The same from the pitches of the trusted frames alone."""
+    """Lowest and highest pitch in Hz, from the pitches (k) of the trusted frames alone."""
     low, high = LOWEST, HIGHEST
     if len(trusted):
         median = float(np.median(trusted))
@@ -119,13 +119,13 @@ def octaves_around(trusted: Floats) -> tuple[int, int]:
 
 
 def voicing_threshold(strength: Floats) -> float:
-    """The SRH value above which a frame counts as voiced."""
+    """The SRH value above which a frame counts as voiced, from those of all frames (t)."""
     spread = float(np.std(strength, ddof=1)) if len(strength) > 1 else 0.0
     return THRESHOLD_WHERE_CLEAR if spread > CLEAR else THRESHOLD
 
 
 def track(residual: Floats, start: Integers, framing: Framing) -> PitchTrack:
-    """Both passes over the frames that begin at `start`."""
+    """Both passes over the frames of residual (n) that begin at the samples `start` (t)."""
     f0, strength = strongest(residual, start, LOWEST, HIGHEST, framing)
     low, high = narrowed_range(f0, strength)
     # A maximum over the wide range that lies in the narrow one is the maximum of the narrow one too.
@@ -135,7 +135,7 @@ def track(residual: Floats, start: Integers, framing: Framing) -> PitchTrack:
 
 
 def judged(f0: Floats, strength: Floats) -> PitchTrack:
-    """Voicing of a finished track."""
+    """Voicing of a finished track: f0 (t) in Hz and SRH strength (t)."""
     threshold = voicing_threshold(strength)
     voiced = strength > threshold
     sure = voiced & (f0 > LOWEST) & (f0 < HIGHEST)

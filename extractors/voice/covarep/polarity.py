@@ -37,7 +37,7 @@ def without_voice_bar(signal: Floats) -> Floats:
 
 
 def skewness(x: Floats) -> float:
-    """Third central moment over the cube of the standard deviation; 0 for a constant."""
+    """Third central moment of x (n) over the cube of the standard deviation; 0 for a constant."""
     if len(x) == 0:
         return 0.0
     centred = x - x.mean()

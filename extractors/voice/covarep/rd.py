@@ -253,7 +253,7 @@ def descend(misfit: PhaseMisfit, tolerance: float = 0.01, steps: int = 32) -> tu
 
 
 def confidence(misfit: Floats) -> Floats:
-    """1 where the phases fit exactly, falling to 0 where they are opposite."""
+    """(b) mean squared phase misfits in radians -> (b): 1 where phases fit exactly, falling to 0 where they are opposite."""
     return 1 - np.sqrt(misfit) / np.pi
 
 

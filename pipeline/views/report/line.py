@@ -28,6 +28,7 @@ class Line:
 
     @classmethod
     def of(cls, start: NDArray[np.float64], end: NDArray[np.float64]) -> Line:
+        """From the rows' starts and ends (n) in seconds."""
         return cls.through((start + end) / 2)
 
     @classmethod
