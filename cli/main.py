@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
 import click
@@ -56,6 +60,28 @@ class Commands(click.Group):
             ctx.exit(1)
 
 
+def end_on(number: int, frame: object) -> None:
+    """SIGTERM and SIGHUP end a command as an exception does: what is half-written goes, and child processes end."""
+    raise SystemExit(128 + number)
+
+
+@contextmanager
+def ending_cleanly() -> Iterator[None]:
+    """Within, signals that ask the process to end clean up first. A command that is to outlive its terminal (nohup) does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler == signal.SIG_DFL:
+            signal.signal(number, end_on)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="emofuse")
 def main() -> None:
@@ -65,6 +91,7 @@ def main() -> None:
     emofuse analyze clip.mp4 --out results
     """
     open_closed_streams()
+    click.get_current_context().with_resource(ending_cleanly())
     # A closed pipe (| head) is no error of ours; a name that is no valid text must not break a message.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -211,7 +211,7 @@ def load(path: Path) -> tuple[Checkpoint, nn.Module]:
             raise CheckpointError(f"{file}: no such file; a checkpoint is NAME.safetensors with NAME.json beside it")
     try:
         data = json.loads(description.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{description}: not JSON: {error}") from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{description}: expected a JSON object, got {type(data).__name__}")
@@ -224,7 +224,10 @@ def load(path: Path) -> tuple[Checkpoint, nn.Module]:
         tensors = {k: t.float() for k, t in tensors_of(raw).items()}
     except SafetensorError as error:
         raise CheckpointError(f"{path}: not a safetensors file: {error}") from error
-    module = build(checkpoint)
+    _expect_finite(tensors, path)
+    _expect_layers(checkpoint, len(tensors), description)
+    with torch.device("meta"):  # shapes alone: a config that claims a huge model takes no memory before it is found not to fit
+        module = build(checkpoint)
     wanted = {k: tuple(t.shape) for k, t in module.state_dict().items()}
     got = {k: tuple(t.shape) for k, t in tensors.items()}
     if wanted != got:
@@ -234,8 +237,22 @@ def load(path: Path) -> tuple[Checkpoint, nn.Module]:
             if wanted.get(k) != got.get(k)
         ]
         raise CheckpointError(f"{path}: {len(wrong)} tensors do not fit the model, first: {wrong[0]}")
+    module = build(checkpoint)
     module.load_state_dict(tensors, strict=True)
     return checkpoint, module.eval().requires_grad_(False)
+
+
+def _expect_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{path}: expected finite weights, but {name} holds {int((~torch.isfinite(tensor)).sum())} that are not")
+
+
+def _expect_layers(checkpoint: Checkpoint, tensors: int, where: Path) -> None:
+    """Every layer has a tensor at least: a description of more layers than the file has tensors need not be built to be refused."""
+    for name, value in dataclasses.asdict(checkpoint.config).items():
+        if "layers" in name and isinstance(value, int) and value > tensors:
+            raise CheckpointError(f"{where}: expected a config that fits its weights, got {name} = {value} with {tensors} tensors")
 
 
 def listed(columns: Sequence[str], most: int = 12) -> str:

@@ -4,14 +4,16 @@ A pickle is a program for a stack machine, and Python's own machine calls whatev
 stack's moves (from `pickletools`, which only takes a file apart) and a handful of names, which it carries out itself: a numpy array, its
 dtype, a numpy scalar, a set, an OrderedDict, and the encoding of old byte strings. Every other name is refused, by name.
 
-It runs in a child process with bounds on memory and time, because a small pickle can describe a huge object; arrays come back as a plain
-.npz. `read_arrays(path)` gives "train/text" -> array, nested keys joined by a slash.
+It runs in a child process with bounds on memory and time, because a small pickle can describe a huge object: 1 GiB and 60 s, and more
+only for what the file itself holds. The child ends with its parent. Arrays come back as a plain .npz.
+`read_arrays(path)` gives "train/text" -> array, nested keys joined by a slash.
 """
 
 from __future__ import annotations
 
 import os
 import pickletools
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,8 +26,12 @@ from numpy.typing import NDArray
 
 from emofuse.pipeline.errors import DatasetError
 
-SECONDS = 600
-BYTES = 32 * 2**30
+SECONDS = 60
+BYTES = 2**30
+"""What any pickle may take, whatever it claims; a large file more, by its own bytes: data sets hold tens of gigabytes."""
+BYTES_PER_BYTE = 4
+BYTES_PER_SECOND = 10 * 2**20
+MOST_ARRAYS = 100_000
 CONSTANTS: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
@@ -73,79 +79,135 @@ class Within:
         return self._file.tell()
 
 
-def unpickled(path: Path) -> Any:
-    """The object; raises `DatasetError` naming the first thing that is not allowed, or where the file breaks off."""
-    stack: list[Any] = []
-    marks: list[int] = []
-    memo: dict[int, Any] = {}
+class Machine:
+    """The stack machine, without what would run anything: `step` carries out one opcode."""
 
-    def since_mark() -> list[Any]:
-        at = marks.pop()
-        items = stack[at:]
-        del stack[at:]
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.stack: list[Any] = []
+        self._marks: list[int] = []
+        self._memo: dict[int, Any] = {}
+
+    def step(self, kind: str, argument: Any) -> None:
+        """Raises `DatasetError` for an opcode that arrays, text and numbers do not need."""
+        if kind in CONSTANTS:
+            self.stack.append(CONSTANTS[kind]())
+        elif kind in BYTE_STRINGS:
+            self.stack.append(argument.encode("latin-1") if isinstance(argument, str) else argument)
+        elif kind in VALUES:
+            self.stack.append(argument)
+        elif kind in OPERATIONS:
+            OPERATIONS[kind](self, argument)
+        else:
+            raise DatasetError(f"{self._path}: refused: the pickle uses {kind}, which arrays, text and numbers do not need")
+
+    def _since_mark(self) -> list[Any]:
+        at = self._marks.pop()
+        items = self.stack[at:]
+        del self.stack[at:]
         return items
 
+    def nothing(self, argument: Any) -> None:
+        return
+
+    def mark(self, argument: Any) -> None:
+        self._marks.append(len(self.stack))
+
+    def put(self, argument: Any) -> None:
+        self._memo[int(argument)] = self.stack[-1]
+
+    def memoize(self, argument: Any) -> None:
+        self._memo[len(self._memo)] = self.stack[-1]
+
+    def get(self, argument: Any) -> None:
+        self.stack.append(self._memo[int(argument)])
+
+    def pop(self, argument: Any) -> None:
+        self.stack.pop()
+
+    def list(self, argument: Any) -> None:
+        self.stack.append(self._since_mark())
+
+    def tuple(self, argument: Any) -> None:
+        self.stack.append(tuple(self._since_mark()))
+
+    def tuple_of(self, count: int) -> None:
+        self.stack[-count:] = [tuple(self.stack[-count:])]
+
+    def dict(self, argument: Any) -> None:
+        items = self._since_mark()
+        self.stack.append(dict(zip(items[::2], items[1::2], strict=True)))
+
+    def append(self, argument: Any) -> None:
+        item = self.stack.pop()
+        self.stack[-1].append(item)
+
+    def extend(self, argument: Any) -> None:
+        items = self._since_mark()
+        self.stack[-1].extend(items)
+
+    def add(self, argument: Any) -> None:
+        items = self._since_mark()
+        self.stack[-1].update(items)
+
+    def set_item(self, argument: Any) -> None:
+        key, item = self.stack[-2:]
+        del self.stack[-2:]
+        self.stack[-1][_key(key)] = item
+
+    def set_items(self, argument: Any) -> None:
+        items = self._since_mark()
+        self.stack[-1].update((_key(k), v) for k, v in zip(items[::2], items[1::2], strict=True))
+
+    def name(self, argument: Any) -> None:
+        self.stack.append(Name(*argument.split(" ", 1)))
+
+    def stack_name(self, argument: Any) -> None:
+        self.stack[-2:] = [Name(self.stack[-2], self.stack[-1])]
+
+    def call(self, argument: Any) -> None:
+        arguments = self.stack.pop()
+        self.stack[-1] = _called(self.stack[-1], arguments, self._path)
+
+    def build(self, argument: Any) -> None:
+        state = self.stack.pop()
+        _built(self.stack[-1], state, self._path)
+
+
+OPERATIONS: dict[str, Callable[[Machine, Any], None]] = {
+    **dict.fromkeys(("PROTO", "FRAME"), Machine.nothing),
+    "MARK": Machine.mark,
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), Machine.put),
+    "MEMOIZE": Machine.memoize,
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), Machine.get),
+    "POP": Machine.pop,
+    "LIST": Machine.list,
+    "TUPLE": Machine.tuple,
+    "TUPLE1": lambda machine, _: machine.tuple_of(1),
+    "TUPLE2": lambda machine, _: machine.tuple_of(2),
+    "TUPLE3": lambda machine, _: machine.tuple_of(3),
+    "DICT": Machine.dict,
+    "APPEND": Machine.append,
+    "APPENDS": Machine.extend,
+    "ADDITEMS": Machine.add,
+    "SETITEM": Machine.set_item,
+    "SETITEMS": Machine.set_items,
+    "GLOBAL": Machine.name,
+    "STACK_GLOBAL": Machine.stack_name,
+    "REDUCE": Machine.call,
+    "BUILD": Machine.build,
+}
+
+
+def unpickled(path: Path) -> Any:
+    """The object; raises `DatasetError` naming the first thing that is not allowed, or where the file breaks off."""
+    machine = Machine(path)
     with path.open("rb") as file:
         try:
-            for opcode, found, _ in pickletools.genops(cast(Any, Within(file))):
-                kind, argument = opcode.name, cast(Any, found)
-                if kind in CONSTANTS:
-                    stack.append(CONSTANTS[kind]())
-                elif kind in BYTE_STRINGS:
-                    stack.append(argument.encode("latin-1") if isinstance(argument, str) else argument)
-                elif kind in VALUES:
-                    stack.append(argument)
-                elif kind in ("PROTO", "FRAME"):
-                    continue
-                elif kind == "MARK":
-                    marks.append(len(stack))
-                elif kind in ("PUT", "BINPUT", "LONG_BINPUT"):
-                    memo[int(argument)] = stack[-1]
-                elif kind == "MEMOIZE":
-                    memo[len(memo)] = stack[-1]
-                elif kind in ("GET", "BINGET", "LONG_BINGET"):
-                    stack.append(memo[int(argument)])
-                elif kind in ("TUPLE", "LIST"):
-                    items = since_mark()
-                    stack.append(tuple(items) if kind == "TUPLE" else items)
-                elif kind in ("TUPLE1", "TUPLE2", "TUPLE3"):
-                    count = int(kind[-1])
-                    stack[-count:] = [tuple(stack[-count:])]
-                elif kind == "DICT":
-                    items = since_mark()
-                    stack.append(dict(zip(items[::2], items[1::2], strict=True)))
-                elif kind == "APPEND":
-                    item = stack.pop()
-                    stack[-1].append(item)
-                elif kind == "APPENDS":
-                    items = since_mark()
-                    stack[-1].extend(items)
-                elif kind == "ADDITEMS":
-                    items = since_mark()
-                    stack[-1].update(items)
-                elif kind == "SETITEM":
-                    key, item = stack[-2:]
-                    del stack[-2:]
-                    stack[-1][_key(key)] = item
-                elif kind == "SETITEMS":
-                    items = since_mark()
-                    stack[-1].update((_key(k), v) for k, v in zip(items[::2], items[1::2], strict=True))
-                elif kind == "POP":
-                    stack.pop()
-                elif kind == "GLOBAL":
-                    stack.append(Name(*argument.split(" ", 1)))
-                elif kind == "STACK_GLOBAL":
-                    stack[-2:] = [Name(stack[-2], stack[-1])]
-                elif kind == "REDUCE":
-                    arguments = stack.pop()
-                    stack[-1] = _called(stack[-1], arguments, path)
-                elif kind == "BUILD":
-                    state = stack.pop()
-                    _built(stack[-1], state, path)
-                elif kind == "STOP":
-                    return _plain(stack.pop(), path)
-                else:
-                    raise DatasetError(f"{path}: refused: the pickle uses {kind}, which arrays, text and numbers do not need")
+            for opcode, argument, _ in pickletools.genops(cast(Any, Within(file))):
+                if opcode.name == "STOP":
+                    return _plain(machine.stack.pop(), path)
+                machine.step(opcode.name, argument)
         except (IndexError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise DatasetError(f"{path}: not a pickle of arrays, text, numbers and containers: {type(error).__name__} {error}") from error
     raise DatasetError(f"{path}: the pickle breaks off")
@@ -206,17 +268,34 @@ def _bytes(data: Any) -> bytes:
 
 
 def _plain(found: Any, path: Path) -> Any:
-    """Finished objects in the place of those under construction."""
+    """Finished objects in the place of those under construction. What a pickle holds twice is made once."""
+    made: dict[int, Any] = {}
+
+    def plain(item: Any) -> Any:
+        if not isinstance(item, (dict, list, tuple)):
+            return _finished(item, path)
+        if id(item) in made:
+            return made[id(item)]
+        if isinstance(item, dict):
+            entries: dict[Any, Any] = {}
+            made[id(item)] = entries  # before its parts: a pickle may hold a dictionary within itself
+            entries.update((key, plain(value)) for key, value in item.items())
+            return entries
+        parts: list[Any] = []
+        made[id(item)] = parts
+        parts.extend(plain(value) for value in item)
+        return parts
+
+    return plain(found)
+
+
+def _finished(found: Any, path: Path) -> Any:
     if isinstance(found, Made):
         if found.value is None:
             raise DatasetError(f"{path}: an array without content")
         if found.kind == "array" and found.value.dtype == object:
             return np.array([_text(item, path) for item in found.value.ravel()]).reshape(found.value.shape)
         return found.value
-    if isinstance(found, dict):
-        return {key: _plain(item, path) for key, item in found.items()}
-    if isinstance(found, list | tuple):
-        return [_plain(item, path) for item in found]
     if isinstance(found, Name):
         raise DatasetError(f"{path}: refused: the pickle holds {found.text}")
     return found
@@ -236,6 +315,8 @@ def _flat(found: Any, prefix: str = "") -> dict[str, NDArray[Any]]:
         flat: dict[str, NDArray[Any]] = {}
         for key, item in found.items():
             flat |= _flat(item, f"{prefix}/{key}" if prefix else str(key))
+            if len(flat) > MOST_ARRAYS:
+                raise ValueError(f"expected at most {MOST_ARRAYS} arrays")
         return flat
     if isinstance(found, list):
         plain = [item.decode("utf-8", "replace") if isinstance(item, bytes) else item for item in found]
@@ -254,11 +335,16 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     with tempfile.TemporaryDirectory(prefix="emofuse-") as folder:
         out = Path(folder) / "arrays.npz"
         # -m by this module's own name, so that an installed wheel and a checkout both find it
-        command = [sys.executable, "-m", __name__, str(path), str(out)]
+        size = path.stat().st_size
+        seconds, memory = SECONDS + size // BYTES_PER_SECOND, BYTES + BYTES_PER_BYTE * size
+        command = [sys.executable, "-m", __name__, str(path), str(out), str(os.getpid()), str(seconds), str(memory)]
+        one_thread = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, env=one_thread)
         except subprocess.TimeoutExpired:
-            raise DatasetError(f"{path}: reading the pickle took more than {SECONDS} s") from None
+            raise DatasetError(f"{path}: expected a pickle that is read within {seconds} s, but it takes longer") from None
+        if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL, -signal.SIGXFSZ):
+            raise DatasetError(f"{path}: expected a pickle that is read within {seconds} s and {memory >> 20} MiB, but it takes more")
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"the reading process ended with {done.returncode}"]
             raise DatasetError(lines[-1] if str(path) in lines[-1] else f"{path}: {lines[-1]}")
@@ -266,17 +352,26 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             return {key: found[key] for key in found.files}
 
 
-def _main(path: Path, out: Path) -> None:
+def _main(path: Path, out: Path, parent: int, seconds: int, memory: int) -> None:
     import resource
 
-    resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
+    from emofuse.pipeline.child_process import bound, bound_memory, die_with_parent
+
+    die_with_parent(parent)
+    bound(resource.RLIMIT_CPU, seconds)
+    bound(resource.RLIMIT_FSIZE, memory)
+    bound_memory(memory)
     try:
         arrays = _flat(unpickled(path))
+        with out.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # the stubs take a keyword for allow_pickle
     except DatasetError as error:
         sys.exit(str(error))
-    with out.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]  # the stubs take a keyword for allow_pickle
+    except MemoryError:
+        sys.exit(f"{path}: expected a pickle that is read within {memory >> 20} MiB, but it needs more")
+    except (OSError, ValueError) as error:
+        sys.exit(f"{path}: not a pickle of arrays, text, numbers and containers: {type(error).__name__} {error}")
 
 
 if __name__ == "__main__":
-    _main(Path(sys.argv[1]), Path(sys.argv[2]))
+    _main(Path(sys.argv[1]), Path(sys.argv[2]), *(int(number) for number in sys.argv[3:6]))

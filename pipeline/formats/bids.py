@@ -27,6 +27,7 @@ from ..errors import FormatError
 from ..ports import EMOTIONS
 from ..timed import Floats64, TimedSequence
 from .session import UTTERANCES, Session
+from .tables import safe_text
 from .tiers import one_line
 
 VERSION = "1.10.0"
@@ -127,7 +128,7 @@ def _events(stream: TimedSequence, path: Path) -> None:
     lines = ["\t".join(["onset", "duration", *columns])]
     for i in range(len(stream)):
         times = [repr(float(stream.start[i])), repr(float(stream.end[i] - stream.start[i]))]
-        texts = [one_line(stream.labels[label][i]) or "n/a" for label in stream.labels]
+        texts = [safe_text(one_line(stream.labels[label][i])) or "n/a" for label in stream.labels]
         lines.append("\t".join([*times, *texts, *("n/a" if v != v else str(v) for v in stream.values[i])]))
     Path(f"{path}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     known = {column: {"Description": DESCRIPTIONS[column]} for column in columns if column in DESCRIPTIONS}

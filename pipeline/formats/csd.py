@@ -30,6 +30,8 @@ METADATA = (
     *("dataset name", "dataset version", "creator", "contact", "featureset bib citation", "dataset bib citation", "md5", "uuid"),
 )
 OWN = "emofuse"
+LEAST_ROOM = 1 << 20  # bytes that any data set may take
+MOST_PACKED = 200  # bytes that one stored byte may become: gzip packs columns of zeros so
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,7 @@ class ComputationalSequence:
 
 def write_csd(sessions: Sequence[Session], folder: Path) -> None:
     """STREAM.csd in the folder for every stream that some session has; a session's key is its name."""
-    keys = [session.name.replace("/", "_") for session in sessions]
+    keys = [_text(session.name).replace("/", "_") for session in sessions]
     if twice := sorted({key for key in keys if keys.count(key) > 1}):
         raise FormatError(f"{folder}: expected clips of different names, because a .csd keys by name; twice: {', '.join(twice)}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,6 +54,11 @@ def write_csd(sessions: Sequence[Session], folder: Path) -> None:
             raise FormatError(f"{folder}: expected a tier whose name can be a file's, got {name!r}")
         streams = {key: session.streams[name] for key, session in zip(keys, sessions, strict=True) if name in session.streams}
         write_sequence(name, streams, folder / f"{name}.csd")
+
+
+def _text(name: str) -> str:
+    """A name as HDF5 takes it: what is no valid text is shown with backslashes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def write_sequence(name: str, streams: Mapping[str, TimedSequence], path: Path) -> None:
@@ -142,30 +149,76 @@ def read_sequence(path: Path, pick: Callable[[Sequence[str]], Sequence[str]] | N
     try:
         with h5py.File(path, "r") as opened:
             file: Any = opened
-            roots = [root for root in file if isinstance(file[root], h5py.Group) and "data" in file[root]]
+            inner = Contained(h5py, path)
+            roots = [root for root in file if (group := inner.group(file, root)) is not None and "data" in group]
             if len(roots) != 1:
-                raise FormatError(f"{path}: expected one root with the key data, got {list(file)}")
-            root = file[roots[0]]
+                raise FormatError(f"{path}: expected one root with the key data, got {list(file)[:20]}")
+            root = inner.group(file, roots[0])
+            data = inner.group(root, "data")
+            if data is None:
+                raise FormatError(f"{path}: expected {roots[0]}/data to be a group")
             entries = {}
-            for key in root["data"] if pick is None else pick(list(root["data"])):
-                entry = root["data"][key]
+            for key in data if pick is None else pick(list(data)):
+                entry = inner.group(data, key)
                 for wanted in ("features", "intervals"):
-                    if not isinstance(entry, h5py.Group) or wanted not in entry:
-                        raise FormatError(f"{path}: expected the key {roots[0]}/data/{key}/{wanted}; there are {list(entry)}")
-                features, intervals = np.asarray(entry["features"]), np.asarray(entry["intervals"], np.float64)
+                    if entry is None or wanted not in entry:
+                        there = "no group" if entry is None else list(entry)[:20]
+                        raise FormatError(f"{path}: expected the key {roots[0]}/data/{key}/{wanted}; there are {there}")
+                features, intervals = inner.array(entry, "features"), np.asarray(inner.array(entry, "intervals"), np.float64)
                 if features.ndim != 2 or intervals.shape != (len(features), 2):
                     got = f"{features.shape} and {intervals.shape}"
                     raise FormatError(f"{path}: {key}: expected features (t, f) and intervals (t, 2), got {got}")
                 entries[key] = (features, intervals)
-            return ComputationalSequence(roots[0], _facts(root), entries)
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, UnicodeDecodeError) as error:
+            return ComputationalSequence(roots[0], _facts(inner, root), entries)
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, MemoryError, UnicodeDecodeError) as error:
         raise FormatError(f"{path}: cannot be read as a .csd: {str(error).splitlines()[0] if str(error) else error!r}") from error
 
 
-def _facts(root: Any) -> dict[str, Any]:
+@dataclass
+class Contained:
+    """Reads groups and data of one HDF5 file, and nothing that lies elsewhere or that the file does not hold.
+
+    HDF5 can name other files as storage, as links and as sources of virtual data: whoever reads results of a stranger's file would find
+    his own files in them. And a few kilobytes can claim terabytes of one fill value. Both are refused by a `FormatError`, before anything
+    is read or allocated.
+    """
+
+    h5py: Any
+    path: Path
+    held: int = 0
+
+    def group(self, parent: Any, name: str) -> Any:
+        """The group of this name; None for anything else that lies in the file."""
+        found = parent[name] if self._own(parent, name) else None
+        return found if isinstance(found, self.h5py.Group) else None
+
+    def array(self, parent: Any, name: str) -> NDArray[Any]:
+        """What a data set of this name holds; no more in all than the file's own bytes can be packed from."""
+        found = parent[name] if self._own(parent, name) else None
+        if not isinstance(found, self.h5py.Dataset):
+            raise FormatError(f"{self.path}: expected {parent.name}/{name} to be a data set")
+        if found.external or found.is_virtual:
+            raise FormatError(f"{self.path}: refused: {found.name} keeps its values in another file")
+        size = int(np.prod(found.shape, dtype=object)) * found.dtype.itemsize
+        stored = int(found.id.get_storage_size())
+        self.held += size
+        most = LEAST_ROOM + MOST_PACKED * self.path.stat().st_size
+        if size > LEAST_ROOM + MOST_PACKED * stored or self.held > most:
+            raise FormatError(f"{self.path}: refused: {found.name} claims {size} bytes {found.shape}, but {stored} bytes are stored for it")
+        return np.asarray(found)
+
+    def _own(self, parent: Any, name: str) -> bool:
+        link = parent.get(name, getlink=True)
+        if not isinstance(link, self.h5py.HardLink):
+            raise FormatError(f"{self.path}: refused: {parent.name}/{name} is a link, and what it leads to is not read")
+        return True
+
+
+def _facts(inner: Contained, root: Any) -> dict[str, Any]:
     facts: dict[str, Any] = {}
-    for key, value in root["metadata"].items() if "metadata" in root else ():
-        raw = np.asarray(value).reshape(-1)
+    metadata = inner.group(root, "metadata") if "metadata" in root else None
+    for key in metadata if metadata is not None else ():
+        raw = inner.array(metadata, key).reshape(-1)
         text = raw[0].decode("utf-8", "replace") if len(raw) and isinstance(raw[0], bytes) else str(raw[0]) if len(raw) else ""
         try:
             facts[key] = json.loads(text)

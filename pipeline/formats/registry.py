@@ -6,12 +6,14 @@ a format is used.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..errors import FormatError, UsageError
+from ..errors import FormatError, OutputError, UsageError
 from .bids import write_bids
 from .csd import read_csd, write_csd
 from .document import DOCUMENT
@@ -80,6 +82,7 @@ FORMATS: Mapping[str, Format] = {
 }
 """Format -> how it is written and read. `mmsa` is read by the assembly, whose unpickler lives with the data sets (conversion.py)."""
 
+LONGEST_NAME = 240  # bytes of a file's name that every file system takes
 WRITABLE = tuple(name for name, form in FORMATS.items() if form.write is not None)
 SUFFIXES = {".srt": "srt", ".vtt": "vtt", ".textgrid": "textgrid", ".eaf": "eaf", ".rttm": "rttm", ".csd": "csd", ".pkl": "mmsa"}
 SUFFIXES |= {".parquet": "parquet"}
@@ -124,6 +127,14 @@ def form_of_output(path: Path) -> str:
     raise UsageError(f"{path}: the name does not say a format; say --to {', '.join(WRITABLE)}")
 
 
+def _place(form: Format, name: str) -> str:
+    """Where a format goes in a result folder; a name that is too long for a file with its suffix is cut."""
+    suffix = form.place.removeprefix("{name}")
+    while len(os.fsencode(name + suffix)) > LONGEST_NAME:
+        name = name[:-1]
+    return form.place.replace("{name}", name)
+
+
 def write_formats(names: Sequence[str], session: Session, folder: Path) -> dict[str, FormatError]:
     """One session into its result folder, each format at its place; returns why a format cannot hold it (no face to write, ..)."""
     refused: dict[str, FormatError] = {}
@@ -131,7 +142,15 @@ def write_formats(names: Sequence[str], session: Session, folder: Path) -> dict[
         form = FORMATS[name]
         assert form.write is not None
         try:
-            form.write((session,), folder / form.place.format(name=session.name))
+            form.write((session,), folder / _place(form, session.name))
         except FormatError as error:
             refused[name] = error
+        except OutputError:
+            raise
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+                raise  # the disk's fault, and everything else's too
+            refused[name] = FormatError(f"{session.name}: {name}: cannot be written ({error.strerror or error})")
+        except (UnicodeError, ValueError, OverflowError) as error:  # a library that cannot hold this clip
+            refused[name] = FormatError(f"{session.name}: {name}: cannot be written ({error})")
     return refused

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emofuse.pipeline.errors import EmofuseError, FormatError, UsageError
-from emofuse.pipeline.formats.registry import FORMATS, WRITABLE, Format, form_of_input, form_of_output
+from emofuse.pipeline.formats.registry import FORMATS, LONGEST_NAME, WRITABLE, Format, form_of_input, form_of_output
 from emofuse.pipeline.formats.session import UTTERANCES, Session, session_of
 from emofuse.pipeline.formats.word_table import words_table as table_of_words
 from emofuse.pipeline.results import Analysis
@@ -83,7 +83,10 @@ def words_table(source: str | os.PathLike[str] | Analysis, columns: Sequence[str
 
 
 def _file_name(session: Session, form: Format) -> str:
-    return (re.sub(r"[/\0]", "_", session.name) or "clip") + form.suffix
+    name = re.sub(r"[/\0]", "_", session.name) or "clip"
+    while len(os.fsencode(name + form.suffix)) > LONGEST_NAME:
+        name = name[:-1]
+    return name + form.suffix
 
 
 def _write(form: Format, sessions: tuple[Session, ...], place: Path) -> None:
