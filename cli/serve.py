@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import secrets
 import signal
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import click
@@ -34,14 +32,13 @@ def command(port: int, max_mb: int, max_minutes: float, timeout: float, **values
     try:
         import uvicorn
 
-        from emofuse.serving import Bounds, Desk, application, clip_work
+        from emofuse.serving import Bounds, ClipRegistry, ClipServer, clip_work, folder_that_goes, patient_protocol
     except ImportError as error:
         raise UsageError(f"serve: needs more packages ({error.name}): pip install 'emofuse[serve]'") from None
 
     options = replace(options_from(values), limits=Limits(seconds=60 * max_minutes))
     _ = Assembly(options, say=lambda line: click.echo(line, err=True)).choices  # an invalid option ends the command here
     secret = secrets.token_urlsafe(12)
-    configuration = uvicorn.Config("", host="127.0.0.1", port=port, log_level="warning", limit_concurrency=32, timeout_keep_alive=10)
     try:
         listening = bound(port)
     except OSError as error:
@@ -51,18 +48,22 @@ def command(port: int, max_mb: int, max_minutes: float, timeout: float, **values
     # uvicorn raises the signal that ended it once more: as an exception, so that what was dropped is deleted.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(prefix="emofuse-serve-") as folder:
-        desk = Desk(Path(folder), clip_work(options, seconds=timeout))
+    with folder_that_goes() as folder:
+        registry = ClipRegistry(folder, clip_work(options, seconds=timeout))
+        clips = ClipServer(registry, secret=secret, hosts=hosts, bounds=Bounds(clip_bytes=max_mb << 20))
+        configuration = uvicorn.Config(
+            clips.application(), http=patient_protocol(), log_level="warning", timeout_keep_alive=10, timeout_graceful_shutdown=2
+        )
+        server = uvicorn.Server(configuration)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # its terminal was closed
+            signal.signal(signal.SIGHUP, lambda number, frame: setattr(server, "should_exit", True))
         try:
-            configuration.app = application(desk, secret=secret, hosts=hosts, bounds=Bounds(clip_bytes=max_mb << 20))
             click.echo(f"http://127.0.0.1:{port}/{secret}/")
-            uvicorn.Server(configuration).run(sockets=[listening])
+            server.run(sockets=[listening])
         except KeyboardInterrupt:
             pass
         finally:
-            if any(clip.state == "running" for clip in desk.clips.values()):
-                click.echo("emofuse: ending after the clip in hand", err=True)
-            desk.close()
+            registry.close()
 
 
 def bound(port: int) -> Any:

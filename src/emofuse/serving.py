@@ -10,9 +10,13 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
+import subprocess
+import sys
+import tempfile
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +41,9 @@ MEDIA = {
 RESULTS = {".html": "text/html; charset=utf-8", ".json": "application/json", ".csv": "text/csv; charset=utf-8", ".jpg": "image/jpeg"}
 
 
+NOT_STORED = {"Cache-Control": "no-store"}
+
+
 @dataclass(frozen=True)
 class Bounds:
     """What may be asked: bytes of a clip, clips held at a time."""
@@ -45,8 +52,12 @@ class Bounds:
     clips: int = 50
 
 
+class Deleted(Exception):
+    """The clip that was worked on was deleted."""
+
+
 @dataclass
-class Clip:
+class DroppedClip:
     """One clip that was dropped, and how far it is: waiting, running, done or failed."""
 
     id: str
@@ -64,30 +75,42 @@ class Clip:
         return {**told, "at": min(self.stages.values(), default=0.0), "stages": dict(self.stages)}
 
 
-class Desk:
+class ClipRegistry:
     """The clips that are here. One is worked on at a time; the others wait."""
 
     def __init__(self, folder: Path, work: Work) -> None:
         self._folder = folder
         self._work = work
         self._lock = threading.Lock()
-        self._hands = ThreadPoolExecutor(1)
-        self.clips: dict[str, Clip] = {}
+        self._workers = ThreadPoolExecutor(1)
+        self._coming = 0
+        self.clips: dict[str, DroppedClip] = {}
 
-    def place(self, name: str) -> Clip:
-        """Room for a clip that is about to come."""
-        clip = Clip(secrets.token_hex(8), name, Path())
+    def place(self, name: str, most: int) -> DroppedClip | None:
+        """Room for a clip that is about to come, to be followed by `submit` or `refuse`; None where `most` clips are here or coming."""
+        with self._lock:
+            if len(self.clips) + self._coming >= most:
+                return None
+            self._coming += 1
+        clip = DroppedClip(secrets.token_hex(8), name, Path())
         clip.folder = self._folder / clip.id
         (clip.folder / "clip").mkdir(parents=True)
         return clip
 
-    def submit(self, clip: Clip) -> None:
+    def refuse(self, clip: DroppedClip) -> None:
+        """Nothing of a clip that did not come whole is kept."""
         with self._lock:
+            self._coming -= 1
+        shutil.rmtree(clip.folder, ignore_errors=True)
+
+    def submit(self, clip: DroppedClip) -> None:
+        with self._lock:
+            self._coming -= 1
             self.clips[clip.id] = clip
-        self._hands.submit(self._run, clip)
+        self._workers.submit(self._run, clip)
 
     def delete(self, id: str) -> bool:
-        """Forget a clip and everything of it; one that is being worked on goes as soon as its work has ended."""
+        """Forget a clip and everything of it; work on it is stopped."""
         with self._lock:
             clip = self.clips.pop(id, None)
         if clip is None:
@@ -100,9 +123,9 @@ class Desk:
     def close(self) -> None:
         for id in list(self.clips):
             self.delete(id)
-        self._hands.shutdown(wait=True, cancel_futures=True)
+        self._workers.shutdown(wait=True, cancel_futures=True)
 
-    def _run(self, clip: Clip) -> None:
+    def _run(self, clip: DroppedClip) -> None:
         if clip.gone:
             return
         clip.state = "running"
@@ -118,6 +141,8 @@ class Desk:
 
         try:
             self._work(clip.folder / "clip" / clip.name, out, tell, lambda: clip.gone)
+        except Deleted:
+            pass
         except EmofuseError as error:
             clip.message = str(error)
         except Exception as error:
@@ -142,22 +167,35 @@ def safe_name(name: str) -> str:
     return found.encode("utf-8", "replace").decode() or "clip"
 
 
-def application(desk: Desk, *, secret: str, hosts: frozenset[str], bounds: Bounds) -> Starlette:
-    """The server's answers; `hosts` are the names (with port) that it may be called by."""
-    from starlette.applications import Starlette
-    from starlette.middleware import Middleware
-    from starlette.middleware.base import BaseHTTPMiddleware
-    from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse
-    from starlette.routing import Route
+class ClipServer:
+    """The server's answers. `hosts` are the names (with port) that it may be called by."""
 
-    from emofuse.pipeline.views.report.page import own, page
+    def __init__(self, registry: ClipRegistry, *, secret: str, hosts: frozenset[str], bounds: Bounds) -> None:
+        self._registry, self._secret, self._hosts, self._bounds = registry, secret, hosts, bounds
 
-    async def door(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+    def application(self) -> Starlette:
+        from starlette.applications import Starlette
+        from starlette.middleware import Middleware
+        from starlette.middleware.base import BaseHTTPMiddleware
+        from starlette.routing import Route
+
+        at = f"/{self._secret}"
+        routes = [
+            Route(f"{at}/", self.front),
+            Route(f"{at}/clips", self.listing, methods=["GET"]),
+            Route(f"{at}/clips", self.receive, methods=["POST"]),
+            Route(f"{at}/clips/{{id}}", self.remove, methods=["DELETE"]),
+            Route(f"{at}/clips/{{id}}/{{path:path}}", self.file, methods=["GET"]),
+        ]
+        return Starlette(routes=routes, middleware=[Middleware(BaseHTTPMiddleware, dispatch=self.door)])
+
+    async def door(self, request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+        """Every request goes through here: another Host or Origin, or no secret, gets nothing."""
         origin = request.headers.get("origin")
-        if request.headers.get("host") not in hosts or (origin is not None and origin.removeprefix("http://") not in hosts):
-            return PlainTextResponse("this server answers to its own address alone", 403)
-        if not secrets.compare_digest(request.url.path.split("/")[1].encode(), secret.encode()):
-            return PlainTextResponse("not found", 404)
+        if request.headers.get("host") not in self._hosts or (origin is not None and origin.removeprefix("http://") not in self._hosts):
+            return plain("this server answers to its own address alone", 403)
+        if not secrets.compare_digest(request.url.path.split("/")[1].encode("utf-8", "replace"), self._secret.encode()):
+            return plain("not found", 404)
         response = await answer(request)
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "same-origin"  # with none at all a page's own requests would have no Origin
@@ -165,54 +203,73 @@ def application(desk: Desk, *, secret: str, hosts: frozenset[str], bounds: Bound
         response.headers["X-Frame-Options"] = "DENY"
         return response
 
-    async def front(request: Request) -> Response:
-        data = {"bytes": bounds.clip_bytes}
+    async def front(self, request: Request) -> Response:
+        from starlette.responses import HTMLResponse
+
+        from emofuse.pipeline.views.report.page import own, page
+
+        data = {"bytes": self._bounds.clip_bytes}
         text = page("serve.html.j2", data, scripts=(own("serve.js"),), style=own("page.css") + own("index.css"), connect="'self'")
-        return HTMLResponse(text, headers={"Cache-Control": "no-store"})
+        return HTMLResponse(text, headers=NOT_STORED)
 
-    async def listing(request: Request) -> Response:
-        return JSONResponse([clip.to_json() for clip in list(desk.clips.values())], headers={"Cache-Control": "no-store"})
+    async def listing(self, request: Request) -> Response:
+        from starlette.responses import JSONResponse
 
-    async def receive(request: Request) -> Response:
+        return JSONResponse([clip.to_json() for clip in list(self._registry.clips.values())], headers=NOT_STORED)
+
+    async def receive(self, request: Request) -> Response:
+        from starlette.responses import JSONResponse
+
         if request.headers.get("x-emofuse") != "1":
-            return PlainTextResponse("only the page may send clips", 403)
-        if len(desk.clips) >= bounds.clips:
-            return PlainTextResponse(f"{bounds.clips} clips are here already: delete some first", 409)
-        clip = desk.place(safe_name(request.query_params.get("name", "clip")))
+            return plain("only the page may send clips", 403)
+        clip = self._registry.place(safe_name(request.query_params.get("name", "clip")), self._bounds.clips)
+        if clip is None:
+            return plain(f"{self._bounds.clips} clips are here already: delete some first", 409)
         try:
-            whole = await save(request.stream(), clip.folder / "clip" / clip.name, bounds.clip_bytes)
+            whole = await save(request.stream(), clip.folder / "clip" / clip.name, self._bounds.clip_bytes)
+        except OSError as error:
+            self._registry.refuse(clip)
+            return plain(f"no room for this clip: {error.strerror or error}", 507)
         except BaseException:  # the sender went away
-            shutil.rmtree(clip.folder, ignore_errors=True)
+            self._registry.refuse(clip)
             raise
         if not whole:
-            shutil.rmtree(clip.folder, ignore_errors=True)
-            return PlainTextResponse(f"larger than {bounds.clip_bytes >> 20} MiB", 413)
-        desk.submit(clip)
+            self._registry.refuse(clip)
+            return plain(f"larger than {self._bounds.clip_bytes >> 20} MiB", 413)
+        self._registry.submit(clip)
         return JSONResponse(clip.to_json(), 201)
 
-    async def remove(request: Request) -> Response:
+    async def remove(self, request: Request) -> Response:
         if request.headers.get("x-emofuse") != "1":
-            return PlainTextResponse("only the page may delete clips", 403)
-        return PlainTextResponse("gone") if desk.delete(request.path_params["id"]) else PlainTextResponse("not found", 404)
+            return plain("only the page may delete clips", 403)
+        return plain("gone", 200) if self._registry.delete(request.path_params["id"]) else plain("not found", 404)
 
-    async def file(request: Request) -> Response:
-        clip = desk.clips.get(request.path_params["id"])
-        path = None if clip is None else (clip.folder / request.path_params["path"]).resolve()
-        if clip is None or path is None or not path.is_relative_to(clip.folder.resolve()) or not path.is_file():
-            return PlainTextResponse("not found", 404)
+    async def file(self, request: Request) -> Response:
+        from starlette.responses import FileResponse
+
+        clip = self._registry.clips.get(request.path_params["id"])
+        path = None if clip is None else inside(clip.folder, request.path_params["path"])
+        if clip is None or path is None:
+            return plain("not found", 404)
         parts = path.relative_to(clip.folder.resolve()).parts
         kinds = {**MEDIA, **RESULTS} if parts[0] == "results" else MEDIA  # a clip is never a page, whatever it is called
         kind = kinds.get(path.suffix.lower(), "application/octet-stream")
-        return FileResponse(path, media_type=kind, headers={"Cache-Control": "no-store"})
+        return FileResponse(path, media_type=kind, headers=NOT_STORED)
 
-    routes = [
-        Route(f"/{secret}/", front),
-        Route(f"/{secret}/clips", listing, methods=["GET"]),
-        Route(f"/{secret}/clips", receive, methods=["POST"]),
-        Route(f"/{secret}/clips/{{id}}", remove, methods=["DELETE"]),
-        Route(f"/{secret}/clips/{{id}}/{{path:path}}", file, methods=["GET"]),
-    ]
-    return Starlette(routes=routes, middleware=[Middleware(BaseHTTPMiddleware, dispatch=door)])
+
+def plain(text: str, status: int) -> Response:
+    from starlette.responses import PlainTextResponse
+
+    return PlainTextResponse(text, status)
+
+
+def inside(folder: Path, name: str) -> Path | None:
+    """The file of this name in a folder, links resolved; None where there is none, or it is elsewhere, or no name at all."""
+    try:
+        path = (folder / name).resolve()
+        return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
+    except (OSError, ValueError):  # too long, or with a zero byte
+        return None
 
 
 async def save(parts: AsyncIterator[bytes], path: Path, most: int) -> bool:
@@ -234,6 +291,91 @@ def clip_work(options: Any, *, seconds: float) -> Work:
     job = Job(options, {"report": True})
 
     def work(clip: Path, out: Path, tell: Listener, stopping: Callable[[], bool]) -> None:
-        run([clip], out, job, workers=1, seconds=seconds, tell=tell, stopping=stopping)
+        def gone() -> bool:
+            """Asked several times a second: an exception out of it ends the worker with what it has in hand."""
+            if stopping():
+                raise Deleted
+            return False
+
+        run([clip], out, job, workers=1, seconds=seconds, tell=tell, stopping=gone)
 
     return work
+
+
+@contextmanager
+def folder_that_goes() -> Iterator[Path]:
+    """A temporary folder that is gone afterwards however this process ends, killed or not: a small process beside it waits for that."""
+    folder = Path(tempfile.mkdtemp(prefix="emofuse-serve-"))
+    watcher = subprocess.Popen([sys.executable, "-I", "-S", "-c", WATCHER, str(folder)], stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        assert watcher.stdin is not None
+        watcher.stdin.close()
+        watcher.wait()
+
+
+# Its standard input ends with the server; workers end with it too, a moment later.
+WATCHER = """
+import signal, shutil, sys, time
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+sys.stdin.buffer.read()
+import os
+for wait in range(40):
+    shutil.rmtree(sys.argv[1], ignore_errors=True)
+    if not os.path.exists(sys.argv[1]) and wait > 1:
+        break
+    time.sleep(0.25 if os.path.exists(sys.argv[1]) else 0.05)
+"""
+
+
+def patient_protocol(seconds: float = 10.0, most: int = 64) -> type[Any]:
+    """uvicorn's HTTP protocol, that waits for a whole request's headers for so many seconds, and for so many connections at a time.
+
+    Whoever opens more than `most` connections without asking anything loses the oldest of them; the user's own request gets through.
+    """
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    waiting: dict[Any, None] = {}
+
+    class Patient(H11Protocol):
+        _timer: Any = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._wait()
+
+        def _wait(self) -> None:
+            waiting[self] = None
+            self._timer = self.loop.call_later(seconds, self._give_up)
+            if len(waiting) > most:
+                next(iter(waiting))._give_up()
+
+        def _give_up(self) -> None:
+            self._stop_waiting()
+            if self.transport is not None and not self.transport.is_closing():
+                self.transport.abort()
+
+        def _stop_waiting(self) -> None:
+            waiting.pop(self, None)
+            if self._timer is not None:
+                self._timer.cancel()
+
+        def handle_events(self) -> None:
+            super().handle_events()
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._stop_waiting()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            if self.transport is not None and not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
+                self._stop_waiting()
+                self._wait()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop_waiting()
+            super().connection_lost(exc)
+
+    return Patient

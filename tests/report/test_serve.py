@@ -6,11 +6,13 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +21,7 @@ import pytest
 
 from emofuse.pipeline.batch.events import Probed, Progressed
 from emofuse.pipeline.errors import NotMedia
-from emofuse.serving import Bounds, Desk, application, safe_name
+from emofuse.serving import Bounds, ClipRegistry, ClipServer, folder_that_goes, patient_protocol, safe_name
 
 uvicorn = pytest.importorskip("uvicorn", reason="needs emofuse[serve]")
 SECRET = "s3cret"
@@ -44,16 +46,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
     folder = tmp_path_factory.mktemp("serve")
     listening = bound(0)
     port = listening.getsockname()[1]
-    desk = Desk(folder, pretend)
+    registry = ClipRegistry(folder, pretend)
     hosts = frozenset({f"127.0.0.1:{port}", f"localhost:{port}"})
-    app = application(desk, secret=SECRET, hosts=hosts, bounds=Bounds(clip_bytes=1000, clips=4))
-    running = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    app = ClipServer(registry, secret=SECRET, hosts=hosts, bounds=Bounds(clip_bytes=1000, clips=4)).application()
+    running = uvicorn.Server(uvicorn.Config(app, http=patient_protocol(2.0, 8), log_level="warning"))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
     thread.start()
-    yield SimpleNamespace(port=port, desk=desk, folder=folder)
+    yield SimpleNamespace(port=port, registry=registry, folder=folder)
     running.should_exit = True
     thread.join(10)
-    desk.close()
+    registry.close()
     listening.close()
     assert list(folder.iterdir()) == [], "nothing is left when it ends"
 
@@ -90,8 +92,8 @@ def send(server: Any, name: str, content: bytes = b"x" * 10) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def cleared(server: SimpleNamespace) -> Iterator[None]:
     yield
-    for id in list(server.desk.clips):
-        server.desk.delete(id)
+    for id in list(server.registry.clips):
+        server.registry.delete(id)
 
 
 def test_a_clip_comes_gets_a_report_and_goes(server: SimpleNamespace) -> None:
@@ -155,7 +157,7 @@ def test_nothing_outside_a_clips_folder_is_handed_out(server: SimpleNamespace) -
 def test_one_that_is_being_worked_on_goes_when_it_is_deleted(server: SimpleNamespace) -> None:
     status, body, _ = ask(server, "POST", f"/{SECRET}/clips?name=slow.mp4", b"x", X_Emofuse="1")
     id = json.loads(body)["id"]
-    while server.desk.clips[id].state != "running":
+    while server.registry.clips[id].state != "running":
         time.sleep(0.01)
     assert status == 201 and ask(server, "DELETE", f"/{SECRET}/clips/{id}", X_Emofuse="1")[0] == 200
     for _ in range(500):
@@ -163,6 +165,103 @@ def test_one_that_is_being_worked_on_goes_when_it_is_deleted(server: SimpleNames
             return
         time.sleep(0.02)
     raise AssertionError("its folder is still there")
+
+
+def test_limits_hold_for_clips_that_come_at_once(server: SimpleNamespace) -> None:
+    """Room is given when a clip begins to come, not when it is whole."""
+    connections = []
+    for n in range(4):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        connection.putrequest("POST", f"/{SECRET}/clips?name={n}.mp4")
+        connection.putheader("X-Emofuse", "1")
+        connection.putheader("Content-Length", "10")
+        connection.endheaders()
+        connection.send(b"x")
+        connections.append(connection)
+    deadline = time.monotonic() + 10
+    while len(list(server.folder.iterdir())) < 4 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert ask(server, "POST", f"/{SECRET}/clips?name=fifth.mp4", b"x", X_Emofuse="1")[0] == 409
+    connections.pop().close()  # the sender went away: its room is free again
+    deadline = time.monotonic() + 10
+    while len(list(server.folder.iterdir())) > 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert ask(server, "POST", f"/{SECRET}/clips?name=fifth.mp4", b"x", X_Emofuse="1")[0] == 201
+    for connection in connections:
+        connection.close()
+
+
+def test_whoever_asks_nothing_keeps_nobody_waiting(server: SimpleNamespace) -> None:
+    idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(60)]
+    for connection in idle:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: ")
+    begin = time.monotonic()
+    assert ask(server, "GET", f"/{SECRET}/clips")[0] == 200, "the user's own request gets through"
+    for connection in idle:
+        connection.settimeout(10)
+        with suppress(ConnectionError):
+            assert connection.recv(100) == b"", "none of them is answered, and each is closed in time"
+        connection.close()
+    assert time.monotonic() - begin < 10
+
+
+@pytest.mark.parametrize("path", ["%00", "clip/%00.mp4", "x" * 5000, "/".join(["y" * 100] * 60), "%ff%fe", "clip"])
+def test_no_path_makes_the_server_fail(server: SimpleNamespace, path: str) -> None:
+    clip = send(server, "a.mp4")
+    assert ask(server, "GET", f"/{SECRET}/clips/{clip['id']}/{path}")[0] == 404
+
+
+def test_work_on_a_deleted_clip_is_stopped_in_the_middle(tmp_path: Path) -> None:
+    """What `clip_work` hands to a batch as `stopping` ends it at once, and not after the clip."""
+    from emofuse import batch
+    from emofuse.options import Options
+    from emofuse.serving import clip_work
+
+    seen: list[str] = []
+
+    def long(paths: Any, out: Any, job: Any, *, stopping: Callable[[], bool], **_: Any) -> None:
+        seen.append("begun")
+        while not stopping():
+            time.sleep(0.01)
+        seen.append("told politely")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch, "run", long)
+        registry = ClipRegistry(tmp_path, clip_work(Options(offline=True), seconds=60))
+        clip = registry.place("a.mp4", 5)
+        assert clip is not None
+        registry.submit(clip)
+        while not seen:
+            time.sleep(0.01)
+        registry.delete(clip.id)
+        registry.close()
+    assert seen == ["begun"] and not clip.folder.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
+def test_the_folder_goes_however_the_server_ends(number: signal.Signals, tmp_path: Path) -> None:
+    code = (
+        "import time; from emofuse.serving import folder_that_goes\n"
+        "with folder_that_goes() as folder:\n"
+        "    (folder / 'clip.mp4').write_text('private'); print(folder, flush=True); time.sleep(60)"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().strip())
+        assert (folder / "clip.mp4").is_file()
+        process.send_signal(number)
+        process.wait()
+    deadline = time.monotonic() + 10
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not folder.exists()
+
+
+def test_the_folder_goes_when_all_is_well() -> None:
+    with folder_that_goes() as folder:
+        assert folder.is_dir()
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize(
@@ -203,7 +302,7 @@ def test_the_page_sends_a_clip_and_links_its_report(
     wait(browser, "document.querySelector('#clips button')")
     browser.find_element("css selector", "#clips button").click()
     wait(browser, "document.querySelectorAll('#clips tbody tr').length === 0")
-    assert server.desk.clips == {}
+    assert server.registry.clips == {}
     assert [e["message"] for e in browser.get_log("browser") if e["level"] == "SEVERE"] == []
 
 
@@ -216,7 +315,7 @@ def test_a_real_clip_gets_the_command_lines_results(samples: Path, tmp_path: Pat
     clip.write_bytes((samples / "voice_only.flac").read_bytes())
     told: list[str] = []
     work = clip_work(Options(offline=True), seconds=600)
-    work(clip, tmp_path / "out", lambda event, facts: told.append(event), lambda: False)
+    work(clip, tmp_path / "out", lambda event: told.append(event.NAME), lambda: False)
     assert (tmp_path / "out/voice_only/report.html").is_file() and {"probed", "progress", "outcome"} <= set(told)
 
 
