@@ -13,8 +13,7 @@ import pytest
 
 from emofuse.assembly import Assembly
 from emofuse.options import Options
-from emofuse.pipeline import spool
-from emofuse.pipeline.attention import rows as attention_rows
+from emofuse.pipeline import attention_rows, spool
 from emofuse.pipeline.attention.fuse import fuse
 from emofuse.pipeline.batch import cache
 from emofuse.pipeline.batch.cache import Cache

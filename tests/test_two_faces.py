@@ -15,7 +15,7 @@ from emofuse.extractors.face.speaking import who_speaks
 from emofuse.options import Options
 from emofuse.pipeline.speaker_face import FaceSelector
 from emofuse.pipeline.timed import TimedSequence
-from emofuse.pipeline.utterances import cut, utterance
+from emofuse.pipeline.utterances import segment, utterance
 
 pytestmark = [pytest.mark.shared, pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")]
 LIGHT = Options(words="none", text="none", voice="covarep", face="compact")
@@ -41,7 +41,7 @@ def test_the_speaker_is_read_even_where_the_listener_is_larger(clip: Path) -> No
     streams = {**extraction.streams, "face": swapped}
     by_lips, by_size = FaceSelector.of(streams, who_speaks, None), FaceSelector.of(streams, None, None)
     found = []
-    for span in cut(streams, 8.7).spans:
+    for span in segment(streams, 8.7).spans:
         wrong = utterance(span, streams, by_size).face
         assert wrong is not None and not speaker[wrong.face_id]
         chosen = utterance(span, streams, by_lips).face

@@ -14,7 +14,8 @@ import pytest
 
 from emofuse.extractors.face.compact.extractor import Compact
 from emofuse.pipeline.clip import Clip
-from emofuse.pipeline.coded_frame import BOX, coded_boxes
+from emofuse.pipeline.coded_frame import coded_boxes
+from emofuse.pipeline.columns import FACE_BOX
 from emofuse.pipeline.errors import StreamError
 from emofuse.pipeline.ports import VideoInfo
 from emofuse.pipeline.timed import Provenance, TimedSequence
@@ -55,7 +56,7 @@ def written(path: Path, images: list[Picture], milliseconds: list[int]) -> Path:
 
 
 def centre_and_side(face: TimedSequence) -> np.ndarray[Any, Any]:
-    x, y, width, _ = face.select(BOX).values.mean(0)
+    x, y, width, _ = face.select(FACE_BOX).values.mean(0)
     return np.array([x + width / 2, y + width / 2, width])
 
 
@@ -74,8 +75,8 @@ def test_a_phone_s_video_on_its_side_has_an_upright_face(provider: Compact, astr
     assert abs(np.rad2deg(face.column("Roll").mean())) < 20
 
     # the same box in the frame as it is coded: to the pixel the same content, turned
-    x, y, side, _ = (int(v) for v in face.select(BOX).values[0].round())
-    whole = TimedSequence("face", BOX, np.array([[x, y, side, side]], np.float32), np.zeros(1), np.ones(1), face.provenance)
+    x, y, side, _ = (int(v) for v in face.select(FACE_BOX).values[0].round())
+    whole = TimedSequence("face", FACE_BOX, np.array([[x, y, side, side]], np.float32), np.zeros(1), np.ones(1), face.provenance)
     left, top, width, height = coded_boxes(whole, clip.info.video)[0].astype(int)
     under = np.rot90(lying[top : top + height, left : left + width], rotation // 90)
     assert np.array_equal(under, astronaut[y : y + side, x : x + side])
@@ -83,7 +84,7 @@ def test_a_phone_s_video_on_its_side_has_an_upright_face(provider: Compact, astr
 
 def test_boxes_of_an_upright_clip_are_left_alone_and_a_stream_without_boxes_is_refused() -> None:
     by = Provenance("test", "1")
-    face = TimedSequence("face", BOX, np.array([[1, 2, 3, 4]], np.float32), np.zeros(1), np.ones(1), by)
+    face = TimedSequence("face", FACE_BOX, np.array([[1, 2, 3, 4]], np.float32), np.zeros(1), np.ones(1), by)
     assert coded_boxes(face, VideoInfo("h264", 64, 48, 0, 25.0)).tolist() == [[1, 2, 3, 4]]
     assert coded_boxes(face, VideoInfo("h264", 64, 48, 90, 25.0)).tolist() == [[64 - 6, 1, 4, 3]]
     with pytest.raises(StreamError, match="expected the columns FaceRectX"):
