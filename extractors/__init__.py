@@ -18,6 +18,7 @@ from .text.glove_text import GloveText
 from .voice.covarep.voice import CovarepCompatVoice, CovarepVoice
 from .voice.librosa_voice import LibrosaVoice
 from .voice.torchaudio_voice import TorchaudioVoice
+from .words.openai_whisper_words import OpenaiWhisperWords
 from .words.sphinx_words import SphinxWords
 from .words.transcript_words import TranscriptWords
 from .words.whisper_words import WhisperWords
@@ -25,7 +26,7 @@ from .words.whisper_words import WhisperWords
 __all__ = ["EXTRACTORS", "Provider", "Request", "Status", "provider_table"]
 
 EXTRACTORS: Mapping[str, tuple[type[Provider], ...]] = {
-    "words": (WhisperWords, SphinxWords, WordsFile, TranscriptWords),
+    "words": (WhisperWords, SphinxWords, OpenaiWhisperWords, WordsFile, TranscriptWords),
     "text": (MinilmText, TextFile, GloveText, BertText),
     "face": (Compact, PyfeatFace, MediapipeFace, FaceFile),  # py-feat is slow, and its weights are for research use only
     "voice": (CovarepVoice, LibrosaVoice, TorchaudioVoice, CovarepCompatVoice, VoiceFile),

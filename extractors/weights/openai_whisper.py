@@ -1,4 +1,4 @@
-"""Whisper's weights: where they may lie, and how they are opened without trusting them.
+"""Weights for openai-whisper: where they may lie, and how they are opened without trusting them.
 
 openai's checkpoints are pickles; one is opened only if its SHA-256 stands in whisper's own table, and then by whisper itself, with
 weights_only. A transformers folder is safetensors, which cannot run code; its tensors are copied by name and shape into whisper's
@@ -19,7 +19,9 @@ from emofuse.pipeline.hashing import check_sha256, sha256_of
 
 from ..provider import Status
 from .catalogue import whisper_folder
+from .ctranslate2 import layers, read_model, whisper_tensors
 from .download import fetch, hub_file
+from .whisper import folder_of, local_folder
 
 _ALIASES = {"large": "large-v3", "turbo": "large-v3-turbo"}
 _LAYER_NAMES = (
@@ -118,12 +120,57 @@ class TransformersWeights:
             raise WeightsError(f"{self.folder}: not whisper's tensors: {' '.join(str(error).split())[:200]}") from None
         generation = self.folder / "generation_config.json"
         heads = json.loads(generation.read_text("utf-8")).get("alignment_heads") if generation.is_file() else None
-        if heads:
-            mask = torch.zeros(config["decoder_layers"], config["decoder_attention_heads"], dtype=torch.bool)
-            for layer, head in heads:
-                mask[layer, head] = True
-            model.register_buffer("alignment_heads", mask.to_sparse(), persistent=False)
+        _set_alignment_heads(model, heads)
         return model.eval().to(device)
+
+
+@dataclass(frozen=True)
+class CTranslate2Weights:
+    """A folder as CTranslate2 converts Whisper (whisper.py): the file that serves faster-whisper serves openai-whisper too."""
+
+    name: str
+    folder: Path
+    sha256: Mapping[str, str]
+
+    def load(self, device: str) -> Any:
+        import torch
+        from whisper.model import ModelDimensions, Whisper
+
+        model_file = read_model(self.folder / "model.bin")
+        state = {f"{part}.{name}": array for part in ("encoder", "decoder") for name, array in whisper_tensors(model_file, part).items()}
+        width, mels, _ = state["encoder.conv1.weight"].shape
+        words, text_width = state["decoder.token_embedding.weight"].shape
+        model = Whisper(
+            ModelDimensions(
+                n_mels=mels,
+                n_audio_ctx=len(state["encoder.positional_embedding"]),
+                n_audio_state=width,
+                n_audio_head=int(model_file.array("encoder/num_heads", ())),
+                n_audio_layer=layers(model_file, "encoder"),
+                n_vocab=words,
+                n_text_ctx=len(state["decoder.positional_embedding"]),
+                n_text_state=text_width,
+                n_text_head=int(model_file.array("decoder/num_heads", ())),
+                n_text_layer=layers(model_file, "decoder"),
+            )
+        )
+        try:
+            model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in state.items()}, strict=True)
+        except RuntimeError as error:
+            raise WeightsError(f"{self.folder}: not whisper's tensors: {' '.join(str(error).split())[:200]}") from None
+        _set_alignment_heads(model, json.loads((self.folder / "config.json").read_text("utf-8")).get("alignment_heads"))
+        return model.eval().to(device)
+
+
+def _set_alignment_heads(model: Any, heads: list[tuple[int, int]] | None) -> None:
+    """The cross-attention heads (layer, head) that tell words' times; None leaves whisper's default, the upper half of the layers."""
+    if heads:
+        import torch
+
+        mask = torch.zeros(model.dims.n_text_layer, model.dims.n_text_head, dtype=torch.bool)
+        for layer, head in heads:
+            mask[layer, head] = True
+        model.register_buffer("alignment_heads", mask.to_sparse(), persistent=False)
 
 
 def whisper_name(name: str) -> str:
@@ -139,7 +186,7 @@ def weights_status(model: str) -> Status:
     path = Path(model)
     if path.exists():
         return Status.here(f"whisper from {path}")
-    found = _local(model)
+    found = _local(model) or local_folder(model)
     if found is not None:
         return Status.here(f"whisper {model} at {found}")
     if "/" in model or not re.fullmatch(r"[a-z0-9.\-]+", model):
@@ -154,12 +201,14 @@ def find_weights(model: str, *, offline: bool) -> WhisperWeights:
 
     path = Path(model)
     if path.is_dir():
-        return _folder_weights(model, path)
+        return _folder_weights(model, path) if local_folder(model) is None else _converted(model)
     if path.is_file():
         return _known_checkpoint(path)
     found = _local(model)
     if found is not None and found.is_dir():
         return _folder_weights(model, found)
+    if found is None and local_folder(model) is not None:
+        return _converted(model)
     name = _ALIASES.get(model, model)
     if name not in whisper._MODELS:
         names = ", ".join(sorted(whisper._MODELS))
@@ -184,6 +233,11 @@ def _local(model: str) -> Path | None:
         return None
     files = [hub_file(repository, file) for file in ("config.json", "model.safetensors")]
     return files[0].parent if files[0] is not None and files[1] is not None else None
+
+
+def _converted(model: str) -> CTranslate2Weights:
+    folder = folder_of(model)
+    return CTranslate2Weights(model, folder, {"model.bin": sha256_of(folder / "model.bin")})
 
 
 def _folder_weights(name: str, folder: Path) -> TransformersWeights:

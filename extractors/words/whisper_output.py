@@ -1,0 +1,119 @@
+"""What is done with Whisper's answer, whichever program gave it: whole words, loops, times in order, calibrated probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from emofuse.pipeline.timed import Span
+
+WITHOUT_SPACES = ("zh", "ja", "th", "lo", "my", "yue")  # as whisper/tokenizer.py has them
+SHORTEST_WORD = 0.02  # seconds
+LONGEST_PHRASE = 12  # words of a phrase that may be repeated
+REPEATS = 4  # times that a phrase in a row is a loop; people do say a word three times
+
+
+@dataclass(frozen=True)
+class HeardWord:
+    """A word as Whisper gives it: text, seconds within the stretch, probability 0..1 (of its tokens, the mean)."""
+
+    text: str
+    start: float
+    end: float
+    probability: float
+
+
+def whole_words(pieces: Sequence[HeardWord], language: str | None) -> list[HeardWord]:
+    """Words with those joined that Whisper tears at punctuation ("$5" and ".50", "1961" and ",5"), spaces around them taken off.
+
+    A new word begins with a space, except where a language is written without. A word is as probable as its least probable piece.
+    """
+    words: list[HeardWord] = []
+    for piece in pieces:
+        if words and language not in WITHOUT_SPACES and piece.text and not piece.text[0].isspace():
+            last = words[-1]
+            words[-1] = replace(last, text=last.text + piece.text, end=piece.end, probability=min(last.probability, piece.probability))
+        else:
+            words.append(piece)
+    return [replace(word, text=word.text.strip()) for word in words]
+
+
+def cut_loops(words: Sequence[HeardWord]) -> tuple[list[HeardWord], int]:
+    """Words with every loop (a phrase REPEATS times or more in a row) cut to its first round, and how many words were cut."""
+    kept: list[HeardWord] = []
+    bare = ["".join(c for c in word.text.lower() if c.isalnum()) for word in words]
+    at = 0
+    while at < len(words):
+        step, rounds = 1, 1
+        for length in range(1, min(LONGEST_PHRASE, (len(words) - at) // REPEATS) + 1):
+            phrase = bare[at : at + length]
+            count = 1
+            while bare[at + count * length : at + (count + 1) * length] == phrase:
+                count += 1
+            if count >= REPEATS:
+                step, rounds = length, count
+                break
+        kept += words[at : at + step]
+        at += step * rounds
+    return kept, len(words) - len(kept)
+
+
+def in_order(spans: Sequence[Span], whole: Span, speech: Sequence[Span]) -> list[Span]:
+    """The spans of words so that none overlaps its neighbour, none is shorter than SHORTEST_WORD and all lie in `whole`.
+
+    speech   where there is speech: a word that begins before it or lasts longer is cut to it; () leaves that
+    """
+    cut = [_cut_to_speech(span, speech) for span in spans]
+    room = min(SHORTEST_WORD, whole.duration / max(1, len(cut)))
+    ordered: list[Span] = []
+    earliest = whole.start
+    for k, span in enumerate(cut):
+        latest = whole.end - room * (len(cut) - k - 1)  # the words behind it need room too
+        start = min(max(span.start, earliest), latest - room)
+        after = max(start, cut[k + 1].start) if k + 1 < len(cut) else latest
+        end = max(start + room, min(span.end, after, latest))
+        ordered.append(Span(start, end))
+        earliest = end
+    return ordered
+
+
+def _cut_to_speech(span: Span, speech: Sequence[Span]) -> Span:
+    """The part of a span within the speech that it overlaps most; the span itself where it overlaps none."""
+    best = max(speech, key=lambda s: min(s.end, span.end) - max(s.start, span.start), default=None)
+    if best is None or min(best.end, span.end) <= max(best.start, span.start):
+        return span
+    return Span(max(span.start, best.start), min(span.end, best.end))
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How often a word is right, as measured (benchmarks/wer.py --reliability; docs/words.md): a logistic curve.
+
+    word, mean   weights of the log odds of the word's own probability and of the mean over the stretch
+    offset       added to them
+    """
+
+    word: float
+    mean: float
+    offset: float
+
+    def of(self, probabilities: Sequence[float]) -> list[float]:
+        """Whisper's probabilities of the words of one stretch -> the share of such words that are right."""
+        odds = [_log_odds(p) for p in probabilities]
+        mean = sum(odds) / max(1, len(odds))
+        return [1 / (1 + math.exp(-(self.word * own + self.mean * mean + self.offset))) for own in odds]
+
+
+AS_GIVEN = Reliability(1.0, 0.0, 0.0)
+RELIABILITY: Mapping[str, Reliability] = {}
+
+
+def reliability_of(model: str) -> Reliability:
+    """The measured curve of a model; one that was not measured keeps Whisper's own probabilities."""
+    return RELIABILITY.get(model, AS_GIVEN)
+
+
+def _log_odds(probability: float) -> float:
+    p = min(max(probability, 1e-3), 1 - 1e-3)
+    return math.log(p / (1 - p))
