@@ -22,7 +22,7 @@ from emofuse.writing import REPORT, write_analysis
 
 from .batch import batch, batch_options, is_batch
 from .each_clip import each_clip
-from .messages import complain
+from .messages import complain, printable
 from .options import provider_options
 from .sections import SectionedCommand
 
@@ -82,8 +82,11 @@ def show(analysis: Analysis, folder: Path, files: list[Path], model: str) -> Non
     from rich.markup import escape
     from rich.table import Table
 
+    def shown(text: str) -> str:
+        return escape(printable(text))
+
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    table = Table(title=escape(f"{Path(analysis.info.path).name}  ({analysis.facts.length:.1f} s, model {model})"), title_justify="left")
+    table = Table(title=shown(f"{Path(analysis.info.path).name}  ({analysis.facts.length:.1f} s, model {model})"), title_justify="left")
     for name in ("start", "end"):
         table.add_column(name, justify="right")
     table.add_column("emotion")
@@ -101,19 +104,19 @@ def show(analysis: Analysis, folder: Path, files: list[Path], model: str) -> Non
         if start == "clip":
             table.add_section()
         if prediction is None:
-            table.add_row(start, end, "none", "", "", "", escape(text), " ".join(flags))
+            table.add_row(start, end, "none", "", "", "", shown(text), " ".join(flags))
             continue
         ranked = sorted(EMOTIONS, key=lambda e: -prediction.probabilities[e])
         first, second = ranked[0], ranked[1]
         sentiment = "" if prediction.sentiment is None else f"{prediction.sentiment:+.2f}"
         runner_up = f"{second} {prediction.probabilities[second]:.2f}"
-        table.add_row(start, end, first, f"{prediction.probabilities[first]:.2f}", runner_up, sentiment, escape(text), " ".join(flags))
+        table.add_row(start, end, first, f"{prediction.probabilities[first]:.2f}", runner_up, sentiment, shown(text), " ".join(flags))
     console.print(table)
     for name, reason in sorted(analysis.reasons.items()):
-        console.print(escape(f"{name}: {reason}"))
+        console.print(shown(f"{name}: {reason}"))
     if analysis.facts.ends_early:
         console.print("The clip ends before its container says it does: it may be cut off.")
-    console.print(escape(f"{folder}/: {', '.join(str(f) for f in files)}"), soft_wrap=True)
+    console.print(shown(f"{folder}/: {', '.join(str(f) for f in files)}"), soft_wrap=True)
     if Path(REPORT) in files:
-        console.print(escape(f"Look at it in a browser: {folder / REPORT}"), soft_wrap=True)
+        console.print(shown(f"Look at it in a browser: {folder / REPORT}"), soft_wrap=True)
     console.print()

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .messages import printable
+
 
 @contextmanager
 def clip_progress(path: Path) -> Iterator[Callable[[str, float], None] | None]:
@@ -24,7 +26,7 @@ def clip_progress(path: Path) -> Iterator[Callable[[str, float], None] | None]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as live:
-        task = live.add_task(path.name, total=None, stages="")
+        task = live.add_task(printable(path.name), total=None, stages="")
         at: dict[str, float] = {}
 
         def update(stage: str, seconds: float) -> None:

@@ -39,3 +39,11 @@ class FileState:
     @classmethod
     def of(cls, status: os.stat_result) -> FileState:
         return cls(status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+
+    @classmethod
+    def at(cls, path: str | os.PathLike[str]) -> FileState | None:
+        """Of the local file at a path; None where there is none, or none that can be looked at."""
+        try:
+            return cls.of(os.stat(path))
+        except (OSError, ValueError):
+            return None

@@ -18,8 +18,9 @@ from emofuse.extractors.weights.device import resolve
 from emofuse.extractors.weights.download import reachable
 from emofuse.fusion.shipped import description, locate
 from emofuse.pipeline.clip import Clip
-from emofuse.pipeline.errors import UsageError
+from emofuse.pipeline.errors import ClipChanged, UsageError
 from emofuse.pipeline.extraction import Extraction, extract
+from emofuse.pipeline.hashing import FileState, sha256_of
 from emofuse.pipeline.media import ClipInfo
 from emofuse.pipeline.ports import Extractor
 from emofuse.pipeline.profile import Profile
@@ -35,6 +36,8 @@ if TYPE_CHECKING:  # torch is imported only when a model is loaded
     from emofuse.pipeline.attention.fuse import Maps
 
 Say = Callable[[str], None]
+
+TRIES = 3  # readings of a clip that is replaced each time
 
 
 @dataclass(frozen=True)
@@ -131,8 +134,20 @@ class Assembly:
         maps: Maps = "small",
         profile: Profile | None = None,
     ) -> Analysis:
-        """A clip's emotions over time and the attention that they rest on. A `profile` is told when each stage began and ended."""
+        """A clip's emotions over time and the attention that they rest on. A `profile` is told when each stage began and ended.
+
+        A clip that is replaced or written to while it is read is read again; raises `ClipChanged` where it never rests.
+        """
         profile = profile or Profile()
+        for _ in range(TRIES):
+            before = FileState.at(path)
+            analysis = self._analyze(path, progress, maps, profile)
+            sha256 = sha256_of(Path(path))
+            if FileState.at(path) == before:
+                return replace(analysis, facts=replace(analysis.facts, sha256=sha256))
+        raise ClipChanged(f"{path}: expected a file that stays as it is while it is read, but it was replaced or written to each time")
+
+    def _analyze(self, path: str | os.PathLike[str], progress: Progress | None, maps: Maps, profile: Profile) -> Analysis:
         clip = Clip(path, self.options.reading)
         with profile.stage("open"):
             _ = clip.info
