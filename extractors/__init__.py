@@ -15,9 +15,7 @@ from .provider import Provider, Request, Status
 from .stream_file import FaceFile, TextFile, VoiceFile, WordsFile
 from .text.bert_text import BertText, MinilmText
 from .text.glove_text import GloveText
-from .voice.covarep.voice import CovarepCompatVoice, CovarepVoice
-from .voice.librosa_voice import LibrosaVoice
-from .voice.torchaudio_voice import TorchaudioVoice
+from .voice.joined_voice import VOICES, JoinedVoice
 from .words.openai_whisper_words import OpenaiWhisperWords
 from .words.sphinx_words import SphinxWords
 from .words.transcript_words import TranscriptWords
@@ -29,7 +27,7 @@ EXTRACTORS: Mapping[str, tuple[type[Provider], ...]] = {
     "words": (WhisperWords, SphinxWords, OpenaiWhisperWords, WordsFile, TranscriptWords),
     "text": (MinilmText, TextFile, GloveText, BertText),
     "face": (Compact, PyfeatFace, MediapipeFace, FaceFile),  # py-feat is slow, and its weights are for research use only
-    "voice": (CovarepVoice, LibrosaVoice, TorchaudioVoice, CovarepCompatVoice, VoiceFile),
+    "voice": (*VOICES, JoinedVoice, VoiceFile),
 }
 
 

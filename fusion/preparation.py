@@ -297,10 +297,40 @@ def pooled(stream: TimedSequence, columns: tuple[str, ...], values: Floats64, po
     return Prepared(rows, pools.member, pools.count)
 
 
-PREPARATIONS: Mapping[str, type[AsItIs] | type[Speech] | type[Expression]] = {
+LEVEL_FLOOR = -60.0  # decibels below the utterance's loud moments
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A network's rows of a voice (`--voice whisper`), pooled over the moments that are loud; `rms` becomes `loudness`.
+
+    step    seconds of a pooled row
+    within  decibels below the utterance's loud moments (the 95th percentile of `rms`) within which a row counts
+    `loudness` is the pooled level in decibels below those moments, -60 to about 5. The other columns are NaN where nothing is loud: what
+    such a network says of silence is about the room.
+    """
+
+    step: float = 0.2
+    within: float = 20.0
+
+    def made(self, read: Sequence[str]) -> tuple[str, ...]:
+        return ("loudness", *(c for c in read if c != "rms"))
+
+    def prepare(self, stream: TimedSequence) -> Prepared:
+        pools = Pools.of((stream.start + stream.end) / 2, self.step)
+        rms = np.nan_to_num(stream.column("rms").astype(np.float64))
+        top = max(float(np.quantile(rms, 0.95)), 1e-9)
+        level = np.maximum(20 * np.log10(np.maximum(rms, 1e-12) / top), LEVEL_FLOOR)
+        others = [i for i, c in enumerate(stream.columns) if c != "rms"]
+        values = pools.mean(stream.values[:, others], level >= -self.within)
+        return pooled(stream, self.made(stream.columns), np.concatenate([pools.mean(level[:, None]), values], axis=1), pools)
+
+
+PREPARATIONS: Mapping[str, type[AsItIs] | type[Speech] | type[Expression] | type[Heard]] = {
     "as it is": AsItIs,
     "speech": Speech,
     "expression": Expression,
+    "heard": Heard,
 }
 
 

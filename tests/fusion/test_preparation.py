@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from emofuse.fusion.preparation import (
     SPEECH_READS,
     AsItIs,
     Expression,
+    Heard,
     Pools,
     Preparation,
     Speech,
@@ -145,3 +148,30 @@ def test_attention_is_handed_out_for_the_streams_own_rows() -> None:
     expected = [[0.2, 0.2, 0.2, 0.4]] * 3 + [[0.1, 0.1, 0.1, 0.7]]
     np.testing.assert_allclose(found.weights[0, 0], expected, atol=1e-6)
     np.testing.assert_array_equal(found.source_start, middles)
+
+
+def heard(level: Sequence[float], values: Sequence[float]) -> TimedSequence:
+    start = 0.02 * np.arange(len(level))
+    rows = np.stack([np.asarray(values), np.asarray(level)], axis=1).astype(np.float32)
+    return TimedSequence("voice", ("whisper_tiny.en_0", "rms"), rows, start, start + 0.02, Provenance("test", "1"))
+
+
+def test_quiet_moments_do_not_speak_for_a_voice() -> None:
+    stream = heard([0.1] * 10 + [0.1, 0.001] * 5 + [0.0001] * 10, [1.0] * 10 + [3.0, 99.0] * 5 + [99.0] * 10)
+    prepared = Heard(step=0.2, within=20).prepare(stream)
+    assert prepared.rows.columns == Heard().made(stream.columns) == ("loudness", "whisper_tiny.en_0")
+    np.testing.assert_allclose(prepared.rows.values[:, 1], [1.0, 3.0, np.nan])
+    np.testing.assert_allclose(prepared.rows.values[:, 0], [0.0, -20.0, -60.0], atol=1e-4)  # decibels: mean of 0 and -40
+
+
+def test_a_gain_changes_nothing_that_is_heard_within_an_utterance() -> None:
+    random = np.random.default_rng(8)
+    level, values = random.uniform(0.001, 0.2, 60), random.normal(size=60)
+    loud, soft = (Heard().prepare(heard(level * gain, values)).rows.values for gain in (1.0, 0.05))
+    np.testing.assert_allclose(loud, soft, atol=1e-4)
+
+
+def test_digital_silence_is_heard_as_nothing() -> None:
+    rows = Heard().prepare(heard([0.0] * 20, [5.0] * 20)).rows.values
+    np.testing.assert_allclose(rows[:, 0], -60)
+    assert np.isnan(rows[:, 1]).all()
