@@ -78,7 +78,7 @@ def read_stream(path: Path) -> TimedSequence:
                 raise StreamError(
                     f"{path}: expected a stream written by emofuse, but its metadata do not fit its columns ({error!r})"
                 ) from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         raise StreamError(f"{path}: expected a Parquet file, but it cannot be read as one ({' '.join(str(error).split())})") from None
 
 

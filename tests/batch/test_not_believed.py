@@ -345,3 +345,15 @@ def test_a_worker_says_that_a_clip_changed(light: ModuleType, tmp_path: Path) ->
     engine = light.InThisProcess(stages)
     run_batch(discover([]), store, engine, BatchOptions(), lambda event: None)
     store.close()
+
+
+def test_a_clip_that_vanished_is_unreadable_and_a_pipe_is_no_media(tmp_path: Path) -> None:
+    from emofuse.pipeline.batch.task import reason_of
+    from emofuse.pipeline.errors import ClipError
+
+    with pytest.raises(ClipError) as gone:
+        state_of(str(tmp_path / "gone.wav"))
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(ClipError) as pipe:
+        state_of(str(tmp_path / "pipe.wav"))
+    assert (reason_of(gone.value), reason_of(pipe.value)) == ("unreadable", "not_media")
