@@ -65,7 +65,7 @@ def command(paths: tuple[Path, ...], out: Path, formats: str, as_json: bool, pro
         analysis = assembly.analyze(path, progress=progress, profile=stages)
         if profile:
             click.echo("\n".join(stages.lines()), err=True)
-        for remark in analysis.facts.remarks:
+        for remark in analysis.remarks:
             complain(f"{path}: {remark}")
         folder = folders.folder_for(path)
         files = write_analysis(analysis, folder, version=__version__, **writing)

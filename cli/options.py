@@ -20,11 +20,14 @@ def _help(stream: str) -> str:
 
 
 def provider_options(function: Function) -> Function:
-    """--words --text --face --voice --offline --device --language --acoustic-model --audio-track."""
+    """--words --text --face --voice --offline --device --language --acoustic-model --audio-track --tier."""
     function = click.option("--acoustic-model", metavar="FOLDER", help="CTC model to align transcripts with (default: pocketsphinx).")(
         function
     )
     function = click.option("--language", metavar="CODE", help="Language of the speech for whisper (default: it guesses).")(function)
+    function = click.option("--tier", metavar="NAMES", help="Tiers of a TextGrid or ELAN file that hold the words (default: found).")(
+        function
+    )
     function = click.option(
         "--audio-track", type=click.IntRange(1), metavar="N", help="The clip's N-th audio track (default: the one marked as default)."
     )(function)
@@ -43,4 +46,5 @@ def options_from(values: dict[str, Any]) -> Options:
         prior=values.get("prior"),
         influence=values.get("influence", True),
         audio_track=values.get("audio_track"),
+        tier=values.get("tier"),
     )

@@ -47,6 +47,7 @@ class Request:
     offline         never open a network connection
     language        of the speech; None where it is not known
     acoustic_model  folder of a CTC acoustic model to align words with; None: pocketsphinx's, English
+    tier            names of the tiers of an annotation file that hold the words, separated by commas; None: they are found
     wanted          columns that the model reads of this stream; () where no model reads
     """
 
@@ -55,6 +56,7 @@ class Request:
     offline: bool = True
     language: str | None = None
     acoustic_model: str | None = None
+    tier: str | None = None
     wanted: tuple[str, ...] = ()
 
 

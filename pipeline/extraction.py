@@ -14,6 +14,7 @@ from .media import Media
 from .ports import Extractor
 from .shared_pass import Progress, SharedPass
 from .timed import TimedSequence
+from .within_clip import within_clip
 
 TEXT_COLUMNS: Mapping[str, tuple[str, ...]] = {"words": ("word", "speaker"), "text": ("word",)}
 
@@ -36,6 +37,7 @@ def extract(
     """Every extractor's stream, keyed by stream name.
 
     keep  called with each stream as soon as it is made, in its extractor's thread, while others still work
+    Rows after the clip's end are left out and counted (within_clip.py).
     A medium that the clip does not have gives an empty stream with that reason. Raises what an extractor raises, and
     `StreamError` where two extractors make one stream or one needs a stream that nobody makes.
     """
@@ -77,7 +79,7 @@ def extract(
         ready.set()
         shared.run()
         streams = {name: absent[name] if name in absent else started[name].result() for name in by_stream}
-    return Extraction(streams, shared.end, spans)
+    return Extraction(within_clip(clip, streams, shared.end), shared.end, spans)
 
 
 def _nothing(extractor: Extractor, missing: frozenset[str]) -> TimedSequence:

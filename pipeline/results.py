@@ -174,3 +174,9 @@ class Analysis:
     attention: AttentionRows
     reasons: Mapping[str, str]
     facts: ClipFacts
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader of the results must know of how the clip and its files were read, a line each."""
+        of_streams = [str(line) for stream in self.streams.values() for line in stream.provenance.notes.get("remarks", ())]
+        return (*self.facts.remarks, *of_streams)

@@ -11,11 +11,13 @@ import html
 import io
 import math
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from emofuse.pipeline.errors import TranscriptError
 
-from .cues import Cue, subtitle_cue, words_of
+from .cues import Cue, Skipped, in_range, subtitle_cue, words_of
 
 _SRT_TIME = r"(\d{1,3}):(\d{1,2}):(\d{1,2})[,.](\d{1,3})"
 _SRT_TIMES = re.compile(rf"^\s*{_SRT_TIME}\s*-->\s*{_SRT_TIME}")
@@ -23,6 +25,8 @@ _VTT_TIME = r"(?:(\d{1,4}):)?(\d{2}):(\d{2})\.(\d{3})"
 _VTT_TIMES = re.compile(rf"^\s*{_VTT_TIME}\s+-->\s+{_VTT_TIME}(?:\s|$)")
 _VTT_INSIDE = re.compile(rf"<{_VTT_TIME}>")
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
+SLOWEST_WORD = 20
+"""Seconds per word."""
 _NAMES = {
     "start": ("start", "begin", "onset", "tmin", "start_time"),
     "end": ("end", "offset", "tmax", "end_time"),
@@ -32,7 +36,7 @@ _NAMES = {
 }
 
 
-def read_srt(text: str, path: Path) -> tuple[Cue, ...]:
+def read_srt(text: str, path: Path, skipped: Skipped) -> tuple[Cue, ...]:
     lines = text.split("\n")
     cues: list[Cue] = []
     timed = [k for k, line in enumerate(lines) if "-->" in line]
@@ -41,9 +45,11 @@ def read_srt(text: str, path: Path) -> tuple[Cue, ...]:
     for k, following in zip(timed, [*timed[1:], len(lines)], strict=True):
         match = _SRT_TIMES.match(lines[k])
         if not match:
-            raise TranscriptError(f"{path}: line {k + 1}: expected 00:00:01,000 --> 00:00:02,500, got {lines[k].strip()[:60]!r}")
+            skipped.skip(f"{path}: line {k + 1}: expected 00:00:01,000 --> 00:00:02,500, got {lines[k].strip()[:60]!r}")
+            continue
         start, end = _seconds(match.groups()[:4]), _seconds(match.groups()[4:])
-        _in_order(start, end, path, k + 1)
+        if not skipped.checked(start, end, f"{path}: line {k + 1}"):
+            continue
         body = lines[k + 1 : following]
         # The next cue's number stands on the line above its times.
         if following < len(lines) and body and body[-1].strip().isdigit():
@@ -54,7 +60,7 @@ def read_srt(text: str, path: Path) -> tuple[Cue, ...]:
     return tuple(cues)
 
 
-def read_vtt(text: str, path: Path) -> tuple[Cue, ...]:
+def read_vtt(text: str, path: Path, skipped: Skipped) -> tuple[Cue, ...]:
     lines = text.split("\n")
     if not re.match(r"WEBVTT(?:[ \t]|$)", lines[0]):
         raise TranscriptError(f"{path}: line 1: expected WEBVTT, got {lines[0][:60]!r}")
@@ -70,11 +76,15 @@ def read_vtt(text: str, path: Path) -> tuple[Cue, ...]:
             k += 1
             continue
         match = _VTT_TIMES.match(lines[k])
-        if not match:
-            raise TranscriptError(f"{path}: line {k + 1}: expected 00:01.000 --> 00:02.500, got {lines[k].strip()[:60]!r}")
-        start, end = _seconds(match.groups()[:4]), _seconds(match.groups()[4:])
-        _in_order(start, end, path, k + 1)
         after = _block_end(lines, k + 1)
+        if not match:
+            skipped.skip(f"{path}: line {k + 1}: expected 00:01.000 --> 00:02.500, got {lines[k].strip()[:60]!r}")
+            k = after
+            continue
+        start, end = _seconds(match.groups()[:4]), _seconds(match.groups()[4:])
+        if not skipped.checked(start, end, f"{path}: line {k + 1}"):
+            k = after
+            continue
         body = [line for line in lines[k + 1 : after] if line.strip()]
         if rolling and body:
             last = _plain(body[-1])
@@ -114,11 +124,15 @@ def _block_end(lines: list[str], k: int) -> int:
     return k
 
 
-def read_csv(text: str, path: Path) -> tuple[Cue, ...]:
-    """Columns start, end, word and, where there are any, probability and speaker; separated by comma, semicolon or tab."""
+def read_csv(text: str, path: Path, skipped: Skipped) -> tuple[Cue, ...]:
+    """Columns start, end, word and, where there are any, probability and speaker; separated by comma, semicolon or tab.
+
+    Times are seconds, or milliseconds as Whisper's .tsv and whisper.cpp's .csv have them (`_in_milliseconds`).
+    """
     first = text.split("\n", 1)[0]
     rows = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=first.count), strict=True)
     cues: list[Cue] = []
+    whole = True
     try:
         header = [cell.strip().lower() for cell in next(rows, [])]
         place = {wanted: next((header.index(n) for n in names if n in header), None) for wanted, names in _NAMES.items()}
@@ -129,20 +143,36 @@ def read_csv(text: str, path: Path) -> tuple[Cue, ...]:
             if not any(cell.strip() for cell in row):
                 continue
             cell = {wanted: row[k].strip() if k is not None and k < len(row) else "" for wanted, k in place.items()}
-            start, end = (_number(cell[wanted], path, rows.line_num, wanted) for wanted in ("start", "end"))
-            _in_order(start, end, path, rows.line_num)
-            probability = _number(cell["probability"], path, rows.line_num, "probability") if cell["probability"] else math.nan
-            if probability < 0 or probability > 1:
-                raise TranscriptError(f"{path}: line {rows.line_num}: expected a probability in 0..1, got {cell['probability']!r}")
-            words = words_of(cell["word"])
-            if words:
-                cues.append(Cue(words, start, end, (probability,) * len(words), cell["speaker"]))
+            if (cue := _csv_cue(cell, path, rows.line_num, skipped)) is not None:
+                cues.append(cue)
+                whole = whole and cell["start"].isdecimal() and cell["end"].isdecimal()
     except csv.Error as error:
         raise TranscriptError(f"{path}: line {rows.line_num}: expected CSV, {error}") from None
+    if whole and _in_milliseconds(cues):
+        return tuple(replace(cue, start=(cue.start or 0.0) / 1000, end=(cue.end or 0.0) / 1000) for cue in cues)
     return tuple(cues)
 
 
-def read_text(text: str, path: Path) -> tuple[Cue, ...]:
+def _csv_cue(cell: Mapping[str, str], path: Path, line: int, skipped: Skipped) -> Cue | None:
+    try:
+        start, end = (_number(cell[wanted], path, line, wanted) for wanted in ("start", "end"))
+        probability = _number(cell["probability"], path, line, "probability") if cell["probability"] else math.nan
+    except TranscriptError as error:
+        skipped.skip(str(error))
+        return None
+    words = words_of(cell["word"])
+    if not words or not skipped.checked(start, end, f"{path}: line {line}"):
+        return None
+    return Cue(words, start, end, (in_range(probability, skipped),) * len(words), cell["speaker"])
+
+
+def _in_milliseconds(cues: Sequence[Cue]) -> bool:
+    """Whether whole numbers are milliseconds: as seconds they would leave each word more time than anybody takes."""
+    lasts = sum((cue.end or 0.0) - (cue.start or 0.0) for cue in cues)
+    return lasts / max(1, sum(len(cue.words) for cue in cues)) > SLOWEST_WORD
+
+
+def read_plain(text: str, path: Path, skipped: Skipped) -> tuple[Cue, ...]:
     """One cue with all words and no times."""
     words = words_of(text)
     return (Cue(words),) if words else ()
@@ -151,11 +181,6 @@ def read_text(text: str, path: Path) -> tuple[Cue, ...]:
 def _seconds(groups: tuple[str | None, ...]) -> float:
     hours, minutes, seconds, thousandths = groups
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0) + int((thousandths or "0").ljust(3, "0")) / 1000
-
-
-def _in_order(start: float, end: float, path: Path, line: int) -> None:
-    if start < 0 or end < start:
-        raise TranscriptError(f"{path}: line {line}: expected 0 <= start <= end, got {start:g} and {end:g}")
 
 
 def _number(text: str, path: Path, line: int, name: str) -> float:

@@ -8,6 +8,7 @@ is said) a cue's words share its span in proportion to their length, and the str
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,18 @@ from ..provider import Provider, Request, Status
 from .align import Aligner, fill_between
 from .cues import Cue
 from .recording import Recording
-from .transcripts import SUFFIXES, Transcript, read_transcript
+from .transcripts import SUFFIXES, Transcript, best_of, read_transcript
 from .word_rows import COLUMNS, WordRow, words_stream
+
+SECONDS_A_WORD = 2.0
 
 
 class TranscriptWords(Provider):
     """Extractor of the words stream from a transcript file.
 
-    path            SRT, WebVTT, Whisper JSON, TextGrid, CSV or plain text, known by its extension
+    path            SRT, WebVTT, Whisper JSON, TextGrid, ELAN, CSV or plain text, known by its extension
     acoustic_model  folder of a wav2vec2-like CTC model to align with (any language that it knows); without it pocketsphinx aligns
+    tier            names of the tiers of a TextGrid or ELAN file to read, separated by commas; None: found by structure and name
 
     Raises `TranscriptError` (one line: file, line, what was expected) for a file that cannot be read, and for a text without times
     that does not go with the sound.
@@ -43,9 +47,9 @@ class TranscriptWords(Provider):
     columns: tuple[str, ...] = COLUMNS
     needs: tuple[str, ...] = ()
 
-    def __init__(self, path: str | Path, acoustic_model: str | Path | None = None) -> None:
+    def __init__(self, path: str | Path, acoustic_model: str | Path | None = None, tier: str | None = None) -> None:
         self._path = Path(path)
-        self._transcript: Transcript = read_transcript(self._path)
+        self._transcript: Transcript = read_transcript(self._path, tier)
         self._sha256 = sha256_of(self._path)
         self._aligner: Aligner | None = None if self._transcript.timed else _aligner(acoustic_model)
 
@@ -55,15 +59,13 @@ class TranscriptWords(Provider):
 
     @classmethod
     def make(cls, request: Request) -> TranscriptWords:
-        return cls(request.argument, request.acoustic_model)
+        return cls(request.argument, request.acoustic_model, request.tier)
 
     @classmethod
     def file_for(cls, clip: Path, folder: Path) -> Path:
         """The transcript in a folder that has the clip's name; raises `TranscriptError` where there is none or several."""
         files = sorted(path for path in folder.iterdir() if path.stem == clip.stem and path.suffix.lower() in SUFFIXES)
-        if len(files) != 1:
-            raise TranscriptError(f"{folder}: expected one transcript named {clip.stem} ({', '.join(SUFFIXES)}), found {len(files)}")
-        return files[0]
+        return best_of(files, folder, clip.stem)
 
     @classmethod
     def status(cls, request: Request) -> Status:
@@ -103,6 +105,7 @@ class TranscriptWords(Provider):
         counts = {"given": 0, "aligned": 0, "spread": 0}
         rows: list[WordRow] = []
         for cue in self._transcript.cues:
+            cue = _closed(cue, clip.info.duration)
             how, spans = self._timed(cue, recording, notes)
             counts[how] += len(spans)
             for k, (word, span) in enumerate(zip(cue.words, spans, strict=True)):
@@ -135,6 +138,14 @@ class TranscriptWords(Provider):
                     pass
         known = [Span(*times) if times else None for times in cue.known] or [None] * len(cue.words)
         return "spread", fill_between(cue.words, known, span)
+
+
+def _closed(cue: Cue, length: float | None) -> Cue:
+    """A cue that the file leaves open ends with the clip, or where a slow speaker would have said it."""
+    if cue.start is None or cue.closed:
+        return cue
+    longest = cue.start + SECONDS_A_WORD * len(cue.words)
+    return replace(cue, end=max(cue.start, min(longest, length if length is not None else longest)))
 
 
 def _aligner(acoustic_model: str | Path | None) -> Aligner:

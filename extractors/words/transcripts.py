@@ -1,5 +1,4 @@
-"""Transcript files that a user hands in, read into cues: SubRip, WebVTT, Whisper JSON, Praat TextGrid, ELAN, CSV,
-plain text.
+"""Transcript files that a user hands in, read into cues: SubRip, WebVTT, Whisper JSON, Praat TextGrid, ELAN, CSV, plain text.
 
 What the file says about its words' times is kept as it is (cues.py); finding a time for each word is somebody else's work
 (transcript_words.py). Times are taken as seconds of the clip's own clock, which is what a player shows while one writes subtitles.
@@ -7,30 +6,37 @@ What the file says about its words' times is kept as it is (cues.py); finding a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 from emofuse.pipeline.errors import TranscriptError
+from emofuse.pipeline.formats.text_file import read_text
 
-from .cues import Cue
-from .transcript_eaf import read_eaf
-from .transcript_forms import read_csv, read_srt, read_text, read_vtt
-from .transcript_textgrid import read_textgrid
+from .cues import Cue, Skipped
+from .transcript_forms import read_csv, read_plain, read_srt, read_vtt
+from .transcript_tiers import read_eaf, read_textgrid
 from .transcript_whisper import read_whisper
 
-MOST_BYTES = 64 * 1024 * 1024
-READERS: Mapping[str, tuple[str, Callable[[str, Path], tuple[Cue, ...]]]] = {
+
+class Reader(Protocol):
+    def __call__(self, text: str, path: Path, skipped: Skipped) -> tuple[Cue, ...]: ...
+
+
+READERS: Mapping[str, tuple[str, Reader]] = {
     ".srt": ("SRT", read_srt),
     ".vtt": ("WebVTT", read_vtt),
     ".json": ("Whisper JSON", read_whisper),
-    ".textgrid": ("TextGrid", read_textgrid),
-    ".eaf": ("ELAN", read_eaf),
     ".csv": ("CSV", read_csv),
     ".tsv": ("CSV", read_csv),
-    ".txt": ("text", read_text),
+    ".txt": ("text", read_plain),
 }
-SUFFIXES = tuple(READERS)
+TIERS = {".textgrid": "TextGrid", ".eaf": "ELAN"}
+"""Annotation files: their words are one of several tiers."""
+SUFFIXES = (".srt", ".vtt", ".json", *TIERS, ".csv", ".tsv", ".txt")
+WHISPERS_FILES = (".json", ".tsv", ".vtt", ".srt", ".txt")
+"""What the whisper command writes of one recording, the file that says most first."""
 
 
 @dataclass(frozen=True)
@@ -39,56 +45,55 @@ class Transcript:
 
     cues: tuple[Cue, ...]
     form: str
-    notes: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def timed(self) -> bool:
         """Whether the file itself gives every single word its time."""
-        return all(cue.start is not None and len(cue.words) == 1 for cue in self.cues)
+        return all(cue.start is not None and cue.closed and len(cue.words) == 1 for cue in self.cues)
 
 
-def read_transcript(path: Path) -> Transcript:
-    """Reads a transcript by its extension; raises `TranscriptError` naming the file, the line and what was expected there."""
-    if path.suffix.lower() not in READERS:
-        raise TranscriptError(f"{path}: expected a transcript named {', '.join(READERS)}, got {path.suffix or 'no extension'}")
-    form, reader = READERS[path.suffix.lower()]
-    text, notes = read_text_file(path)
-    cues = reader(text, path)
+def read_transcript(path: Path, tier: str | None = None) -> Transcript:
+    """Reads a transcript by its extension; one cue that cannot be costs that cue, and is in the notes.
+
+    tier  names of the tiers of an annotation file to read, separated by commas; None: they are found by structure and name
+    Raises `TranscriptError` naming the file, the line and what was expected there.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise TranscriptError(f"{path}: expected a transcript named {', '.join(SUFFIXES)}, got {path.suffix or 'no extension'}")
+    skipped = Skipped()
+    remarks: list[str] = []
+    notes: dict[str, Any] = {}
+    if suffix in TIERS:
+        form = TIERS[suffix]
+        found = read_eaf(path, skipped, tier) if suffix == ".eaf" else read_textgrid(path, skipped, tier)
+        cues, notes["tiers"] = found.cues, list(found.tiers)
+        remarks += found.remarks
+    else:
+        form, reader = READERS[suffix]
+        decoded = read_text(path, TranscriptError)
+        cues = reader(decoded.text, path, skipped)
+        if decoded.remark:
+            notes["encoding"] = f"{decoded.encoding} (not valid UTF-8)"
+            remarks.append(decoded.remark)
     if not cues:
-        raise TranscriptError(f"{path}: expected words in this {form} transcript, found none")
+        raise skipped.none_left(form, str(path))
+    if remarks := [*remarks, *(f"{path.name}: {line}" for line in skipped.remarks())]:
+        notes["remarks"] = remarks
     return Transcript(cues, form, notes)
 
 
-def read_text_file(path: Path) -> tuple[str, dict[str, str]]:
-    """The file's text by its byte order mark, else as UTF-8, else as Windows-1252 (which is noted)."""
-    try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise TranscriptError(f"{path}: expected a transcript of at most {MOST_BYTES} bytes, got {size}")
-        data = path.read_bytes()
-    except OSError as error:
-        raise TranscriptError(f"{path}: cannot be read: {error.strerror or error}") from None
-    marks = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-    marked = next((encoding for mark, encoding in marks.items() if data.startswith(mark)), None)
-    if marked is None and b"\0" in data[:4096]:
-        raise TranscriptError(f"{path}: expected text, got binary data (or UTF-16 without its byte order mark)")
-    notes: dict[str, str] = {}
-    try:
-        text = data.decode(marked or "utf-8")
-    except UnicodeDecodeError as error:
-        if marked is not None:
-            raise TranscriptError(
-                f"{path}: line {_line(error.object, error.start)}: expected {marked} as its first bytes say, got other bytes"
-            ) from None
-        try:
-            text = data.decode("cp1252")
-        except UnicodeDecodeError as second:
-            raise TranscriptError(
-                f"{path}: line {_line(second.object, second.start)}: expected UTF-8 or Windows-1252 text, got other bytes"
-            ) from None
-        notes["encoding"] = "cp1252 (not valid UTF-8)"
-    return text.replace("\r\n", "\n").replace("\r", "\n"), notes
+def best_of(files: Sequence[Path], folder: Path, stem: str) -> Path:
+    """The one transcript among files of a clip's name, in their folder. The files that whisper writes side by side are one transcript.
 
-
-def _line(data: bytes, place: int) -> int:
-    return data.count(b"\n", 0, place) + 1
+    Raises `TranscriptError` for none, for several, and for a link that leads out of the folder.
+    """
+    suffixes = {path.suffix.lower() for path in files}
+    if len(files) > 1 and len(suffixes) == len(files) and suffixes <= set(WHISPERS_FILES):
+        files = sorted(files, key=lambda path: WHISPERS_FILES.index(path.suffix.lower()))[:1]
+    if len(files) != 1:
+        raise TranscriptError(f"{folder}: expected one transcript named {stem} ({', '.join(SUFFIXES)}), found {len(files)}")
+    if not files[0].resolve().is_relative_to(folder.resolve()):
+        raise TranscriptError(f"{files[0]}: expected a transcript in {folder}, got a link to a file outside of it")
+    return files[0]

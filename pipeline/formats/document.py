@@ -57,7 +57,7 @@ def clip_document(analysis: Analysis) -> dict[str, Any]:
         "length": analysis.facts.length,
         "broken_packets": analysis.facts.broken_packets,
         "ends_early": analysis.facts.ends_early,
-        "remarks": list(analysis.facts.remarks),
+        "remarks": list(analysis.remarks),
         "decoded": {medium: asdict(end) for medium, end in sorted(analysis.facts.decoded.items())},
     }
 

@@ -6,6 +6,7 @@ clip's own frames where the clip is at hand (extractors/stream_file.py), and the
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -120,12 +121,25 @@ def numbers(table: pandas.DataFrame, column: str, path: Path) -> Floats64:
     import pandas
 
     cells = table[column]
-    found = np.array(pandas.to_numeric(cells, errors="coerce"), np.float64)
+    try:
+        found = np.array(pandas.to_numeric(cells, errors="coerce"), np.float64)
+    except OverflowError:  # whole numbers of hundreds of digits stay Python's own
+        found = np.array([_float(cell) for cell in cells], np.float64)
     wrong = np.flatnonzero(np.isnan(found) & np.asarray(cells.notna()))
     if len(wrong):
         raise FormatError(f"{path}: line {wrong[0] + 2}: expected a number as {column}, got {str(cells.iloc[wrong[0]])[:40]!r}")
     found[~np.isfinite(found) | (np.abs(found) > np.finfo(np.float32).max)] = np.nan
     return found
+
+
+def _float(cell: Any) -> float:
+    """The number that a cell is: infinite where it is too large, NaN where it is none."""
+    try:
+        return float(cell)
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def others(table: pandas.DataFrame, done: Sequence[str], path: Path) -> tuple[dict[str, Floats64], list[str]]:
@@ -149,7 +163,9 @@ def frame_numbers(table: pandas.DataFrame, first: int, path: Path) -> NDArray[np
     found = numbers(table, "frame", path) - first
     wrong = np.flatnonzero(~(found >= 0) | (found != np.floor(found)) | (found > 2**40))
     if len(wrong):
-        raise FormatError(f"{path}: line {wrong[0] + 2}: expected a frame number from {first} on, got {table['frame'].iloc[wrong[0]]}")
+        raise FormatError(
+            f"{path}: line {wrong[0] + 2}: expected a frame number from {first} on, got {str(table['frame'].iloc[wrong[0]])[:40]}"
+        )
     return found.astype(np.int64)
 
 

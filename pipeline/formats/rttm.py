@@ -15,6 +15,7 @@ from ..errors import FormatError
 from ..timed import Provenance, TimedSequence
 from ..utterances import Segmentation
 from .session import TIER, Session, tier
+from .text_file import read_text
 from .tiers import Row, one_line
 
 UNKNOWN = "unknown"
@@ -54,10 +55,7 @@ def _merged(words: TimedSequence, speakers: Sequence[str], pause: float) -> list
 
 def read_rttm(path: Path) -> tuple[Session, ...]:
     """One session a file name, its turns as the tier `speakers`. Raises `FormatError` naming the line."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path}: expected RTTM lines in UTF-8, but it cannot be read: {error}") from None
+    text = read_text(path, FormatError).text
     found: dict[str, list[Row]] = {}
     for number, line in enumerate(text.split("\n"), 1):
         fields = line.split()

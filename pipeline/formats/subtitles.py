@@ -21,6 +21,7 @@ from ..timed import Provenance, TimedSequence
 from ..utterances import segment
 from .optional import require
 from .session import UTTERANCE_COLUMNS, UTTERANCES, Session
+from .text_file import read_text
 from .tiers import one_line
 
 LONGEST_CUE = 80  # characters, about two lines
@@ -141,14 +142,15 @@ def parsed(path: Path, form: str, name: str) -> Any:
     """A file as webvtt-py's `WebVTT`; raises `FormatError` in one line."""
     webvtt = require("webvtt", "webvtt-py", name)
     try:
-        if (size := path.stat().st_size) > MOST_BYTES:
-            raise FormatError(f"{path}: expected subtitles of at most {MOST_BYTES} bytes, got {size}")
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, FormatError, MOST_BYTES).text
         if form == "srt" and not text.strip():
             return webvtt.WebVTT()  # SubRip has no header: a file without cues is empty
-        return webvtt.WebVTT.from_buffer(text.split("\n"), format=form, strict=True)
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path}: expected {name} subtitles in UTF-8, but it cannot be read: {error}") from None
+        file = webvtt.WebVTT.from_buffer(text.split("\n"), format=form, strict=True)
+        for cue in file.captions:
+            seconds_of(cue.start), seconds_of(cue.end)
+        return file
+    except (ValueError, OverflowError) as error:
+        raise FormatError(f"{path}: expected {name} subtitles with times like 00:00:01.000 ({one_line(str(error))[:200]})") from None
     except (webvtt.errors.MalformedFileError, webvtt.errors.MalformedCaptionError) as error:
         raise FormatError(f"{path}: expected {name} subtitles, but it cannot be read as such ({one_line(str(error))})") from None
 

@@ -16,6 +16,7 @@ from ..errors import FormatError, TranscriptError
 from ..timed import Provenance
 from .optional import require
 from .session import UTTERANCES, Session
+from .text_file import read_text
 from .tiers import Tier, session_of_tiers, tiers_of
 
 _TOKEN = re.compile(
@@ -40,15 +41,12 @@ def write_textgrid(sessions: Sequence[Session], path: Path) -> None:
 
 def read_textgrid(path: Path) -> tuple[Session, ...]:
     """One session: words and utterances where the tiers are named so, the others as tiers. Raises `TranscriptError` naming the line."""
-    try:
-        data = path.read_bytes()
-        text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path}: expected a TextGrid in UTF-8 or UTF-16, but it cannot be read: {error}") from None
-    file = _Tiers(text, path)
+    decoded = read_text(path, FormatError)
+    file = _Tiers(decoded.text, path)
     # A recording may be annotated from before its zero; what begins there is cut at it.
     tiers = [Tier(tier.name, tuple((max(0.0, a), b, label) for a, b, label in tier.rows if b >= 0)) for tier in file.read()]
-    by = Provenance("TextGrid", "1", options={"file": path.name})
+    notes = {"remarks": [decoded.remark]} if decoded.remark else {}
+    by = Provenance("TextGrid", "1", options={"file": path.name}, notes=notes)
     return (session_of_tiers(tiers, path.stem, by, length=max(0.0, file.end)),)
 
 
@@ -92,7 +90,9 @@ class _Tiers:
         self._number(what)
 
     def read(self) -> list[Tier]:
-        if self._next("string", '"ooTextFile"') != "ooTextFile" or self._next("string", '"TextGrid"') != "TextGrid":
+        # "ooTextFile short" is what old Praat and P2FA write.
+        first, second = self._next("string", '"ooTextFile"'), self._next("string", '"TextGrid"')
+        if first.split() not in (["ooTextFile"], ["ooTextFile", "short"]) or second.split()[:1] != ["TextGrid"]:
             raise self._error('a TextGrid ("ooTextFile", "TextGrid")', "another kind of Praat file")
         self._skip_number("the start")
         self.end = self._number("the end")

@@ -37,10 +37,21 @@ Row = tuple[float, float, str]
 
 @dataclass(frozen=True)
 class Tier:
-    """Rows (start, end, text) in order of time; start = end marks a point."""
+    """Rows (start, end, text) in order of time; start = end marks a point.
+
+    parent      name of the tier that this one depends on, "" for none
+    relation    how it does, as ELAN says it: Symbolic_Subdivision, Symbolic_Association, Time_Subdivision, Included_In; "" for none
+    kind        name of its linguistic type;  speaker: who is annotated (ELAN's participant); "" where the file does not say
+    shared      for each row the span that it shares evenly with others, where the file gives none to it alone; () where all have theirs
+    """
 
     name: str
     rows: tuple[Row, ...]
+    parent: str = ""
+    relation: str = ""
+    kind: str = ""
+    speaker: str = ""
+    shared: tuple[tuple[float, float], ...] = ()
 
 
 def one_line(text: str) -> str:

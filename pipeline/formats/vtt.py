@@ -28,7 +28,7 @@ from .tiers import one_line
 
 NO_BREAK = "\u00a0"
 MARK = "emofuse utterance "
-_STAMP = re.compile(r"<(\d{2,}:\d{2}:\d{2}\.\d{3})>")
+_STAMP = re.compile(r"<(\d{2,6}:\d{2}:\d{2}\.\d{3})>")
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
 _TAG = re.compile(r"</?[a-zA-Z][^>]*>")
 
@@ -148,7 +148,7 @@ def _noted(text: str, path: Path) -> dict[str, Any]:
         if not (math.isfinite(found["start"]) and math.isfinite(found["end"])):
             raise ValueError("times that are not finite")
         return dict(found)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise FormatError(f"{path}: expected JSON with start and end in a note of emofuse, got {text[:60]!r} ({error!r})") from None
 
 
@@ -158,7 +158,7 @@ def _utterances(notes: list[dict[str, Any]], by: Provenance, path: Path) -> Time
     labels = UTTERANCE_LABELS if columns == UTTERANCE_COLUMNS else ("text", "split")
     try:
         values = np.array([[float(n.get(column, math.nan)) for column in columns] for n in notes], np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise FormatError(f"{path}: expected numbers in a note of emofuse ({error})") from None
     return TimedSequence(
         name=UTTERANCES,

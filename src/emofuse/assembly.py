@@ -201,6 +201,7 @@ class Assembly:
             offline=self.options.offline,
             language=self.options.language,
             acoustic_model=self.options.aligner,
+            tier=self.options.tier,
         )
 
 

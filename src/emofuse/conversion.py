@@ -102,6 +102,9 @@ def _write(form: Format, sessions: tuple[Session, ...], place: Path) -> None:
         hidden = Path(tempfile.mkdtemp(prefix=".emofuse-", dir=place.parent))
         made = hidden / place.name
         form.write(tuple(replace(session, home=str(place.parent.resolve())) for session in sessions), made)
+        if not form.folder and made.stat().st_size == 0:
+            held = ", ".join(dict.fromkeys(name for session in sessions for name in session.streams)) or "nothing"
+            raise FormatError(f"{place}: not written, because it would be empty: there is only {held}, which this format does not hold")
         for path in sorted(p for p in made.rglob("*") if p.is_file()) if form.folder else (made,):
             own = place / path.relative_to(made)
             own.parent.mkdir(parents=True, exist_ok=True)

@@ -32,6 +32,7 @@ class Options:
     offline         never open a network connection
     language        of the speech, as a code such as "en"; None: detected where the recogniser can
     acoustic_model  folder of a CTC model (wav2vec 2.0 and its kin) that aligns transcripts; None: pocketsphinx, English
+    tier            names of the tiers of a TextGrid or ELAN file that hold the words, separated by commas; None: found by structure
     limits          what one clip may cost
     audio_track     which of a clip's audio tracks to read, counted from 1; None: the one that is marked as default, else the first
     face_id         read this face only; None: if there are several, the one whose lips move with the voice
@@ -51,6 +52,7 @@ class Options:
     offline: bool = False
     language: str | None = None
     acoustic_model: PathLike | None = None
+    tier: str | None = None
     limits: Limits | None = None
     audio_track: int | None = None
     face_id: int | None = None
@@ -67,6 +69,7 @@ class Options:
         _is(self.offline, bool, "offline", "True or False")
         _is(self.influence, bool, "influence", "True or False")
         _is(self.language, str | None, "language", "a code such as en, or None")
+        _is(self.tier, str | None, "tier", "names of tiers, or None")
         _is(self.limits, Limits | None, "limits", "emofuse.Limits or None")
         for name in ("face_id", "audio_track"):
             if isinstance(getattr(self, name), bool):

@@ -91,10 +91,9 @@ def test_a_csd_that_lacks_a_key_names_it(tmp_path: Path) -> None:
 def test_a_missing_library_names_the_command(monkeypatch: pytest.MonkeyPatch, golden: Path) -> None:
     import sys
 
-    monkeypatch.setitem(sys.modules, "pympi", None)
-    monkeypatch.setitem(sys.modules, "pympi.Elan", None)
-    with pytest.raises(FormatError, match="install it with: pip install pympi-ling"):
-        load(golden / FILES["eaf"])
+    monkeypatch.setitem(sys.modules, "webvtt", None)
+    with pytest.raises(FormatError, match="install it with: pip install webvtt-py"):
+        load(golden / FILES["vtt"])
 
 
 def test_files_are_known_by_what_is_in_them(golden: Path) -> None:
