@@ -141,17 +141,11 @@ def _track(stream: AudioStream) -> str:
     return ", ".join([context.name, f"{context.channels} channel{'s' * (context.channels != 1)}", f"{context.sample_rate} Hz", *named])
 
 
-LEAST_SAMPLE_RATE = 1000
-"""Hz. Below it a few kilobytes claim hours of sound, and no voice is in it."""
-
-
 def check_sample_rate(rate: int, job: Job) -> None:
     """Raises `ClipLimit` for a rate that is no recording of a voice, or too large."""
-    if 0 < rate < LEAST_SAMPLE_RATE:
-        raise ClipLimit(f"{job.path}: sound at {rate} Hz, less than the {LEAST_SAMPLE_RATE} Hz that any voice needs")
     if rate > job.sample_rate:
         raise ClipLimit(f"{job.path}: sound at {rate} Hz, more than the limit of {job.sample_rate} Hz")
-    if rate < LEAST_SAMPLE_RATE:
+    if 0 < rate < LEAST_SAMPLE_RATE:
         raise ClipLimit(f"{job.path}: sound at {rate} Hz, less than the {LEAST_SAMPLE_RATE} Hz that speech needs")
 
 
