@@ -10,6 +10,16 @@ from emofuse.pipeline.spool import Spool
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
 
+def boxes_in_size(boxes: Floats32, size: tuple[int, ...], first: tuple[int, ...]) -> Floats32:
+    """Boxes (n 4: x y width height) in pixels of a picture of `size` (height, width), in those of the clip's first picture.
+
+    A clip may change its size in mid-course (recordings of video calls do); players then stretch every picture to one size, and a stream
+    of boxes has one frame of reference.
+    """
+    down, across = first[0] / size[0], first[1] / size[1]
+    return np.asarray(boxes * np.array([across, down, across, down], np.float32), np.float32)
+
+
 class FaceRows:
     """The rows of a clip as they come, frame by frame."""
 

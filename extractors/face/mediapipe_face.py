@@ -32,7 +32,7 @@ from ..weights.download import reachable
 from .compact.extractor import ends_of_activations
 from .compact.layout import AUS, BLENDSHAPES, activations
 from .face_ids import FaceIds
-from .face_rows import FaceRows
+from .face_rows import FaceRows, boxes_in_size
 from .mediapipe_landmarks import faces_of, landmarker, names_of, picture
 from .scene_cuts import is_cut, thumbnail
 
@@ -101,6 +101,7 @@ class MediapipeFace(Provider):
         found = FaceRows(COLUMNS)
         cuts: list[float] = []
         seen = with_face = 0
+        first_size: tuple[int, ...] | None = None
         before: Floats32 | None = None
         frames = clip.frames()  # before anything is loaded: a clip without video says so
         watcher = self._open()
@@ -114,7 +115,9 @@ class MediapipeFace(Provider):
                 before = now
                 stamp = max(stamp + 1, round(1000 * frame.start))  # milliseconds, which must grow
                 rows = self._rows(watcher, frame, stamp)
+                first_size = first_size or frame.image.shape[:2]
                 if len(rows):
+                    rows[:, :4] = boxes_in_size(rows[:, :4], frame.image.shape[:2], first_size)
                     rows[:, -2] = faces.of(rows[:, :4], frame.start)
                     rows[:, -1] = seen
                     found.add(rows, [(frame.start, frame.end)] * len(rows))

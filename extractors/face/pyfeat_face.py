@@ -33,7 +33,7 @@ from ..weights.catalogue import known, pull
 from ..weights.device import resolve
 from ..weights.download import HUB_HOST, hub_file, reachable
 from .face_ids import FaceIds
-from .face_rows import FaceRows
+from .face_rows import FaceRows, boxes_in_size
 from .scene_cuts import is_cut, thumbnail
 
 AUS = tuple(f"AU{n:02d}" for n in (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26, 28, 43))
@@ -108,6 +108,7 @@ class PyfeatFace(Provider):
         cuts: list[float] = []
         before: Floats32 | None = None
         seen = with_face = 0
+        first_size: tuple[int, ...] | None = None
         for batch in batches(clip.frames(), self._batch_size):
             for frame, rows in zip(batch, self._read(batch), strict=True):
                 now = thumbnail(frame.image)
@@ -115,7 +116,9 @@ class PyfeatFace(Provider):
                     faces.scene_ended()
                     cuts.append(frame.start)
                 before = now
+                first_size = first_size or frame.image.shape[:2]
                 if len(rows):
+                    rows[:, :4] = boxes_in_size(rows[:, :4], frame.image.shape[:2], first_size)
                     rows[:, -2] = faces.of(rows[:, :4], frame.start)
                     rows[:, -1] = seen
                     found.add(rows, [(frame.start, frame.end)] * len(rows))

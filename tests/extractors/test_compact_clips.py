@@ -12,6 +12,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from emofuse.extractors.face.compact.detector import FaceDetector
 from emofuse.extractors.face.compact.extractor import Compact
 from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.coded_frame import coded_boxes
@@ -112,16 +113,17 @@ def test_4k_is_made_small_before_anything_looks_for_faces(
 
     large = np.zeros((2160, 3840, 3), np.uint8)
     large[: 384 * 5, : 448 * 5] = cv2.resize(astronaut, None, fx=5, fy=5)
-    looked_at = []
-    cascade = provider._detect._cascade
+    looked_at: list[tuple[int, ...]] = []
+    detector = provider._detect
+    assert isinstance(detector, FaceDetector)
+    network = detector._network
 
-    class Watched:
-        def detectMultiScale(self, image: Picture, **options: Any) -> Any:
-            looked_at.append(image.shape)
-            return cascade.detectMultiScale(image, **options)
+    def watched(picture: Any) -> Any:
+        looked_at.append(tuple(picture.shape[2:]))
+        return network(picture)
 
-    monkeypatch.setattr(provider._detect, "_cascade", Watched())
+    monkeypatch.setattr(detector, "_network", watched)
     face = provider(Clip(written(tmp_path / "large.mp4", [large] * 3, [0, 40, 80])), {})
     assert len(face) == 3
     np.testing.assert_allclose(centre_and_side(face) / 5, FACE, atol=14)
-    assert looked_at and max(max(shape) for shape in looked_at) <= 240
+    assert looked_at and max(max(shape) for shape in looked_at) <= 256

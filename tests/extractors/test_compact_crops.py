@@ -45,6 +45,26 @@ def test_a_box_that_has_run_away_still_gives_a_crop(box: Box) -> None:
     assert crops([(np.full((60, 80, 3), 77, np.uint8), box)]).tolist() == np.full((1, CROP, CROP), 77).tolist()
 
 
+@pytest.mark.parametrize("degrees", [90, 180, -90])
+def test_a_turned_box_gives_the_upright_crop(degrees: int) -> None:
+    """The picture turned by quarter turns, counter-clockwise, and its box with it: the same crop."""
+    import cv2
+
+    picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (100, 100), dtype=np.uint8), (0, 0), 3)
+    picture = np.asarray(cv2.normalize(picture, None, 0, 255, cv2.NORM_MINMAX), np.uint8)
+    upright = crops([(picture, Box(60.0, 42.0, 30.0))])[0].astype(int)
+    turned = np.ascontiguousarray(np.rot90(picture, degrees // 90))  # numpy turns counter-clockwise
+    x, y = {90: (42.0, 100 - 60.0), 180: (100 - 60.0, 100 - 42.0), -90: (100 - 42.0, 60.0)}[degrees]
+    again = crops([(turned, Box(x, y, 30.0, np.deg2rad(degrees)))])[0].astype(int)
+    assert np.abs(upright - again).max() <= 2
+
+
+def test_a_correction_moves_along_the_turned_square() -> None:
+    box = Box(10, 20, 8, np.pi / 2).corrected(0.5, 0.25, np.log(2.0), roll=np.pi)
+    assert (box.x, box.y, box.side) == pytest.approx((10 + 0.25 * 8, 20 - 0.5 * 8, 16.0))
+    assert box.tilt == pytest.approx(-np.pi / 2)
+
+
 def test_no_boxes_give_no_crops() -> None:
     assert crops([]).shape == (0, CROP, CROP)
 

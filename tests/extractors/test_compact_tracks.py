@@ -130,7 +130,7 @@ def test_a_face_that_appears_is_found_in_its_first_frame() -> None:
 def test_a_second_face_that_walks_in_is_noticed() -> None:
     seen = followed([[(80.0, 100.0, 50.0)]] * 30 + [[(80.0, 100.0, 50.0), (230.0, 110.0, 50.0)]] * 50)
     late = {s.frame for s in seen if s.face_id == 1}
-    assert min(late) <= 30 + 26, "the cascade looks for new faces once a second"
+    assert min(late) <= 30 + 26, "the detector looks for new faces once a second"
     assert {s.frame for s in seen if s.face_id == 0} == set(range(80))
 
 
@@ -175,14 +175,14 @@ def test_two_tracks_never_sit_on_one_face() -> None:
         assert len({(s.frame, s.face_id) for s in seen if s.frame == frame}) == len(boxes)
 
 
-def test_what_the_cascade_finds_is_nothing_without_the_network() -> None:
+def test_what_the_detector_finds_is_nothing_without_the_network() -> None:
     def everywhere(image: np.ndarray, quick: bool) -> list[Box]:
         return [Box(60, 60, 50), Box(200, 150, 80)]
 
     assert followed([[]] * 20, Tracker(read, everywhere)) == []
 
 
-def test_the_cascade_looks_thoroughly_first_when_somebody_is_lost_and_now_and_then() -> None:
+def test_the_detector_looks_thoroughly_first_when_somebody_is_lost_and_now_and_then() -> None:
     def run(scenes: Sequence[Sequence[Disc]]) -> list[bool]:
         looks: list[bool] = []
 
@@ -213,6 +213,52 @@ def test_a_doubtful_face_is_kept_when_known_and_not_begun_when_new() -> None:
     followed(scenes, tracker)
     tracker.read = doubtful
     assert len(tracker.follow(frames(scenes)[:8], 16)) == 8
+
+
+def test_a_picture_that_changes_its_size_keeps_its_face() -> None:
+    """320 x 240, then a fifth of a second later 160 x 120: the same disc, half as far from the corner and half as large."""
+    tracker = Tracker(read, detect)
+    shown = [Frame(i / RATE, (i + 1) / RATE, picture([(100 + i, 100.0, 60.0)])) for i in range(20)]
+    shown += [Frame(i / RATE, (i + 1) / RATE, picture([((100 + i) / 2, 50.0, 30.0)], (120, 160))) for i in range(20, 40)]
+    parts = list(chunks(iter(shown), 8))
+    assert [len(chunk) for chunk, _ in parts] == [8, 8, 4, 8, 8, 4]
+    assert not any(cut for _, cut in parts)
+    seen = [s for k, (chunk, _) in enumerate(parts) for s in tracker.follow(chunk, (0, 8, 16, 20, 28, 36)[k])]
+    assert [s.frame for s in seen] == list(range(40))
+    assert ids(seen) == {0}
+    assert seen[-1].box.side == pytest.approx(30, rel=0.1)
+
+
+def test_a_face_that_leans_over_is_followed_upright() -> None:
+    """A reader that says the rest of each crop's turn: the box turns with the face, and the turn in the crop stays small."""
+    angles = np.deg2rad(np.linspace(0, 90, 80))
+    looked: list[float] = []
+
+    def read_turned(cut: np.ndarray) -> Read:
+        """The direction from the disc's middle to the dark spot under its top edge."""
+        values = read(cut).values
+        for row, crop in zip(values, cut, strict=True):
+            y, x = np.nonzero(crop < 10)
+            if len(x) and row[-1]:
+                row[55] = np.arctan2(-(x.mean() - 31.5), -(y.mean() - 31.5))
+                looked.append(float(abs(row[55])))
+        return Read(values)
+
+    def shown(angle: float) -> np.ndarray:
+        image = picture([(150.0, 120.0, 80.0)]).copy()
+        y, x = np.mgrid[:240, :320] + 0.5
+        image[(x - 150 + 28 * np.sin(angle)) ** 2 + (y - 120 + 28 * np.cos(angle)) ** 2 <= 36] = 0
+        return image
+
+    tracker = Tracker(read_turned, detect)
+    seen = []
+    for first in range(0, 80, 8):
+        chunk = [Frame(i / RATE, (i + 1) / RATE, shown(angles[i])) for i in range(first, first + 8)]
+        seen += tracker.follow(chunk, first)
+    assert ids(seen) == {0}
+    tilts = np.array([s.box.tilt for s in seen])
+    assert np.rad2deg(np.abs(tilts - angles)).max() < 6
+    assert np.rad2deg(max(looked[8:])) < 25
 
 
 @pytest.mark.parametrize("length", [1, 2, 5, 16])

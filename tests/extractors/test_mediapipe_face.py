@@ -144,7 +144,7 @@ def test_what_is_missing_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch, tm
 @pytest.mark.shared
 @pytest.mark.skipif(find_spec("mediapipe") is None, reason="mediapipe is not installed: pip install 'emofuse[mediapipe]'")
 def test_the_real_one_says_what_its_pupil_says(shared: Path) -> None:
-    """Faces of a talking head: the same boxes, pose and jaw as compact, beside which OpenCV's cascades still work."""
+    """Faces of a talking head: the same boxes, pose and jaw as compact, which still works beside mediapipe's OpenCV."""
     path = shared / "clips" / "talking" / "WDA_KatieHill_000.mp4"
     theirs = MediapipeFace(str(shared / "models" / "face_landmarker.task"))(Clip(path), {})
     ours = Compact()(Clip(path), {})

@@ -1,1 +1,1 @@
-"""compact: the face provider that ships in the package. Haar finds a face, a small network reads it and follows it."""
+"""compact: the face provider that ships in the package. One small network finds faces, another reads and follows them."""

