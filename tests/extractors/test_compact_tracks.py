@@ -165,6 +165,20 @@ def test_a_flash_is_no_cut_and_another_picture_is() -> None:
     assert is_cut(thumbnail(one), thumbnail(other))
 
 
+def test_black_borders_that_come_are_no_cut() -> None:
+    """The same picture smaller within a black border, as a player shows a clip that changes its shape."""
+    import cv2
+
+    random = np.random.default_rng(0)
+    one = np.kron(random.integers(0, 180, (12, 16)), np.ones((20, 20))).astype(np.uint8)
+    small = np.zeros_like(one)
+    small[40:200] = cv2.resize(one, (320, 160), interpolation=cv2.INTER_AREA)
+    other = np.roll(np.flipud(small), 60, axis=1)
+    assert not is_cut(thumbnail(one), thumbnail(small))
+    assert is_cut(thumbnail(one), thumbnail(other))
+    assert not is_cut(thumbnail(np.zeros_like(one)), thumbnail(np.zeros_like(one)))
+
+
 def test_two_tracks_never_sit_on_one_face() -> None:
     meeting = [[(80.0 + min(2.5 * i, 75), 110.0, 60.0), (240.0, 110.0, 60.0)] for i in range(30)]
     merged = [[(155.0 + min(3 * i, 85), 110.0, 60.0)] for i in range(40)]
