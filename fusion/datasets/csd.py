@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from emofuse.pipeline.errors import DatasetError, FormatError
-from emofuse.pipeline.formats.csd import read_sequence
+from emofuse.pipeline.formats.csd import ComputationalSequence, column_names, read_sequence
 from emofuse.pipeline.timed import Floats64, Provenance, Span, TimedSequence
 
 from .examples import Dataset, Example, Source, sequence
@@ -30,7 +30,7 @@ def read_csd(source: Source) -> Dataset:
     """Raises `DatasetError` naming a missing file, key or dimension; `StreamError` where rows break a stream's rules."""
     if not source.labels:
         raise DatasetError(f"{source.path}: expected data.labels in the recipe: the label file's name without .csd")
-    labels = _entries(source.path, source.labels)
+    labels = _numbers(_read(source.path, source.labels))
     notes: dict[str, int | str] = {}
     streams: dict[str, dict[str, TimedSequence]] = {}
     for stream, name in source.streams.items():
@@ -38,10 +38,13 @@ def read_csd(source: Source) -> Dataset:
             raise DatasetError(f"{source.path}: expected streams.{stream}.source in the recipe: a file's name without .csd")
         streams[stream] = {}
         made, broken = Provenance(f"{name}.csd", "1"), 0
-        for key, (features, intervals) in _entries(source.path, name).items():
+        file = _read(source.path, name)
+        for key, (features, intervals) in _numbers(file).items():
+            columns = column_names(file, features.shape[1], stream)
             order = np.argsort(intervals[:, 0], kind="stable")
             times = intervals[order]
-            streams[stream][key], count = sequence(stream, features[order], times[:, 0], np.maximum(times[:, 1], times[:, 0]), made)
+            start, end = times[:, 0], np.maximum(times[:, 1], times[:, 0])
+            streams[stream][key], count = sequence(stream, features[order], start, end, made, columns)
             broken += count
         if broken:
             notes[f"{stream}: values that were not finite"] = broken
@@ -67,15 +70,19 @@ def read_csd(source: Source) -> Dataset:
     return Dataset(source.path.name, tuple(examples), notes)
 
 
-def _entries(folder: Path, name: str) -> Mapping[str, tuple[Floats64, Floats64]]:
+def _numbers(file: ComputationalSequence) -> Mapping[str, tuple[Floats64, Floats64]]:
     """Video -> features (t f) and intervals (t 2)."""
+    return {key: (np.asarray(features, np.float64), intervals) for key, (features, intervals) in file.entries.items()}
+
+
+def _read(folder: Path, name: str) -> ComputationalSequence:
+    """NAME.csd of a folder."""
     path = folder / f"{name}.csd"
     if not path.is_file():
         there = ", ".join(sorted(p.stem for p in folder.glob("*.csd"))) or "no .csd file"
         raise DatasetError(f"{folder}: expected {name}.csd; there is {there}")
     try:
-        found = read_sequence(path).entries
-        return {key: (np.asarray(features, np.float64), intervals) for key, (features, intervals) in found.items()}
+        return read_sequence(path)
     except FormatError as error:
         raise DatasetError(str(error)) from error
     except ValueError as error:

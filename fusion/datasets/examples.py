@@ -65,13 +65,19 @@ class Source:
 
 
 def sequence(
-    name: str, values: NDArray[np.floating], start: NDArray[np.float64], end: NDArray[np.float64], provenance: Provenance
+    name: str,
+    values: NDArray[np.floating],
+    start: NDArray[np.float64],
+    end: NDArray[np.float64],
+    provenance: Provenance,
+    columns: tuple[str, ...] = (),
 ) -> tuple[TimedSequence, int]:
-    """A stream with columns NAME_0, NAME_1 ..; values that are not finite become NaN (not measured) and are counted."""
+    """A stream of values (n c) with these columns, by default NAME_0, NAME_1 ..; start and end (n) seconds. Values that are not finite
+    become NaN (not measured) and are counted."""
     with np.errstate(over="ignore"):
         found = np.array(values, np.float32)
     broken = ~np.isfinite(found)
     found[broken] = np.nan
-    columns = tuple(f"{name}_{j}" for j in range(found.shape[1]))
+    columns = columns or tuple(f"{name}_{j}" for j in range(found.shape[1]))
     reason = "" if len(found) else "no rows in the data"
     return TimedSequence(name, columns, found, start, end, provenance, reason=reason), int(broken.sum())

@@ -227,6 +227,14 @@ def _facts(inner: Contained, root: Any) -> dict[str, Any]:
     return facts
 
 
+def column_names(sequence: ComputationalSequence, count: int, stream: str) -> tuple[str, ...]:
+    """Names of a file's columns: its dimension names where there are as many as columns, else STREAM_0, STREAM_1 .., whoever reads it."""
+    names = sequence.metadata.get("dimension names")
+    if isinstance(names, list) and len(names) == count and len(set(map(str, names))) == count:
+        return tuple(map(str, names))
+    return tuple(f"{stream}_{j}" for j in range(count))
+
+
 def stream_of(sequence: ComputationalSequence, key: str, path: Path, name: str = "") -> TimedSequence:
     """One video's rows, in order of time. Names of columns are the file's dimension names where there are as many as dimensions, else
     NAME_0, NAME_1 ..; values that are not finite are not measured (the data sets' COVAREP holds -inf), and are counted in the notes."""
@@ -255,8 +263,7 @@ def stream_of(sequence: ComputationalSequence, key: str, path: Path, name: str =
         values[broken] = np.nan
         if broken.any():
             notes["values_that_were_infinite"] = int(broken.sum())
-        known = isinstance(names, list) and len(names) == values.shape[1] and len(set(map(str, names))) == len(names)
-        columns = tuple(map(str, names)) if known and isinstance(names, list) else tuple(f"{name}_{j}" for j in range(values.shape[1]))
+        columns = column_names(sequence, values.shape[1], name)
     try:
         for label, texts in own.get("labels", {}).get(key, {}).items():
             if len(texts) == len(order):
