@@ -11,7 +11,7 @@ import click
 
 from emofuse.pipeline.errors import FormatError, UsageError
 
-KINDS = ("timeline", "attention", "units", "confusion", "curves")
+KINDS = ("timeline", "attention", "influence", "units", "confusion", "curves")
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
@@ -20,17 +20,18 @@ SUFFIXES = (".png", ".svg", ".pdf")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--utterance", type=click.IntRange(min=0), default=0, show_default=True, help="attention: of this utterance.")
-@click.option("--from", "looks", default="text", show_default=True, metavar="STREAM", help="attention: whose rows look.")
-@click.option("--at", "looked_at", default="voice", show_default=True, metavar="STREAM", help="attention: whose rows are looked at.")
+@click.option("--from", "looks", metavar="STREAM", help="attention: whose rows look (default: text, or what there is).")
+@click.option("--at", "looked_at", metavar="STREAM", help="attention: whose rows are looked at (default: voice, or what there is).")
 @click.option("--layer", type=int, metavar="N", help="attention: from 1 (default: the last).")
 @click.option("--head", type=int, metavar="N", help="attention: from 1 (default: the mean of all).")
-@click.option("--dpi", type=click.IntRange(30, 600), default=120, show_default=True, help="PNG: dots an inch.")
+@click.option("--dpi", type=click.IntRange(30, 600), default=120, show_default=True, help="PNG: dots per inch.")
 def command(kind: str, source: Path, target: Path, dpi: int, **values: Any) -> None:
     """Draw SOURCE into TARGET (.png, .svg or .pdf).
 
     \b
-    timeline   a result folder: emotions, attention, action units and pitch over time
+    timeline   a result folder: emotions, sentiment, words, attention, action units and pitch over time
     attention  a result folder: one map of one utterance
+    influence  a result folder: what the answers rest on, over time
     units      a result folder: the face's action units
     confusion  an evaluation_SPLIT.json of `emofuse evaluate`
     curves     a run folder of `emofuse train`, or its metrics.csv
@@ -58,6 +59,8 @@ def drawn(kind: str, source: Path, values: dict[str, Any]) -> Any:
     analysis = read_analysis(source)
     if kind == "timeline":
         return plots.timeline(analysis)
+    if kind == "influence":
+        return plots.influence(analysis)
     if kind == "units":
         return plots.figure_of(plots.action_units(analysis))
     if 0 in (values["layer"], values["head"]):

@@ -23,3 +23,10 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def samples() -> Path:
     return ROOT / "samples"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Skipped browser tests are said aloud: the report is then unchecked."""
+    skipped = [r for r in terminalreporter.stats.get("skipped", []) if "needs a browser" in str(getattr(r, "longrepr", ""))]
+    if skipped:
+        terminalreporter.write_sep("!", f"{len(skipped)} browser tests did NOT run: apt-get install chromium chromium-driver", red=True)

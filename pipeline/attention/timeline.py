@@ -54,10 +54,15 @@ def blocks(name: str, rows: Mapping[str, int]) -> Iterator[tuple[str, slice]]:
 
 
 def record(rows: AttentionRows, number: int, utterance: Utterance, prediction: Prediction | None) -> None:
-    """Write what one utterance's maps say of the rows inside it; rows that none says anything of lie outside every utterance."""
+    """Write what one utterance's maps say of the rows inside it.
+
+    Words that do not count as text, and silence, lie in the utterance too, without attention. Rows of a face that was not read do not.
+    """
     counts = {name: len(index) for name, index in utterance.rows.items()}
     for source, attention in rows.streams.items():
         index = utterance.rows.get(source)
         if index is not None and len(index):
             by_target, whole = shares(source, prediction.attention, counts) if prediction is not None else ({}, None)
             attention.record(number, index, by_target, whole)
+        elif source != "face":
+            attention.record(number, attention.stream.inside(utterance.span), {}, None)

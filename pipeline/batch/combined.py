@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..formats.tables import safe_text
+from ..formats.tables import common_flags, safe_text
 from ..streams import EMOTIONS
 from .store import Store
 from .task import Record
@@ -76,8 +76,11 @@ def _rows(store: Store, record: Record) -> list[dict[str, Any]]:
         return []  # somebody took the folder away; the next run makes it again
     document = json.loads(data)
     name = {"clip": _text(document["clip"]["name"]), "output": _text(record.output)}
-    whole = {**document["summary"], "start": 0.0, "end": document["clip"]["length"], "text": None, "index": None, "flags": []}
-    return [{**name, **_row(one)} for one in (*document["utterances"], whole)]
+    utterances = document["utterances"]
+    text = " ".join(u["text"] for u in utterances if u["text"])
+    flags = common_flags([u["flags"] for u in utterances])
+    whole = {**document["summary"], "start": 0.0, "end": document["clip"]["length"], "text": text, "index": None, "flags": flags}
+    return [{**name, **_row(one)} for one in (*utterances, whole)]
 
 
 def _row(one: dict[str, Any]) -> dict[str, Any]:

@@ -143,13 +143,15 @@ def _float(cell: Any) -> float:
 
 
 def others(table: pandas.DataFrame, done: Sequence[str], path: Path) -> tuple[dict[str, Floats64], list[str]]:
-    """Every other column that holds numbers, under its own name, and the names of those that hold none."""
+    """Every other column that holds numbers, under its own name, and the names of those that hold texts. Empty columns are neither."""
     import pandas
 
     kept: dict[str, Floats64] = {}
     left: list[str] = []
     for column in [c for c in table.columns if c not in done]:
-        if pandas.api.types.is_numeric_dtype(table[column]) and table[column].notna().any():
+        if not len(table) or not table[column].notna().any():
+            continue
+        if pandas.api.types.is_numeric_dtype(table[column]):
             kept[column] = numbers(table, column, path)
         else:
             left.append(column)
@@ -170,13 +172,16 @@ def frame_numbers(table: pandas.DataFrame, first: int, path: Path) -> NDArray[np
 
 
 def write_frame(columns: Mapping[str, NDArray[Any]], path: Path) -> None:
-    """Columns (n) of one length as a CSV; NaN is an empty cell, and numbers are as short as they can be and still read back equal."""
+    """Columns (n) of one length as a CSV; NaN is an empty cell, numbers are as short as they can be and still read back equal.
+
+    Texts (dtype U) are quoted.
+    """
     import pyarrow as pa
     import pyarrow.csv as pacsv
 
-    arrays = {name: pa.array(v, mask=np.isnan(v)) if v.dtype.kind == "f" else pa.array(v) for name, v in columns.items()}
+    arrays = {name: pa.array(v, mask=np.isnan(v)) if v.dtype.kind == "f" else pa.array(v.tolist()) for name, v in columns.items()}
     with path.open("wb") as file:
-        pacsv.write_csv(pa.table(arrays), file, pacsv.WriteOptions(quoting_style="none", quoting_header="none"))
+        pacsv.write_csv(pa.table(arrays), file, pacsv.WriteOptions(quoting_style="needed", quoting_header="none"))
 
 
 def whole(values: Floats32 | Floats64) -> NDArray[Any]:

@@ -3,7 +3,8 @@
 A face stream has py-feat's own names already; what differs is the pose (head_pose.py), the expressions' names in Detectorv2's tables
 (Anger, Happy, ..), and the clock: a Fex has frame numbers and, at best, times to the second. What we write has two columns more, `start`
 and `end` in seconds on the clip's clock, which py-feat carries along; a table without them needs the clip, or its frame rate. `X`, `Y`,
-`Z`, the head's place, are written empty where they are not known, because py-feat's `poses` asks for them.
+`Z`, the head's place, are written empty where they are not known, because py-feat's `poses` asks for them; `input` is the clip's path,
+which `Fex.inputs` asks for.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from ..timed import Floats64
 from .face_table import FaceTable, frame_numbers, numbers, others, read_frame, whole, write_frame
 from .openface import counted
 from .session import Session
+from .tables import safe_text
 
 PLACE = ("X", "Y", "Z")
+INPUT = "input"
 THEIR_EMOTIONS = {
     "Anger": "anger",
     "Disgust": "disgust",
@@ -79,4 +82,5 @@ def write_fex(sessions: Sequence[Session], path: Path) -> None:
         columns |= {name: pose[:, k] for k, name in enumerate(HEAD_POSE)}
         columns |= {c: np.full(len(face), np.nan) for c in PLACE if c not in face.columns}
     columns |= {c: whole(face.column(c)) for c in face.columns if c not in columns}
-    write_frame({**columns, "start": face.start, "end": face.end}, path)
+    source = np.array([safe_text(session.media or session.name)] * len(face), np.str_)
+    write_frame({**columns, INPUT: source, "start": face.start, "end": face.end}, path)

@@ -3,7 +3,8 @@ openface_names.py; this is the file.
 
 OpenFace writes a row for every frame: those with success 0 have no face, and are no rows of ours. Its timestamp counts from the first
 frame; ours is the clip's clock. Intensities 0..5 divided by 5 have the range of our activations, not their meaning, and the stream's
-notes say so. Columns that are no names of ours (gaze_*, AU01_c, x_*, p_*) are kept as they are, and written again.
+notes say so. Columns that are no names of ours (gaze_*, AU01_c, x_*, p_*) are kept as they are, and written again. The whole header of
+OpenFace is written, because its readers ask for columns by name: what was not measured is an empty cell, and is no column when it is read.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from ..errors import FormatError
 from ..timed import Floats64, TimedSequence
 from .face_table import FaceTable, frame_numbers, numbers, others, read_frame, whole, write_frame
-from .openface_names import AU_NAMES, HEAD, INTENSITY, POSE, POSE_NAMES, our_angles, to_openface
+from .openface_names import AU_NAMES, HEAD, HEADER, INTENSITY, POSE, POSE_NAMES, our_angles, to_openface
 from .session import Session
 
 # What a face stream of ours may have that OpenFace has no column for.
@@ -34,11 +35,11 @@ def read_openface(path: Path) -> FaceTable:
     columns: dict[str, Floats64] = {"frame": frames.astype(np.float64)}
     if "confidence" in table.columns:
         columns["FaceScore"] = numbers(table, "confidence", path)
-    if set(POSE_NAMES) <= set(table.columns):
+    if set(POSE_NAMES) <= set(table.columns) and table[list(POSE_NAMES)].notna().any(axis=None):
         pose = our_angles(np.stack([numbers(table, c, path) for c in POSE_NAMES], axis=1))
         columns |= {name: pose[:, k] for k, name in enumerate(POSE)}
     for ours, theirs in AU_NAMES.items():
-        if theirs in table.columns:
+        if theirs in table.columns and table[theirs].notna().any():
             columns[ours] = numbers(table, theirs, path) / INTENSITY
     done = ("frame", "timestamp", "success", "confidence", *POSE_NAMES, *AU_NAMES.values())
     kept, left = others(table, done, path)
@@ -79,7 +80,7 @@ def write_openface(sessions: Sequence[Session], path: Path) -> None:
 
 
 def table_of(face: TimedSequence) -> dict[str, NDArray[Any]]:
-    """OpenFace's columns of a face stream, in OpenFace's order, then those of its own that came from such a file."""
+    """All of OpenFace's columns in its order, NaN where not measured, then others that came with the stream."""
     if "frame" not in face.columns:
         face = face.with_columns(("frame",), counted(face).astype(np.float32)[:, None])
     table = to_openface(face)
@@ -89,7 +90,9 @@ def table_of(face: TimedSequence) -> dict[str, NDArray[Any]]:
     columns["confidence"] = columns["confidence"].astype(np.float32)
     mine = {*HEAD, *POSE, "FaceScore"}
     rest = [c for c in face.columns if c not in mine and c not in columns and not WITHOUT_PLACE.fullmatch(c)]
-    return columns | {c: whole(face.column(c)) for c in rest}
+    columns |= {c: whole(face.column(c)) for c in rest}
+    nothing = np.full(len(face), np.nan, np.float32)
+    return {c: columns.get(c, nothing) for c in HEADER} | {c: columns[c] for c in rest if c not in HEADER}
 
 
 def counted(face: TimedSequence) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ picture is > 0) and pose_Rz = -Roll (clockwise on the screen is > 0). Both are c
 
 An action unit of ours is an activation or a probability 0..1, times 5 here. It is **not** a FACS intensity: it keeps the order of
 more and less, not OpenFace's scale. OpenFace's presence columns (AU01_c, 0 or 1) come from classifiers that nothing here has, and a
-threshold of our own would be an invented one: they are left out, as are gaze, landmarks and pose_T.
+threshold of our own would be an invented one: they are not filled, nor are gaze, landmarks and pose_T (openface.py writes them empty).
 """
 
 from __future__ import annotations
@@ -36,6 +36,22 @@ AU_NAMES: dict[str, str] = {f"AU{n:02d}": f"AU{n:02d}_r" for n in (1, 2, 4, 5, 6
 POSE = ("Pitch", "Yaw", "Roll")
 POSE_NAMES = ("pose_Rx", "pose_Ry", "pose_Rz")
 HEAD = ("frame", "face_id", "timestamp", "confidence", "success")
+PRESENCE = tuple(f"AU{n:02d}_c" for n in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45))
+HEADER: tuple[str, ...] = (
+    *HEAD,
+    *(f"gaze_{eye}_{axis}" for eye in (0, 1) for axis in "xyz"),
+    "gaze_angle_x",
+    "gaze_angle_y",
+    *(f"eye_lmk_{axis}_{k}" for axis in "xyXYZ" for k in range(56)),
+    *(f"pose_T{axis}" for axis in "xyz"),
+    *POSE_NAMES,
+    *(f"{axis}_{k}" for axis in "xyXYZ" for k in range(68)),
+    *(f"p_{name}" for name in ("scale", "rx", "ry", "rz", "tx", "ty")),
+    *(f"p_{k}" for k in range(34)),
+    *AU_NAMES.values(),
+    *PRESENCE,
+)
+"""Every column of OpenFace 2.2's FeatureExtraction, in its order (714 of them). Its readers ask for columns by name, so all are written."""
 
 
 @dataclass(frozen=True, eq=False)

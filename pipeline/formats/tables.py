@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from ..attention_rows import AT_ONCE
@@ -47,12 +47,15 @@ def emotions_csv(analysis: Analysis) -> str:
     for u in analysis.utterances:
         numbers = _numbers(u.prediction)
         rows.append([str(u.index), _seconds(u.span.start), _seconds(u.span.end), safe_text(u.text), *numbers, " ".join(u.quality.flags)])
-    flags = sorted(
-        {flag for u in analysis.utterances for flag in u.quality.flags if all(flag in v.quality.flags for v in analysis.utterances)}
-    )
+    flags = common_flags([u.quality.flags for u in analysis.utterances])
     whole = safe_text(" ".join(u.text for u in analysis.utterances if u.text))
     rows.append(["clip", _seconds(0.0), _seconds(analysis.facts.length), whole, *_numbers(analysis.summary), " ".join(flags)])
     return _lines([list(EMOTION_COLUMNS), *rows])
+
+
+def common_flags(flags: Sequence[Sequence[str]]) -> list[str]:
+    """The flags that all utterances of a clip have: those of the clip as a whole, in alphabetical order."""
+    return sorted(set.intersection(*(set(one) for one in flags))) if flags else []
 
 
 def attention_csv(analysis: Analysis) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 Tiers: `words` (or `SPEAKER - words`, as the Montreal Forced Aligner names them) with `word probability` beside; `utterances` with
 `emotion`, `probabilities` ("anger=0.1 ..."), `sentiment`, `confidence`, `face_id` and `flags` on the same spans; one tier an action unit
-with the stretches in which it is active, their peak as text; then tiers that came from elsewhere. What overlaps within a tier goes to `NAME
-(overlap 2)`.
+with the stretches in which it is active, their peak as text; then tiers that came from elsewhere. Numbers have three significant digits.
+What overlaps within a tier goes to `NAME (overlap 2)`.
 """
 
 from __future__ import annotations
@@ -108,8 +108,12 @@ def _rows(stream: TimedSequence, texts: Iterable[str]) -> list[Row]:
 
 
 def _number(value: float) -> str:
-    """The shortest text that gives the same float32 again; nothing where there is no number."""
-    return "" if math.isnan(value) else str(np.float32(value))
+    """Three significant digits, which an annotation can show; whole numbers without a point; nothing where there is no number."""
+    if math.isnan(value):
+        return ""
+    if value == round(value):
+        return str(round(value))
+    return str(np.format_float_positional(np.float32(value), precision=3, fractional=False, unique=True, trim="-"))
 
 
 def _words(words: TimedSequence | None, found: dict[str, list[Row]]) -> None:

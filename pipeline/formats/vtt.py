@@ -1,8 +1,10 @@
 """WebVTT (https://www.w3.org/TR/webvtt1/), through webvtt-py: captions that carry who speaks, when each word begins, and the emotion.
 
 Within a cue each word after the first has a time stamp, a known speaker is a voice span, and the utterance's emotion is a class span
-(`<c.happiness>`) with a colour in a STYLE block, so that a player shows it. WebVTT's cue settings only place text, so what else is known of
-an utterance (its span, probabilities, sentiment, confidence, flags) stands as JSON in a NOTE before its first cue, which players skip.
+(`<c.happiness>`), which a page may colour by its own `::cue(.happiness)` rule. The file has no STYLE block of its own: ffmpeg before
+version 6 (and the players built on it) stops at the first, and shows no cue at all. WebVTT's cue settings only place text, so what else
+is known of an utterance (its span, probabilities, sentiment, confidence, flags) stands as JSON in a NOTE before its first cue, which
+players skip.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError
-from ..palette import EMOTION_COLOURS, ink_on
+from ..streams import EMOTIONS
 from ..timed import Provenance, TimedSequence
 from .optional import require
 from .session import UTTERANCE_COLUMNS, UTTERANCE_LABELS, UTTERANCES, Session
@@ -38,10 +40,6 @@ def write_vtt(sessions: Sequence[Session], path: Path) -> None:
     webvtt = require("webvtt", "webvtt-py", "WebVTT")
     (session,) = sessions
     words, utterances = session.filled("words"), session.filled(UTTERANCES)
-    styles = [
-        webvtt.Style(f"::cue(.{emotion}) {{ color: {ink_on(colour)}; background-color: {colour}; }}")
-        for emotion, colour in EMOTION_COLOURS.items()
-    ]
     noted: set[int] = set()
     found = []
     for number, caption in enumerate(captions(session)):
@@ -52,12 +50,12 @@ def write_vtt(sessions: Sequence[Session], path: Path) -> None:
             noted.add(caption.utterance)
             cue.comments.append(MARK + _note(utterances, caption.utterance))
         found.append(cue)
-    path.write_text(webvtt.WebVTT(captions=found, styles=styles).content.rstrip("\n") + "\n", encoding="utf-8")
+    path.write_text(webvtt.WebVTT(captions=found).content.rstrip("\n") + "\n", encoding="utf-8")
 
 
 def _emotion(utterances: TimedSequence | None, row: int | None) -> str:
     emotion = utterances.labels["emotion"][row] if utterances is not None and row is not None and "emotion" in utterances.labels else ""
-    return emotion if emotion in EMOTION_COLOURS else ""
+    return emotion if emotion in EMOTIONS else ""
 
 
 def _text(caption: Caption, words: TimedSequence | None, emotion: str) -> str:
@@ -87,7 +85,8 @@ def _note(utterances: TimedSequence, row: int) -> str:
     facts: dict[str, Any] = {"start": float(utterances.start[row]), "end": float(utterances.end[row])}
     facts |= {label: texts[row] for label, texts in utterances.labels.items() if texts[row]}
     values = utterances.values[row]
-    facts |= {column: float(str(v)) for column, v in zip(utterances.columns, values, strict=True) if not np.isnan(v)}
+    numbers = {column: float(str(v)) for column, v in zip(utterances.columns, values, strict=True) if not np.isnan(v)}
+    facts |= {column: int(v) if column == "face_id" else v for column, v in numbers.items()}
     # An arrow would end the note.
     return json.dumps(facts, ensure_ascii=False).replace(">", "\\u003e")
 

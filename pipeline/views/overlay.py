@@ -1,11 +1,14 @@
-"""overlay.mp4: the clip with what was found burned into it: face boxes, action units, the words as they are said, emotions.
+"""overlay.mp4: the clip with face boxes and the words as they are spoken on it, and a panel beside it with the numbers.
 
-A frame shows what holds at its own time: the row of the face that starts with it, its utterance, the word that is being said.
+A frame shows what holds at its own time: the row of the face that starts with it, its utterance, the word that is being spoken. The panel
+stands to the right of the picture, so that nothing covers a face.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +17,7 @@ import numpy as np
 from ..clip import Clip
 from ..columns import FACE_BOX, is_action_unit
 from ..palette import EMOTION_COLOURS
-from ..ports import EMOTIONS, Analysis
+from ..ports import EMOTIONS, Analysis, AnalyzedUtterance
 from ..timed import Floats64, TimedSequence
 from .report.data import read_face
 from .transcode import Picture, film, fitted
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 SAME_FRAME = 1e-3
 """Seconds: the row of a frame starts with it, but for rounding."""
 LONGEST_CAPTION = 42
+PANEL = 12
+"""Width of the panel, in lines' heights."""
+PAPER = "#14171B"
 HIGHLIGHT = EMOTION_COLOURS["happiness"]
 BOX = EMOTION_COLOURS["surprise"]
 
@@ -34,7 +40,21 @@ def write_overlay(analysis: Analysis, path: Path) -> None:
     """Writes the film. Raises the clip's errors, and `NoStream` where it has no pictures."""
     clip = Clip(analysis.info.path)
     size = fitted(analysis.info, least=480, most=720)
-    film(clip, path, size=size, draw=None if size is None else Overlay(analysis, size), rate=3_000_000, crf=21)
+    overlay = None if size is None else Overlay(analysis, size)
+    film(clip, path, size=size, draw=overlay, canvas=None if overlay is None else overlay.canvas, rate=3_000_000, crf=21)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the next line of the panel goes, in pixels: its left top corner, the height of a line, and the height of the letters' line."""
+
+    x: float
+    y: float
+    line: float
+    unit: float
+
+    def below(self, lines: float = 1.0) -> Place:
+        return replace(self, y=self.y + lines * self.line)
 
 
 class Overlay:
@@ -49,8 +69,10 @@ class Overlay:
         self._size = size
         self._scale = size[0] / width
         self._unit = min(size) // 26  # the height of a line
+        self.canvas = size[0] + _even(self._unit * PANEL), size[1]
+        """Width and height of what is drawn: the picture with the panel beside it."""
         self._words = analysis.streams.get("words")
-        self._captions = captions(self._words)
+        self._captions = captions(self._words, self._utterances)
         self._caption_starts = [start for start, _, _ in self._captions]
         self._face = analysis.streams.get("face")
         self._read = np.zeros(0, bool)
@@ -64,51 +86,63 @@ class Overlay:
     def __call__(self, picture: Picture, seconds: float) -> Picture:
         from PIL import Image, ImageDraw
 
-        image = Image.fromarray(picture)
-        pen = ImageDraw.Draw(image, "RGBA")
-        self._draw_faces(pen, seconds)
-        self._draw_emotions(pen, seconds)
+        image = Image.new("RGB", self.canvas, PAPER)
+        image.paste(Image.fromarray(picture), (0, 0))
+        pen = ImageDraw.Draw(image)
+        read = self._draw_faces(pen, seconds)
         self._draw_words(pen, seconds)
-        pen.text((6, 4), f"{seconds:.2f} s", font=self._fonts[1], fill="white", stroke_width=2, stroke_fill="black")
+        self._draw_panel(pen, seconds, read)
         return np.asarray(image)
 
-    def _draw_faces(self, pen: ImageDraw, seconds: float) -> None:
-        face = self._face
-        if face is None or not len(face):
-            return
-        read: int | None = None
-        for row in rows_of_frame(face.start, seconds):
+    def _draw_faces(self, pen: ImageDraw, seconds: float) -> int | None:
+        """Boxes; returns the row of the face that was read in this frame."""
+        face, read = self._face, None
+        for row in rows_of_frame(face.start, seconds) if face is not None else ():
+            assert face is not None
             mine = bool(self._read[row])
             read = row if mine else read
             if set(FACE_BOX) <= set(face.columns):
                 x, y, w, h = (float(face.column(c, row)) * self._scale for c in FACE_BOX)
                 if not np.isnan([x, y, w, h]).any():
-                    pen.rectangle((x, y, x + w, y + h), outline=BOX if mine else "#AAAAAA", width=3 if mine else 1)
-        if read is None:
-            return
-        line, left, wide = int(self._unit * 0.85), 6, self._unit * 5
-        top = self._unit + 10
-        pen.rectangle((0, top - 4, left + wide + self._unit * 3, top + line * len(self._units) + 2), fill=(0, 0, 0, 110))
-        for k, name in enumerate(self._units):
-            value = float(face.column(name, read))
-            y = top + k * line
-            pen.text((left, y), name, font=self._fonts[1], fill="white")
-            if not np.isnan(value):
-                x = left + self._unit * 2.6
-                pen.rectangle((x, y + 3, x + wide * min(max(value, 0.0), 1.0), y + line - 3), fill=BOX)
+                    pen.rectangle((x, y, min(x + w, self._size[0] - 1), y + h), outline=BOX if mine else "#AAAAAA", width=3 if mine else 1)
+        return read
 
-    def _draw_emotions(self, pen: ImageDraw, seconds: float) -> None:
+    def _draw_panel(self, pen: ImageDraw, seconds: float, read: int | None) -> None:
+        """Time, the utterance's probabilities, and the action units of the face that was read, each as a bar from 0 to 1 and a number."""
+        lines = 4 + len(EMOTIONS) + len(self._units)
+        left, line = self._size[0] + self._unit * 0.6, min(self._unit * 1.05, (self._size[1] - self._unit) / lines)
+        place = Place(left, self._unit * 0.4, line, self._unit)
+        place = self._heading(pen, place, f"{seconds:.2f} s")
         at = bisect_right(self._utterance_starts, seconds) - 1
-        said = self._utterances[at].prediction if at >= 0 and seconds < self._utterances[at].span.end else None
-        if said is None:
-            return
-        line, wide, name = self._unit + 2, self._unit * 4, self._unit * 5
-        left = self._size[0] - wide - name - 10
-        pen.rectangle((left - 6, 0, self._size[0], line * len(EMOTIONS) + 8), fill=(0, 0, 0, 110))
-        for k, emotion in enumerate(EMOTIONS):
-            p, y = said.probabilities[emotion], 4 + k * line
-            pen.text((left, y), emotion, font=self._fonts[1], fill="white")
-            pen.rectangle((left + name, y + 3, left + name + wide * p, y + line - 4), fill=EMOTION_COLOURS[emotion])
+        here = self._utterances[at] if at >= 0 and seconds < self._utterances[at].span.end else None
+        if here is None:
+            place = self._heading(pen, place, "between utterances")
+        else:
+            place = self._heading(pen, place, f"utterance {here.index}" + ("" if here.prediction else ": no answer"))
+        for emotion in EMOTIONS:
+            value = here.prediction.probabilities[emotion] if here is not None and here.prediction is not None else None
+            place = self._bar(pen, place, emotion, value, EMOTION_COLOURS[emotion], "" if value is None else f"{100 * value:.0f} %")
+        if self._units:
+            place = self._heading(pen, place.below(0.5), "action units, 0 to 1")
+        for name in self._units:
+            found = np.nan if read is None or self._face is None else float(self._face.column(name, read))
+            measured = None if np.isnan(found) else found
+            place = self._bar(pen, place, name, measured, BOX, "" if measured is None else f"{measured:.2f}")
+
+    def _heading(self, pen: ImageDraw, place: Place, text: str) -> Place:
+        pen.text((place.x, place.y), text, font=self._fonts[1], fill="#BBBBBB")
+        return place.below()
+
+    def _bar(self, pen: ImageDraw, place: Place, name: str, value: float | None, colour: str, text: str) -> Place:
+        """One line: a name, a bar on its full length, and the number; where nothing was measured, the name alone."""
+        pen.text((place.x, place.y), name, font=self._fonts[1], fill="white" if value is not None else "#777777")
+        x, width = place.x + place.unit * 4.6, place.unit * 4.2
+        pen.rectangle((x, place.y + 3, x + width, place.y + place.line - 4), fill="#3A3F46")
+        if value is not None:
+            if value * width >= 1:
+                pen.rectangle((x, place.y + 3, x + width * min(value, 1.0), place.y + place.line - 4), fill=colour)
+            pen.text((x + width + place.unit * 0.4, place.y), text, font=self._fonts[1], fill="white")
+        return place.below()
 
     def _draw_words(self, pen: ImageDraw, seconds: float) -> None:
         if self._words is None:
@@ -134,24 +168,35 @@ def rows_of_frame(start: Floats64, seconds: float) -> range:
     return range(int(np.searchsorted(start, seconds - SAME_FRAME)), int(np.searchsorted(start, seconds + SAME_FRAME)))
 
 
-def captions(words: TimedSequence | None) -> list[tuple[float, float, tuple[int, ...]]]:
-    """Lines of words, each shown from its first word until the next line begins, or a second after its last word."""
+def captions(words: TimedSequence | None, utterances: Sequence[AnalyzedUtterance] = ()) -> list[tuple[float, float, tuple[int, ...]]]:
+    """Lines of words, each within one utterance and without a pause of a second, shown from its first word until the next line begins, or a
+    second after its last word."""
+    if words is None:
+        return []
+    starts = [u.span.start for u in utterances]
     lines: list[list[int]] = []
-    for i in range(len(words) if words is not None else 0):
-        assert words is not None
+    latest: int | None = None
+    for i, middle in enumerate(((words.start + words.end) / 2).tolist()):
         text = words.labels["word"]
+        at = bisect_right(starts, middle) - 1
+        utterance = at if at >= 0 and middle < utterances[at].span.end else None
         pause = bool(lines) and words.start[i] - words.end[lines[-1][-1]] > 1.0
-        if not lines or pause or sum(len(text[j]) + 1 for j in lines[-1]) + len(text[i]) > LONGEST_CAPTION:
+        full = bool(lines) and sum(len(text[j]) + 1 for j in lines[-1]) + len(text[i]) > LONGEST_CAPTION
+        if not lines or pause or full or utterance != latest:
             lines.append([])
         lines[-1].append(i)
-    found: list[tuple[float, float, tuple[int, ...]]] = []
+        latest = utterance
+    shown: list[tuple[float, float, tuple[int, ...]]] = []
     for k, line in enumerate(lines):
-        assert words is not None
         until = float(words.end[line[-1]]) + 1.0
         if k + 1 < len(lines):
             until = min(until, float(words.start[lines[k + 1][0]]))
-        found.append((float(words.start[line[0]]), until, tuple(line)))
-    return found
+        shown.append((float(words.start[line[0]]), until, tuple(line)))
+    return shown
+
+
+def _even(pixels: float) -> int:
+    return 2 * round(pixels / 2)
 
 
 def _font(height: int) -> FreeTypeFont:

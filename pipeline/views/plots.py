@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..attention.shares import attended, attention_on, in_utterances, relative
-from ..columns import ENERGY, PITCH
+from ..columns import ENERGY, PITCH, VOICED
 from ..errors import StreamError
-from ..palette import EMOTION_COLOURS
+from ..palette import EMOTION_COLOURS, NEGATIVE, POSITIVE
 from ..ports import EMOTIONS, Analysis, Attention
-from .report.data import action_units_grid
+from .report.data import ENERGY_UNITS, action_units_grid, read_face_document
 from .report.line import with_gaps
 
 if TYPE_CHECKING:
@@ -60,9 +60,36 @@ def emotions(analysis: Analysis, ax: Axes | None = None, *, legend: bool = True)
         share = np.array([u.prediction.probabilities[emotion] for u in answered if u.prediction is not None])
         ax.bar(left, share, width, foot, align="edge", color=EMOTION_COLOURS[emotion], edgecolor="#333333", linewidth=0.4, label=emotion)
         foot = foot + share
-    ax.set(ylim=(0, 1), ylabel="probability", xlim=(0, analysis.facts.length))
+    ax.set(ylim=(0, 1), ylabel="probability", xlabel="seconds", xlim=(0, analysis.facts.length))
     if legend:
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(EMOTIONS), fontsize="small", frameon=False, columnspacing=1.2)
+    return ax
+
+
+def sentiment(analysis: Analysis, ax: Axes | None = None) -> Axes:
+    """Sentiment from -3 to 3, one bar per utterance. Raises `StreamError` where no utterance has one."""
+    valued = [(u.span, u.prediction.sentiment) for u in analysis.utterances if u.prediction and u.prediction.sentiment is not None]
+    if not valued:
+        raise StreamError(f"sentiment: no utterance of {Path(analysis.info.path).name} has any")
+    ax = _axes(ax, height=1.8)
+    colours = [NEGATIVE if value < 0 else POSITIVE for _, value in valued]
+    ax.bar([span.start for span, _ in valued], [v for _, v in valued], [span.duration for span, _ in valued], align="edge", color=colours)
+    ax.axhline(0, color="#888888", linewidth=0.6)
+    ax.set(ylim=(-3, 3), yticks=(-3, 0, 3), ylabel="sentiment\n-3 to 3", xlabel="seconds", xlim=(0, analysis.facts.length))
+    return ax
+
+
+def words(analysis: Analysis, ax: Axes | None = None) -> Axes:
+    """The words over time, whether attention was paid to them or not. Raises `StreamError` where there are none."""
+    stream = analysis.streams.get("words")
+    if stream is None or not len(stream):
+        raise StreamError(f"words: {Path(analysis.info.path).name} has none")
+    ax = _axes(ax, height=1.5)
+    for row, text in enumerate(stream.labels["word"]):
+        at = (float(stream.start[row]) + float(stream.end[row])) / 2, 0.05
+        ax.annotate(_plain(text), at, ha="center", va="bottom", rotation=60, fontsize=7)
+        ax.axvspan(float(stream.start[row]), float(stream.end[row]), ymax=0.04, color="#f2a900")
+    ax.set(ylim=(0, 1), yticks=(), ylabel="words", xlabel="seconds", xlim=(0, analysis.facts.length))
     return ax
 
 
@@ -89,9 +116,43 @@ def attention(analysis: Analysis, stream: str, ax: Axes | None = None) -> Axes:
     else:
         time, table = with_gaps(start, end, values[:, None])
         ax.plot(time, table[:, 0], color=INK, linewidth=0.9)
+        ax.set_ylim(0, max(1.2, float(np.nanmax(values))) * 1.06)  # from 0, as the report: an even spread looks even
     ax.axhline(1, color="#888888", linewidth=0.6, linestyle=":")
-    ax.set(ylabel=f"attention\non {'words' if stream == 'text' else stream}", xlim=(0, analysis.facts.length))
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    ax.set(ylabel=f"attention\non {'words' if stream == 'text' else stream}", xlabel="seconds", xlim=(0, analysis.facts.length))
+    ax.set_title(f"times an even share (1 = even); here {low:.2f} to {high:.2f}", fontsize=8, loc="right")
     return ax
+
+
+def influence(analysis: Analysis) -> Figure:
+    """How much the log odds of each utterance's answer fall without a word, or without half a second of face or voice, over time.
+
+    Above 0 a part speaks for the answer, below 0 against it; all lanes have one scale. Raises `StreamError` where none was computed.
+    """
+    measured = {name: one for name, one in analysis.attention.streams.items() if not np.isnan(one.influence).all()}
+    if not measured:
+        raise StreamError(f"influence: none was computed in {Path(analysis.info.path).name}")
+    most = max(0.05, *(float(np.nanmax(np.abs(one.influence))) for one in measured.values())) * 1.1
+    figure = new_figure(11, 1.5 * len(measured) + 0.9)
+    lanes = figure.subplots(len(measured), 1, sharex=True, squeeze=False)[:, 0]
+    for ax, (name, one) in zip(lanes, measured.items(), strict=True):
+        start, end, values = one.stream.start, one.stream.end, np.asarray(one.influence)
+        if name == "text":
+            ax.bar(start, np.nan_to_num(values), end - start, align="edge", color=[NEGATIVE if v < 0 else POSITIVE for v in values])
+            for row in np.flatnonzero(~np.isnan(values)).tolist():
+                at, above = (float(start[row]) + float(end[row])) / 2, max(float(values[row]), 0.0)
+                text = _plain(one.stream.labels["word"][row])
+                ax.annotate(text, (at, above), (0, 2), textcoords="offset points", ha="center", rotation=60, fontsize=7)
+        else:
+            rows = np.flatnonzero(~np.isnan(values))
+            time, table = with_gaps(start[rows], end[rows], values[rows, None])
+            ax.plot(time, table[:, 0], color=INK, linewidth=1.2)
+        ax.axhline(0, color="#888888", linewidth=0.6)
+        ax.set(ylim=(-most, most * (1.5 if name == "text" else 1)), ylabel="words" if name == "text" else name)
+    lanes[-1].set(xlabel="seconds", xlim=(0, analysis.facts.length))
+    answers = ", ".join(dict.fromkeys(u.influence.on for u in analysis.utterances if u.influence is not None))
+    figure.suptitle(f"{_plain(Path(analysis.info.path).name)}: influence on {answers}, in log odds", fontsize=11)
+    return figure
 
 
 def action_units(analysis: Analysis, ax: Axes | None = None) -> Axes:
@@ -104,8 +165,10 @@ def action_units(analysis: Analysis, ax: Axes | None = None) -> Axes:
     extent = (grid.start, grid.start + grid.step * grid.values.shape[1], len(grid.columns) - 0.5, -0.5)
     image = ax.imshow(grid.values, aspect="auto", interpolation="nearest", cmap="cividis", vmin=0, vmax=grid.most, extent=extent)
     ax.set_yticks(range(len(grid.columns)), grid.columns, fontsize=7)
-    ax.set_xlim(0, analysis.facts.length)
-    ax.figure.colorbar(image, ax=ax, label="activation", pad=0.01)
+    ax.set(xlim=(0, analysis.facts.length), xlabel="seconds", ylabel="action unit")
+    whose = read_face_document(analysis)
+    ax.set_title("action units" + (f": {whose['text']}" if whose and whose["text"] else ""), fontsize=9)
+    ax.figure.colorbar(image, ax=ax, label="activation, 0 to 1" if grid.most <= 1 else "activation", pad=0.01)
     return ax
 
 
@@ -117,20 +180,31 @@ def voice(analysis: Analysis, column: str | None = None, ax: Axes | None = None)
     chosen = column or next((c for c in (*PITCH, *ENERGY) if c in stream.columns), stream.columns[0])
     values = np.array(stream.column(chosen), np.float64)
     if chosen in PITCH:
-        values[values <= 0] = np.nan
+        # COVAREP keeps an estimate everywhere: it is a pitch only where the voice is voiced.
+        unvoiced = np.nan_to_num(stream.column(VOICED)) <= 0.5 if VOICED in stream.columns else np.zeros(len(stream), bool)
+        values[(values <= 0) | unvoiced] = np.nan
     ax = _axes(ax)
     time, table = with_gaps(stream.start, stream.end, values[:, None])
     ax.plot(time, table[:, 0], color=INK, linewidth=0.9)
-    ax.set(ylabel=f"{chosen}, Hz" if chosen in PITCH else chosen, xlim=(0, analysis.facts.length))
+    unit = ENERGY_UNITS.get(chosen, "")
+    ax.set(ylabel=f"{chosen}, Hz" if chosen in PITCH else f"{chosen}\n{unit}" if unit else chosen, xlabel="seconds")
+    ax.set_title("pitch of the voice, where it is voiced" if chosen in PITCH else f"voice: {chosen}", fontsize=9)
+    ax.set_xlim(0, analysis.facts.length)
     return ax
 
 
 def timeline(analysis: Analysis) -> Figure:
-    """Everything over time, on one clock: emotions, attention, action units, pitch; what a clip has not is left out."""
+    """Everything over time, on one clock: emotions, sentiment, words, attention, action units, pitch; what a clip lacks is left out."""
     lanes: list[tuple[float, Any]] = [(1.6, lambda ax: emotions(analysis, ax))]
-    for stream in ("text", "face", "voice"):
-        if (paid := attention_on(analysis, stream)) is not None and not np.isnan(paid.overall).all():
-            lanes.append((1.2, lambda ax, stream=stream: attention(analysis, stream, ax)))
+    if any(u.prediction is not None and u.prediction.sentiment is not None for u in analysis.utterances):
+        lanes.append((0.8, lambda ax: sentiment(analysis, ax)))
+    attended_streams = [
+        name for name in ("text", "face", "voice") if (paid := attention_on(analysis, name)) is not None and len(attended(paid))
+    ]
+    if "text" not in attended_streams and len(analysis.streams.get("words", ())):
+        lanes.append((0.9, lambda ax: words(analysis, ax)))
+    for stream in attended_streams:
+        lanes.append((1.2, lambda ax, stream=stream: attention(analysis, stream, ax)))
     if action_units_grid(analysis) is not None:
         lanes.append((2.0, lambda ax: action_units(analysis, ax)))
     found = analysis.streams.get("voice")
@@ -140,6 +214,8 @@ def timeline(analysis: Analysis) -> Figure:
     every = figure.subplots(len(lanes), 1, sharex=True, squeeze=False, height_ratios=[height for height, _ in lanes])[:, 0]
     for ax, (_, draw) in zip(every, lanes, strict=True):
         draw(ax)
+    for ax in every[:-1]:
+        ax.set_xlabel("")
     every[-1].set_xlabel("seconds")
     figure.suptitle(_plain(Path(analysis.info.path).name), fontsize=11)
     return figure
@@ -148,41 +224,80 @@ def timeline(analysis: Analysis) -> Figure:
 def attention_matrix(
     analysis: Analysis,
     utterance: int = 0,
-    target: str = "text",
-    source: str = "voice",
+    target: str | None = None,
+    source: str | None = None,
     *,
     layer: int = -1,
     head: int | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """One map of one utterance: rows of `target` against rows of `source`, of a layer and a head (None: the mean of all).
+    """One map of one utterance, of a layer and a head (None: the mean of all): rows of `target` against rows of `source`.
 
-    Raises `StreamError` naming the maps that there are.
+    Without `target` and `source` it is words against voice, or the first map that there is. Colours are the difference from an even spread:
+    the logarithm of each row's share times the columns, 0 at an even share, on a scale that ends where the map does. The title says how
+    far the map is from an even spread (`distance_from_even`). Raises `StreamError` naming the maps that there are.
     """
     found = next((u for u in analysis.utterances if u.index == utterance), None)
     maps = () if found is None or found.prediction is None else found.prediction.attention
-    chosen = next((a for a in maps if (a.target, a.source) == (target, source)), None)
+    chosen = _chosen_map(maps, target, source)
     if chosen is None:
-        there = ", ".join(dict.fromkeys(f"{a.target} <- {a.source}" for a in maps)) or "none"
-        raise StreamError(f"attention of utterance {utterance}, {target} <- {source}: no such map; there are: {there}")
+        known = ", ".join(dict.fromkeys(f"{a.target} <- {a.source}" for a in maps)) or "none"
+        wanted = f"{target or 'text'} <- {source or 'voice'}"
+        raise StreamError(f"attention of utterance {utterance}, {wanted}: no such map; there are: {known}")
     layers, heads = chosen.weights.shape[:2]
     if not -layers <= layer < layers or (head is not None and not 0 <= head < heads):
-        raise StreamError(
-            f"attention {target} <- {source}: {layers} layers and {heads} heads; layer {layer}, head {head} (from 0) was asked for"
-        )
+        pair = f"attention {chosen.target} <- {chosen.source}"
+        raise StreamError(f"{pair}: {layers} layers and {heads} heads; layer {layer}, head {head} (from 0) was asked for")
     weights = chosen.weights[layer].mean(0) if head is None else chosen.weights[layer, head]
-    ax = _axes(ax, 9, max(2.5, 0.2 * len(weights) + 1.2) if target == "text" else 5)
-    image = ax.imshow(weights, aspect="auto", interpolation="nearest", cmap="cividis", vmin=0)
+    ratio = times_even(weights)
+    ax = _axes(ax, 9, max(2.5, 0.2 * len(weights) + 1.2) if chosen.target == "text" else 5)
+    limit = _limit(ratio)
+    with np.errstate(divide="ignore"):
+        shown = np.log2(np.clip(ratio, 1 / limit, limit))
+    most = float(np.log2(limit))
+    image = ax.imshow(shown, aspect="auto", interpolation="nearest", cmap="PuOr_r", vmin=-most, vmax=most)
     for axis, side in ((ax.yaxis, _side(analysis, chosen, "target")), (ax.xaxis, _side(analysis, chosen, "source"))):
         places, texts, name = side
         axis.set_ticks(places, texts, fontsize=7)
         axis.set_label_text(name)
-    if source == "text":
+    if chosen.source == "text":
         ax.tick_params("x", rotation=60)
     which = f"layer {layer % layers + 1}, " + ("mean of heads" if head is None else f"head {head + 1}")
-    ax.set_title(f"utterance {utterance}: {target} looks at {source} ({which})", fontsize=9)
-    ax.figure.colorbar(image, ax=ax, pad=0.01)
+    far = f"{100 * distance_from_even(weights):.1f} % from an even spread"
+    ax.set_title(f"utterance {utterance}: {chosen.target} looks at {chosen.source} ({which}); {far}", fontsize=9)
+    bar = ax.figure.colorbar(image, ax=ax, pad=0.01, ticks=[-most, 0, most], label="times an even share")
+    bar.ax.set_yticklabels([f"{1 / limit:.2f}", "1 (even)", f"{limit:.2f}"])
     return ax
+
+
+def _chosen_map(maps: Sequence[Attention], target: str | None, source: str | None) -> Attention | None:
+    """The map of this pair; where no pair is asked for, words on voice, else the first between streams, else the first."""
+    if target is None and source is None:
+        usual = next((a for a in maps if (a.target, a.source) == ("text", "voice")), None)
+        return usual or next((a for a in maps if a.kind == "cross"), None) or next(iter(maps), None)
+    return next((a for a in maps if (a.target, a.source) == (target or "text", source or "voice")), None)
+
+
+def times_even(weights: NDArray[Any]) -> NDArray[np.float64]:
+    """weights (i j) -> (i j): each row's share of its own sum, times j; 1 is an even spread. NaN in a row that looks at nothing."""
+    sums = weights.sum(1, keepdims=True, dtype=np.float64)
+    shares = np.divide(weights, sums, out=np.full(weights.shape, np.nan), where=sums > 0)
+    return np.asarray(shares * weights.shape[1])
+
+
+def distance_from_even(weights: NDArray[Any]) -> float:
+    """0..1: the part of a row's attention that would have to move to make it even (total variation), the mean of the rows (i j)."""
+    shares = times_even(weights) / weights.shape[1]
+    moved = np.abs(shares - 1 / weights.shape[1]).sum(1) / 2
+    return float(np.nanmean(moved)) if not np.isnan(moved).all() else 0.0
+
+
+def _limit(ratio: NDArray[np.float64]) -> float:
+    """Where the scale ends: the map's own extreme, as far below an even share as above; 1.05 at least and 8 at most."""
+    if not np.isfinite(ratio).any():
+        return 1.05
+    low, high = float(np.nanmin(ratio)), float(np.nanmax(ratio))
+    return min(8.0, max(1.05, high, 1 / low if low > 0 else 8.0))
 
 
 def _side(analysis: Analysis, found: Attention, side: str) -> tuple[list[int], list[str], str]:

@@ -46,11 +46,21 @@ def playable(info: ClipInfo, suffix: str) -> bool:
     return suffix.lower() == ".webm" and video.codec in ("vp8", "vp9") and sound in (None, "opus", "vorbis")
 
 
-def film(clip: Clip, path: Path, *, size: tuple[int, int] | None, draw: Draw | None = None, rate: int = 700_000, crf: int = 27) -> None:
+def film(
+    clip: Clip,
+    path: Path,
+    *,
+    size: tuple[int, int] | None,
+    draw: Draw | None = None,
+    canvas: tuple[int, int] | None = None,
+    rate: int = 700_000,
+    crf: int = 27,
+) -> None:
     """Writes the clip to `path` (.mp4; .m4a where it has no pictures).
 
     size     width and height in pixels (`fitted`); None where the clip has no pictures
     draw     called for each frame, after it was brought to that size
+    canvas   width and height of what `draw` returns, both even; None: the frame's
     rate     bits a second that the pictures may take at most;  crf: x264's quality, smaller is better
     Raises `EmofuseError`: the clip's own errors, or ffmpeg's last line.
     """
@@ -61,7 +71,7 @@ def film(clip: Clip, path: Path, *, size: tuple[int, int] | None, draw: Draw | N
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
         assert process.stdin is not None
         try:
-            _feed(clip, process.stdin, size, draw)
+            _feed(clip, process.stdin, size, draw, canvas or size)
         except (BrokenPipeError, av.error.FFmpegError):
             pass  # ffmpeg has gone: its own words follow
         except BaseException:
@@ -98,23 +108,25 @@ def fitted(info: ClipInfo, *, least: int = 2, most: int = 480) -> tuple[int, int
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
 
 
-def _feed(clip: Clip, pipe: IO[bytes], size: tuple[int, int] | None, draw: Draw | None) -> None:
+def _feed(clip: Clip, pipe: IO[bytes], size: tuple[int, int] | None, draw: Draw | None, canvas: tuple[int, int] | None) -> None:
     """All of a clip, as raw pictures and samples with their times, in the NUT format."""
     info = clip.info
     # Sound that lags behind the pictures in the file must not pile them up here.
     with av.open(pipe, "w", format="nut", options={"max_interleave_delta": "500000"}) as nut:
         voice = nut.add_stream("pcm_s16le", rate=SAMPLE_RATE, layout="mono") if info.audio is not None else None
         shown = nut.add_stream("rawvideo", rate=Fraction(TICKS)) if size is not None else None
-        if shown is not None and size is not None:
-            (shown.width, shown.height), shown.pix_fmt = size, "yuv420p"
+        if shown is not None and canvas is not None:
+            (shown.width, shown.height), shown.pix_fmt = canvas, "yuv420p"
             shown.codec_context.time_base = Fraction(1, TICKS)
         frames = samples = 0
         for item in clip.decode(frames=shown is not None, samples=voice is not None):
             if isinstance(item, Frame) and shown is not None and size is not None:
                 picture = resized(item.image, size)
+                if draw is not None:
+                    picture = draw(picture, item.start)
                 if not frames and round(item.start * TICKS) > 0:
                     nut.mux(shown.encode(_picture(np.zeros_like(picture), 0.0)))
-                nut.mux(shown.encode(_picture(picture if draw is None else draw(picture, item.start), item.start)))
+                nut.mux(shown.encode(_picture(picture, item.start)))
                 frames += 1
             elif isinstance(item, Samples) and voice is not None:
                 for values in _from_zero(item, samples):

@@ -17,7 +17,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,10 @@ class Deleted(Exception):
     """The clip that was worked on was deleted."""
 
 
+SHOWN = ("id", "name", "state", "length", "message", "report", "answered", "emotion", "probability")
+"""What the page is told of a clip, beside how far it is."""
+
+
 @dataclass
 class DroppedClip:
     """One clip that was dropped, and how far it is: waiting, running, done or failed."""
@@ -68,10 +72,13 @@ class DroppedClip:
     length: float | None = None
     message: str = ""
     report: str | None = None
+    answered: bool = False
+    emotion: str | None = None
+    probability: float | None = None
     gone: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        told = {name: getattr(self, name) for name in ("id", "name", "state", "length", "message", "report")}
+        told = {name: getattr(self, name) for name in SHOWN}
         return {**told, "at": min(self.stages.values(), default=0.0), "stages": dict(self.stages)}
 
 
@@ -138,6 +145,8 @@ class ClipRegistry:
                 clip.stages[event.stage] = float(event.at)
             elif isinstance(event, Finished) and event.record.state == "failed":
                 clip.message = event.record.message or event.record.reason or ""
+            elif isinstance(event, Finished) and event.record.state == "done":
+                clip.answered, clip.emotion, clip.probability = True, event.record.emotion, event.record.probability
 
         try:
             self._work(clip.folder / "clip" / clip.name, out, tell, lambda: clip.gone)
@@ -206,10 +215,12 @@ class ClipServer:
     async def front(self, request: Request) -> Response:
         from starlette.responses import HTMLResponse
 
+        from emofuse.pipeline.palette import palette
         from emofuse.pipeline.views.report.page import own, page
 
-        data = {"bytes": self._bounds.clip_bytes}
-        text = page("serve.html.j2", data, scripts=(own("serve.js"),), style=own("page.css") + own("index.css"), connect="'self'")
+        data = {"bytes": self._bounds.clip_bytes, "palette": asdict(palette())}
+        scripts, style = (own("shared.js"), own("serve.js")), own("page.css") + own("index.css")
+        text = page("serve.html.j2", data, scripts=scripts, style=style, connect="'self'")
         return HTMLResponse(text, headers=NOT_STORED)
 
     async def listing(self, request: Request) -> Response:

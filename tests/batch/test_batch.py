@@ -25,6 +25,7 @@ from emofuse.pipeline.batch.local import Allowance
 from emofuse.pipeline.batch.manifest import SCHEMA, TIMINGS
 from emofuse.pipeline.batch.run import BatchOptions
 from emofuse.pipeline.batch.store import LocalStore, read_records
+from emofuse.pipeline.formats.tables import unsafe_text
 
 WORDS = ("alpha", "be", "gamma", "delta", "epsilon", "be", "eta", "theta", "iota", "kappa")
 
@@ -225,6 +226,7 @@ def test_the_manifest_and_the_joined_emotions_say_the_same_in_both_forms(light: 
         one = alone["clip" if row["utterance"] is None else str(row["utterance"])]
         assert float(one["happiness"]) == pytest.approx(row["happiness"], abs=1e-6)
         assert float(one["start"]) == row["start"] and float(one["end"]) == row["end"]
+        assert (row["text"], row["flags"]) == (unsafe_text(one["text"]), one["flags"]), "the clip's row too: a filter on flags finds it"
 
 
 def kept_stages(out: Path) -> set[Path]:

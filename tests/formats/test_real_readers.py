@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import pickle
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +23,11 @@ from praatio import textgrid  # type: ignore[import-untyped]
 from pympi.Elan import Eaf  # type: ignore[import-untyped]
 
 from emofuse.conversion import load
+from emofuse.pipeline.formats.bids import write_bids
 from emofuse.pipeline.formats.csd import METADATA
 from emofuse.pipeline.formats.eaf import write_eaf
 from emofuse.pipeline.formats.mmsa import write_mmsa
+from emofuse.pipeline.formats.openface_names import HEADER
 from emofuse.pipeline.formats.session import Session
 from emofuse.pipeline.formats.textgrid import write_textgrid
 
@@ -155,8 +161,11 @@ def test_tables_open_in_pandas(golden: Path, session: Session) -> None:
     voice = pd.read_csv(golden / "csv/csv/voice.csv")
     np.testing.assert_array_equal(voice[["f0", "rms"]].to_numpy(np.float32), session.streams["voice"].values)
     fex = pd.read_csv(golden / "fex/a clip.fex.csv")
+    assert set(fex["input"]) == {"a clip"} and str(fex["face_id"].dtype) == "int64"
     assert {"frame", "FaceRectX", "Pitch", "Roll", "Yaw", "X", "Y", "Z", "AU12", "happiness"} <= set(fex.columns)
     openface = pd.read_csv(golden / "openface/a clip.openface.csv")
+    assert list(openface.columns) == list(HEADER), "readers ask for OpenFace's columns by name"
+    assert openface["AU06_r"].isna().all() and openface["AU12_c"].isna().all() and openface["pose_Tx"].isna().all(), "empty, not zero"
     assert openface["frame"].min() == 1 and openface["AU12_r"].max() == 5 and openface["timestamp"].iloc[0] == 0.48
     speaks = pd.read_csv(golden / "rttm/a clip.rttm", sep=" ", header=None, keep_default_na=False)
     assert speaks[3].tolist() == [0.25, 1.25] and speaks[7].tolist() == ["unknown", "Bob_B"]
@@ -164,9 +173,9 @@ def test_tables_open_in_pandas(golden: Path, session: Session) -> None:
 
 def test_bids_recordings_are_sampled_and_say_where_they_begin(golden: Path) -> None:
     beh = golden / "bids/bids/sub-aclip/beh"
-    stem = "sub-aclip_task-speech_recording-voice_desc-emofuse_physio"
+    stem = "sub-aclip_task-speech_recording-voice_physio"
     facts = json.loads((beh / f"{stem}.json").read_text())
-    assert facts["SamplingFrequency"] == pytest.approx(100) and facts["StartTime"] == 0.125
+    assert facts["SamplingFrequency"] == 100 and facts["StartTime"] == 0.125
     with gzip.open(beh / f"{stem}.tsv.gz", "rt") as file:
         table = pd.read_csv(file, sep="\t", header=None, names=facts["Columns"], na_values="n/a")
     assert len(table) == 60, "0.6 s at 100 Hz, the gap filled"
@@ -177,6 +186,44 @@ def test_bids_recordings_are_sampled_and_say_where_they_begin(golden: Path) -> N
     assert list(events.columns[:2]) == ["onset", "duration"] and events["onset"].tolist() == [0.25, 0.5, 0.7, 1.25]
 
 
+def test_the_bids_validator_finds_no_error_and_no_column_undescribed(session: Session, silent: Session, tmp_path: Path) -> None:
+    """The validator itself (schema and rules of BIDS), over two clips, one with two faces and one in which nothing was found."""
+    program = Path(sys.executable).parent / "bids-validator-deno"
+    found = str(program) if program.is_file() else shutil.which("bids-validator-deno")
+    if found is None:
+        pytest.skip("needs the BIDS validator: pip install bids-validator-deno")
+    write_bids((session, silent), tmp_path / "bids")
+    environment = {**os.environ, "PATH": f"{Path(found).parent}{os.pathsep}{os.environ['PATH']}", "DENO_DIR": str(tmp_path / "deno")}
+    command = [found, "--format", "json", str(tmp_path / "bids")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    assert [issue for issue in issues if issue["severity"] == "error"] == [], done.stderr[-500:]
+    codes = {issue["code"] for issue in issues}
+    assert not codes & {"TSV_ADDITIONAL_COLUMNS_UNDEFINED", "README_FILE_MISSING", "TSV_COLUMN_TYPE_REDEFINED"}, issues
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_py_feat_reads_our_openface_table(golden: Path) -> None:
+    from feat.utils.io import read_openface  # type: ignore[import-untyped]
+
+    fex = read_openface(str(golden / "openface/a clip.openface.csv"))
+    assert fex.aus.shape[1] == 35 and fex.aus["AU12_r"].max() == 5
+    assert fex.aus["AU06_r"].isna().all(), "not measured"
+    assert fex.poses.shape == (10, 6)
+
+
+def test_ffmpeg_of_debian_reads_our_cues(golden: Path, tmp_path: Path) -> None:
+    """ffmpeg 5 stops at the first STYLE block; so no file of ours has one."""
+    text = (golden / "vtt/a clip.vtt").read_text(encoding="utf-8")
+    assert "STYLE" not in text and "<c.happiness>" in text
+    program = shutil.which("ffmpeg")
+    if program is None:
+        pytest.skip("needs Debian's ffmpeg: apt-get install ffmpeg")
+    command = [program, "-v", "error", "-i", str(golden / "vtt/a clip.vtt"), str(tmp_path / "x.srt")]
+    subprocess.run(command, check=True, capture_output=True)
+    assert (tmp_path / "x.srt").read_text(encoding="utf-8").count("-->") == 2
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_py_feat_reads_our_fex(golden: Path) -> None:
@@ -185,3 +232,4 @@ def test_py_feat_reads_our_fex(golden: Path) -> None:
     fex = read_feat(str(golden / "fex/a clip.fex.csv"))
     assert list(fex.aus.columns) == ["AU12", "AU24", "AU43"]
     assert fex.poses.shape == (10, 6) and fex.facebox.shape == (10, 5)
+    assert set(fex.inputs) == {"a clip"}

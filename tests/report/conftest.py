@@ -153,3 +153,15 @@ def serious_faults(browser: Any) -> Callable[[], list[Any]]:
         return [(v["id"], v["nodes"][0]["html"][:200], v["nodes"][0]["failureSummary"]) for v in faults]
 
     return look
+
+
+@pytest.fixture
+def narrow(browser: Any) -> Iterator[Callable[[int], None]]:
+    """Makes the page so many pixels wide, as a telephone is: Chromium's own window is never narrower than 500."""
+
+    def width(pixels: int) -> None:
+        size = {"width": pixels, "height": 900, "deviceScaleFactor": 1, "mobile": True}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+    yield width
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emofuse.pipeline.attention_rows import AttentionRows
 from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.ports import Analysis
-from emofuse.pipeline.timed import TimedSequence
-from emofuse.pipeline.views.overlay import captions, write_overlay
+from emofuse.pipeline.timed import Span, TimedSequence
+from emofuse.pipeline.views.overlay import Overlay, captions, write_overlay
 from emofuse.writing import write_analysis
 
 
@@ -37,8 +38,9 @@ def test_each_word_lights_up_on_its_frames_and_each_box_on_its_own(
         np.array([planted + 0.04]),
         analysis.model,
     )
-    rows = tuple(row for row in analysis.attention if row.stream != "face")
-    analysis = replace(analysis, streams={**analysis.streams, "face": face}, attention=rows)
+    streams = {**analysis.streams, "face": face}
+    rows = AttentionRows.of((row for row in analysis.attention if row.stream != "face"), streams)
+    analysis = replace(analysis, streams=streams, attention=rows)
     plain, drawn = tmp_path / "plain.mp4", tmp_path / "drawn.mp4"
     write_overlay(replace(analysis, streams={}, utterances=()), plain)
     write_overlay(analysis, drawn)
@@ -68,6 +70,29 @@ def test_captions_are_lines_that_never_overlap(analyzed: Callable[..., Analysis]
     assert all(a[1] <= b[0] for a, b in pairwise(found))
     assert all(sum(len(words.labels["word"][i]) + 1 for i in rows) <= 43 for _, _, rows in found)
     assert captions(None) == []
+
+
+def test_a_line_ends_with_its_utterance(analyzed: Callable[..., Analysis], tmp_path: Path) -> None:
+    """Words go on 0.75 s after the turn has ended: in the next turn's line, and not before it."""
+    analysis = analyzed(tmp_path / "x.mp4", words=("so", "it", "is"), seconds=3.0)
+    words = analysis.streams["words"]
+    start = np.array([0.2, 0.5, 1.55])
+    words = replace(words, start=start, end=start + 0.3)
+    ends = [Span(0.0, 1.0), Span(1.35, 2.05)]
+    utterances = tuple(replace(analysis.utterances[0], index=k, span=span) for k, span in enumerate(ends))
+    assert [rows for _, _, rows in captions(words)] == [(0, 1, 2)]
+    assert [rows for _, _, rows in captions(words, utterances)] == [(0, 1), (2,)]
+
+
+def test_nothing_is_drawn_over_the_picture_but_boxes_and_words(analyzed: Callable[..., Analysis], samples: Path) -> None:
+    analysis = analyzed(samples / "smile.mp4", words=())
+    analysis = replace(analysis, streams={name: s for name, s in analysis.streams.items() if name != "words"})
+    overlay = Overlay(analysis, (640, 480))
+    picture = np.full((480, 640, 3), 90, np.uint8)
+    drawn = overlay(picture, 1.0)
+    assert drawn.shape == (480, overlay.canvas[0], 3) and overlay.canvas[0] > 640
+    assert np.array_equal(drawn[:, :640], picture), "the face stays whole"
+    assert (drawn[:, 640:] > 200).any(), "and the panel says something"
 
 
 def test_a_clip_without_pictures_has_no_overlay(analyzed: Callable[..., Analysis], samples: Path, tmp_path: Path) -> None:

@@ -18,10 +18,12 @@ from PIL import Image
 
 from emofuse.cli.main import main
 from emofuse.notebooks import register
+from emofuse.pipeline.attention_rows import AttentionRows
 from emofuse.pipeline.errors import FormatError, StreamError
 from emofuse.pipeline.formats.document import analysis_document
 from emofuse.pipeline.formats.result_folder import read_analysis
 from emofuse.pipeline.ports import EMOTIONS, Analysis
+from emofuse.pipeline.timed import TimedSequence
 from emofuse.pipeline.views import plots
 from emofuse.writing import write_analysis
 
@@ -61,13 +63,69 @@ def test_the_matrix_is_the_map(analyzed: Callable[..., Analysis], tmp_path: Path
     chosen = next(a for a in prediction.attention if (a.target, a.source) == ("face", "text"))
     image: Any
     (image,) = plots.attention_matrix(analysis, 1, "face", "text", layer=0, head=2).images
-    assert np.array_equal(image.get_array(), chosen.weights[0, 2])
-    (image,) = plots.attention_matrix(analysis, 1, "face", "text").images
-    assert np.allclose(image.get_array(), chosen.weights[1].mean(0))
+    even = chosen.weights[0, 2] * chosen.weights.shape[3]  # rows sum to 1
+    assert np.allclose(2.0 ** np.asarray(image.get_array()), np.clip(even, 1 / 8, 8), rtol=1e-5)
+    ax = plots.attention_matrix(analysis, 1, "face", "text")
+    mean = chosen.weights[1].mean(0)
+    assert np.allclose(2.0 ** np.asarray(ax.images[0].get_array()), np.clip(mean * mean.shape[1], 1 / 8, 8), rtol=1e-5)
+    far = np.abs(mean - 1 / mean.shape[1]).sum(1).mean() / 2
+    assert plots.distance_from_even(mean) == pytest.approx(float(far)) and f"{100 * far:.1f} % from an even spread" in ax.get_title()
+    assert plots.distance_from_even(np.full((3, 4), 0.25)) == 0 and plots.distance_from_even(np.eye(4)) == pytest.approx(0.75)
+    assert "face looks at voice" in plots.attention_matrix(without(analysis, "text"), 1).get_title(), "the first that there is"
     with pytest.raises(StreamError, match="text <- nose: no such map; there are: text <- face"):
         plots.attention_matrix(analysis, 1, "text", "nose")
     with pytest.raises(StreamError, match="2 layers and 3 heads; layer -1, head 3"):
         plots.attention_matrix(analysis, 1, head=3)
+
+
+def without(analysis: Analysis, stream: str) -> Analysis:
+    """The same analysis without the maps that have to do with one stream."""
+    from dataclasses import replace
+
+    def fewer(u: Any) -> Any:
+        maps = tuple(a for a in u.prediction.attention if stream not in (a.target, a.source))
+        return replace(u, prediction=replace(u.prediction, attention=maps))
+
+    return replace(analysis, utterances=tuple(fewer(u) for u in analysis.utterances))
+
+
+def test_pitch_is_drawn_only_where_the_voice_is_voiced(analyzed: Callable[..., Analysis], tmp_path: Path) -> None:
+    """COVAREP's F0 goes on through silence: 200 Hz everywhere, voiced in every other half second."""
+    from dataclasses import replace
+
+    analysis = analyzed(tmp_path / "x.mp4")
+    voice = analysis.streams["voice"]
+    voiced = (voice.start % 1 < 0.5).astype(np.float32)
+    values = np.stack([np.full(len(voice), 200, np.float32), voiced], axis=1)
+    covarep = TimedSequence("voice", ("F0", "VUV"), values, voice.start, voice.end, voice.provenance)
+    (line,) = plots.voice(replace(analysis, streams={**analysis.streams, "voice": covarep})).lines
+    drawn = np.asarray(line.get_ydata(), np.float64)
+    assert np.array_equal(~np.isnan(drawn), voiced > 0.5)
+
+
+def test_every_axis_has_a_label_and_units_a_title(analyzed: Callable[..., Analysis], tmp_path: Path) -> None:
+    analysis = analyzed(tmp_path / "x.mp4")
+    for ax in (
+        plots.emotions(analysis),
+        plots.sentiment(analysis),
+        plots.words(analysis),
+        plots.action_units(analysis),
+        plots.voice(analysis),
+    ):
+        assert ax.get_xlabel() == "seconds" and ax.get_ylabel()
+    assert plots.action_units(analysis).get_title() and plots.voice(analysis).get_title()
+    curve = plots.attention(analysis, "voice")
+    assert curve.get_ylim()[0] == 0 and "times an even share (1 = even); here " in curve.get_title("right")
+
+
+def test_the_timeline_shows_words_without_attention_and_sentiment(analyzed: Callable[..., Analysis], tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    analysis = analyzed(tmp_path / "x.mp4")
+    bare = replace(analysis, streams={name: s for name, s in analysis.streams.items() if name != "text"})
+    bare = replace(bare, attention=AttentionRows.of((r for r in analysis.attention if r.stream != "text"), bare.streams))
+    labels = [ax.get_ylabel() for ax in plots.timeline(bare).axes]
+    assert "words" in labels and any(label.startswith("sentiment") for label in labels) and not any("on words" in label for label in labels)
 
 
 def test_results_come_back_from_their_folder(analyzed: Callable[..., Analysis], samples: Path, tmp_path: Path) -> None:

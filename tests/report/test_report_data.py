@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emofuse.pipeline.attention_rows import AttentionRows
 from emofuse.pipeline.ports import Analysis
 from emofuse.pipeline.views.report import address, data, line, report_html
 from emofuse.pipeline.views.report.page import harmless
@@ -126,7 +127,9 @@ def test_nothing_at_all_is_a_page_too(analyzed: Callable[..., Analysis], tmp_pat
     from dataclasses import replace
 
     analysis = analyzed(tmp_path / "x.mp4")
-    bare = replace(analysis, streams={}, utterances=(), attention=(), summary=None, reasons={"voice": "the clip has no audio stream"})
+    bare = replace(
+        analysis, streams={}, utterances=(), attention=AttentionRows([]), summary=None, reasons={"voice": "the clip has no audio stream"}
+    )
     found = data.report_data(bare, version="9")
     assert found["words"] is None and found["units"] is None and found["voice"] is None and found["maps"] == {}
     assert "the clip has no audio stream" in report_html(bare, version="9")

@@ -1,4 +1,4 @@
-"""report.html: one page a clip that opens from disk with no network.
+"""report.html: one page per clip that opens from disk with no network.
 
 `data.py` gathers what the page shows, `page.py` puts it together with the template, the style and the script that lie beside it, and
 `moving.py` sees to the video. The plots are drawn in the browser by Bokeh, whose script comes with its Python package and is written into
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,16 +19,20 @@ from ...ports import Analysis
 from .data import report_data
 from .page import bokeh, own, page
 
-SCRIPTS = ("core.js", "player.js", "lanes.js", "matrix.js", "tables.js")
+SCRIPTS = ("shared.js", "core.js", "player.js", "words.js", "figures.js", "lanes.js", "timeline.js", "matrix.js", "tables.js")
 
 
 @dataclass(frozen=True)
 class Video:
-    """What the page plays: `source` as a URL relative to the page (None: nothing), "video" or "audio", and a word to the reader."""
+    """What the page plays: `source` as a URL relative to the page (None: nothing), "video" or "audio", and a word to the reader.
+
+    poster  a picture beside the page that is shown until the clip plays
+    """
 
     source: str | None
     kind: str = "video"
     note: str = ""
+    poster: str | None = None
 
 
 def write_report(analysis: Analysis, target: Path, *, home: Path | None, version: str, new_film: bool = True) -> None:
@@ -39,6 +43,8 @@ def write_report(analysis: Analysis, target: Path, *, home: Path | None, version
     """
     video = video_for(analysis, target, home, new_film=new_film)
     thumbnail(analysis, target / "thumbnail.jpg")
+    if (target / "thumbnail.jpg").is_file():
+        video = replace(video, poster="thumbnail.jpg")
     (target / "report.html").write_text(report_html(analysis, version=version, video=video), encoding="utf-8")
 
 
@@ -46,7 +52,7 @@ def report_html(analysis: Analysis, *, version: str, video: Video | None = None)
     """The page as text; without `video` it plays nothing."""
     video = video or Video(None, note="The clip is not part of this page.")
     data = report_data(analysis, version=version)
-    data["video"] = {"src": video.source, "kind": video.kind, "note": video.note}
+    data["video"] = {"src": video.source, "kind": video.kind, "note": video.note, "poster": video.poster}
     name = Path(analysis.info.path).name
     scripts = (*bokeh(), *(own(script) for script in SCRIPTS))
     return page("report.html.j2", data, scripts=scripts, style=own("page.css"), title=f"{name}: emotions over time", name=name)
@@ -82,13 +88,13 @@ def address(path: str) -> str:
 
 
 def thumbnail(analysis: Analysis, path: Path) -> None:
-    """A small JPEG of the clip a second into it, or of its last frame before that; none where there is no picture."""
+    """A small JPEG (240 lines) of the clip a second into it, or of its last frame before that; none where there is no picture."""
     from PIL import Image
 
     from ..transcode import fitted, resized
 
     clip = Path(analysis.info.path)
-    size = fitted(analysis.info, most=96)
+    size = fitted(analysis.info, most=240)
     if size is None or not clip.is_file():
         return
     picture = None

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from ...attention.maps import CELLS, small
 from ...attention.shares import attended, attention_on, in_utterances, relative, shares_present
 from ...attention_rows import AT_ONCE, OUTSIDE, StreamAttention, labels_of
-from ...columns import ENERGY, FACE_ID, PITCH, VOICED, is_action_unit
+from ...columns import ENERGY, FACE_BOX, FACE_ID, PITCH, VOICED, is_action_unit
 from ...formats.document import analysis_document
 from ...palette import palette
-from ...ports import EMOTIONS, MODALITIES, Analysis, AnalyzedUtterance, Attention
+from ...results import Analysis, AnalyzedUtterance, Attention, FaceChoice
 from ...spool import let_go
+from ...streams import EMOTIONS, MODALITIES
 from ...timed import Floats32, TimedSequence
 from . import line
 from .line import Line
@@ -32,6 +33,23 @@ WIDEST = 8_000
 """Columns of the action-unit picture."""
 
 PITCH_UNITS = "Hz"
+ENERGY_UNITS = {"rms": "root mean square, full scale 1", "MCEP_0": "MCEP_0, a logarithm of the level", "mcep_0": "a logarithm of the level"}
+MORE = ("baseline", "gates", "speakers")
+"""What analysis.json may hold beside what is drawn: listed under "How this was made"."""
+MOST_BOXES = 60_000
+
+FLAGS = {
+    "no_text": "no words in this utterance",
+    "no_face": "no face in this utterance",
+    "no_voice": "no voice in this utterance",
+    "sparse_face": "a face is seen in less than half of its time",
+    "uncertain_words": "the recogniser is unsure of these words: they are shown, but do not count as text",
+    "weak_voice": "less than a tenth of the sound is voiced",
+    "several_faces": "more than one face is in view: the one that speaks was read",
+    "unsure_face": "which of the faces speaks is unsure",
+    "abstain": "too little was there to answer from: do not use the answer",
+}
+"""Flag -> what it means, in docs/results.md's words."""
 
 Spoken = Mapping[tuple[float, float], str]
 """The start and end of a word to its text."""
@@ -52,6 +70,10 @@ def report_data(analysis: Analysis, *, version: str) -> dict[str, Any]:
         "streams": {name: _described(stream) for name, stream in document["streams"].items()},
         "averaged": _averaged(analysis),
         "words": words(analysis),
+        "face": read_face_document(analysis),
+        "flags": FLAGS,
+        "influence": {name: influence_curve(attention_on(analysis, name)) for name in ("face", "voice")},
+        "more": {name: document[name] for name in MORE if document.get(name)},
         "attention": {name: attention_curve(attention_on(analysis, name)) for name in ("face", "voice")},
         "units": action_units(analysis),
         "voice": voice_curves(analysis.streams.get("voice")),
@@ -82,8 +104,10 @@ def words(analysis: Analysis) -> dict[str, Any] | None:
             "start": text.stream.start.tolist(),
             "end": text.stream.end.tolist(),
             "text": list(labels_of(text.stream, slice(0, len(every)))),
-            "utterance": [None if number == OUTSIDE else number for number in text.utterance.tolist()],
+            "utterance": _spoken_in(analysis, text.stream),
             "by": {name: _plain(relative(text, every, name, counts)) for name in shares_present(text, every)},
+            **_influence_of_words(analysis, text),
+            "uncertain": any("uncertain_words" in u.quality.flags for u in analysis.utterances),
         }
     stream = analysis.streams.get("words")
     if stream is None or not len(stream):
@@ -94,7 +118,73 @@ def words(analysis: Analysis) -> dict[str, Any] | None:
         "text": list(stream.labels["word"]),
         "utterance": _spoken_in(analysis, stream),
         "by": {},
+        "influence": None,
+        "uncertain": False,
     }
+
+
+def _influence_of_words(analysis: Analysis, text: StreamAttention) -> dict[str, Any]:
+    """Each word's influence in log odds, and the answer that it bears on; None where it was not computed."""
+    values = influence_on(text)
+    if values is None:
+        return {"influence": None, "influence_on": None}
+    answers = {u.index: u.influence.on for u in analysis.utterances if u.influence is not None}
+    return {"influence": _plain(values), "influence_on": [answers.get(number, "") for number in text.utterance.tolist()]}
+
+
+def influence_on(attention: StreamAttention) -> NDArray[np.float64] | None:
+    """(n) the influence of a stream's rows, in log odds of the answer; None where none was computed."""
+    return None if np.isnan(attention.influence).all() else np.asarray(attention.influence)
+
+
+def influence_curve(attention: StreamAttention | None) -> dict[str, Any] | None:
+    """The influence of a stream's frames over time; None where there is none."""
+    values = influence_on(attention) if attention is not None else None
+    if attention is None or values is None:
+        return None
+    rows = np.flatnonzero(~np.isnan(values))
+    middle = (attention.stream.start[rows] + attention.stream.end[rows]) / 2
+    time, table = Line.through(middle).drawn(lambda part: values[rows[part]][:, None], 1)
+    return {"time": packed(time), "values": packed(table[:, 0])}
+
+
+def read_face_document(analysis: Analysis) -> dict[str, Any] | None:
+    """Whose face was read, in words, and its boxes as parts 0..1 of the upright picture; None where the clip has no face."""
+    stream = analysis.streams.get("face")
+    if stream is None or not len(stream):
+        return None
+    choices = {(u.face.face_id, u.face.by, len(u.face.faces)): u.face for u in analysis.utterances if u.face is not None}
+    return {"text": "; ".join(dict.fromkeys(_choice_text(choice) for choice in choices.values())), "boxes": _boxes(analysis, stream)}
+
+
+def _choice_text(choice: FaceChoice) -> str:
+    if choice.by == "only":
+        return f"face {choice.face_id}, the only one in view"
+    how = {
+        "lips": "its lips move with the voice",
+        "size": "it is shown largest, and no lips follow the voice",
+        "request": "it was asked for",
+    }[choice.by]
+    sure = "" if choice.confidence is None else f", confidence {choice.confidence:.2f}"
+    return f"face {choice.face_id} of {len(choice.faces)} was read: {how}{sure}"
+
+
+def _boxes(analysis: Analysis, stream: TimedSequence) -> dict[str, Any] | None:
+    """Start, longest row and the four sides of the read face's box over time; long clips have every second, third, .. of them."""
+    video = analysis.info.video
+    if video is None or not set(FACE_BOX) <= set(stream.columns):
+        return None
+    rows = read_face(analysis, stream)
+    rows = rows[:: max(1, -(-len(rows) // MOST_BOXES))]
+    if not len(rows):
+        return None
+    width, height = (video.height, video.width) if video.rotation % 180 else (video.width, video.height)
+    sides = [stream.column(name, rows) / size for name, size in zip(FACE_BOX, (width, height, width, height), strict=True)]
+    start = stream.start[rows]
+    steps = np.diff(start)
+    usual = float(np.median(stream.end[rows] - start))
+    longest = max(usual, float(np.median(steps))) * 1.5 if len(steps) else usual
+    return {"start": packed(start), "sides": [packed(side) for side in sides], "longest": longest}
 
 
 def _spoken_in(analysis: Analysis, stream: TimedSequence) -> list[int | None]:
@@ -152,7 +242,7 @@ def voice_curves(stream: TimedSequence | None) -> dict[str, Any] | None:
     return {
         "time": packed(time),
         "pitch": None if pitch is None else {"column": pitch, "unit": PITCH_UNITS, "values": named[pitch]},
-        "energy": None if energy is None else {"column": energy, "values": named[energy]},
+        "energy": None if energy is None else {"column": energy, "unit": ENERGY_UNITS.get(energy, energy), "values": named[energy]},
     }
 
 
@@ -233,6 +323,8 @@ def _maps(analysis: Analysis) -> Iterator[tuple[AnalyzedUtterance, list[dict[str
         attention = u.prediction.attention
         if any("+" in a.target + a.source for a in attention) or sum(a.weights.size for a in attention) > cells:
             rows = {name: int(count[u.index]) if u.index < len(count) else 0 for name, count in counts.items()}
+            # Uncertain words and silence lie in the utterance, and the model did not read them.
+            rows |= {name: 0 for name in rows if f"no_{name}" in u.quality.flags}
             attention = small(attention, _rows(u, rows), cells)
         yield u, [_map(a, spoken) for a in attention]
         for a in u.prediction.attention:

@@ -1,72 +1,140 @@
 "use strict";
 // The table of a batch: sorted by any column, searched as one types, drawn a few hundred rows at a time.
-{
-  const data = JSON.parse(document.getElementById("data").textContent), AT_ONCE = 300;
-  const colours = data.palette.emotions;
-  const id = (name) => document.getElementById(name);
-  const el = (tag, attributes = {}, ...children) => {
-    const node = document.createElement(tag);
-    for (const [key, value] of Object.entries(attributes)) if (value !== null) node.setAttribute(key, value);
-    for (const child of children) if (child !== null) node.append(child); // strings become text, never HTML
-    return node;
-  };
-  const dark = matchMedia("(prefers-color-scheme: dark)"), theme = () => { document.documentElement.dataset.theme = dark.matches ? "dark" : "light"; };
-  dark.addEventListener("change", theme);
-  theme();
+class Clips {
+  constructor() {
+    this.rows = R.data.rows;
+    this.atOnce = 300;
+    this.sorted = { name: null, up: true };
+    this.columns = this.describe();
+    this.body = R.el("tbody");
+    this.heads = this.columns.map((column) => this.headOf(column));
+    R.id("clips").append(R.el("thead", {}, R.el("tr", {}, ...this.heads)), this.body);
+    const states = [...new Set(this.rows.map((row) => row.state))];
+    for (const state of ["all", ...states]) {
+      R.id("state").append(R.el("option", { value: state }, state === "all" ? "all states" : state));
+    }
+    R.id("search").addEventListener("input", () => this.refresh());
+    R.id("state").addEventListener("change", () => this.refresh());
+    R.id("more").firstElementChild.addEventListener("click", () => this.draw());
+    const count = (state) => this.rows.filter((row) => row.state === state).length + " " + state;
+    R.id("facts").textContent = [...states.map(count), "emofuse " + R.data.version].join(" · ");
+    this.refresh();
+  }
 
-  const length = (s) => (s === null ? "" : s < 60 ? s.toFixed(1) + " s" : Math.floor(s / 60) + ":" + String(Math.floor(s % 60)).padStart(2, "0") + " min");
-  const columns = [
-    { title: "", name: "picture", cell: (r) => el("td", { class: "picture" }, r.picture === null ? null : el("img", { src: r.picture, alt: "", loading: "lazy" })) },
-    { title: "Clip", name: "name", key: (r) => r.name.toLowerCase(), cell: (r) => el("td", { class: "name", title: r.path }, r.link === null ? r.name : el("a", { href: r.link }, r.name)) },
-    { title: "State", name: "state", key: (r) => r.state, cell: (r) => el("td", {}, el("span", { class: "state " + r.state }, r.state)) },
-    { title: "Length", name: "length", number: true, key: (r) => r.length, cell: (r) => el("td", { class: "number" }, length(r.length)) },
-    { title: "Utterances", name: "utterances", number: true, key: (r) => r.utterances, cell: (r) => el("td", { class: "number" }, r.utterances === null ? "" : String(r.utterances)) },
-    { title: "Emotion", name: "emotion", key: (r) => r.emotion, cell: (r) => { const chip = el("i"); chip.style.background = colours[r.emotion] || "transparent"; return el("td", {}, r.emotion === null ? "" : el("span", { class: "chip" }, chip, r.emotion)); } },
-    { title: "Probability", name: "probability", number: true, key: (r) => r.probability, cell: (r) => el("td", { class: "number" }, r.probability === null ? "" : r.probability.toFixed(2)) },
-    { title: "Why not", name: "reason", key: (r) => r.reason, cell: (r) => el("td", { class: "why" }, r.reason === null ? "" : r.reason.replaceAll("_", " ") + (r.message ? ": " + r.message : "")) },
-  ];
-  let sorted = { name: null, up: true }, shown = [], drawn = 0;
-  const heads = columns.map((column) => {
-    const head = el("th", { scope: "col", class: column.number ? "number" : null });
-    if (column.key) {
-      const button = el("button", { type: "button" }, column.title);
-      button.addEventListener("click", () => { sorted = { name: column.name, up: sorted.name === column.name ? !sorted.up : true }; refresh(); });
-      head.append(button);
-    } else head.append(el("span", { class: "skip" }, "picture"));
-    id("clips").tHead.rows[0].append(head);
+  describe() {
+    const cell = (label, attributes, ...children) =>
+      R.el("td", { "data-label": label, ...attributes }, ...children);
+    const number = (label, text) => cell(label, { class: text === "" ? "number empty" : "number" }, text);
+    return [
+      { title: "Picture", cell: (row) => cell("", { class: "picture" }, this.picture(row)) },
+      {
+        title: "Clip",
+        key: (row) => row.name.toLowerCase(),
+        cell: (row) =>
+          cell(
+            "",
+            { class: "name", title: row.path },
+            row.link ? R.el("a", { href: row.link }, row.name) : row.name,
+          ),
+      },
+      {
+        title: "State",
+        key: (row) => row.state,
+        cell: (row) => cell("state", {}, R.el("span", { class: "state " + row.state }, row.state)),
+      },
+      { title: "Emotion", key: (row) => row.emotion, cell: (row) => cell("emotion", {}, this.emotion(row)) },
+      {
+        title: "Probability",
+        key: (row) => row.probability,
+        number: true,
+        cell: (row) => number("probability", row.probability === null ? "" : row.probability.toFixed(2)),
+      },
+      {
+        title: "Length",
+        key: (row) => row.length,
+        number: true,
+        cell: (row) => number("length", row.length === null ? "" : R.duration(row.length)),
+      },
+      {
+        title: "Utterances",
+        key: (row) => row.utterances,
+        number: true,
+        cell: (row) => number("utterances", row.utterances === null ? "" : String(row.utterances)),
+      },
+      { title: "Why not", key: (row) => row.reason, cell: (row) => this.why(row) },
+    ];
+  }
+
+  picture(row) {
+    if (row.picture) return R.el("img", { src: row.picture, alt: "", loading: "lazy" });
+    return R.el("span", { class: "nopicture", "aria-hidden": "true" }, row.state === "done" ? "♪" : "");
+  }
+
+  emotion(row) {
+    if (row.emotion === null) return row.state === "done" ? R.el("span", { class: "muted" }, "no answer") : "";
+    return R.el(
+      "span",
+      { class: "chip" },
+      R.el("i", { style: { background: R.colours[row.emotion] || "transparent" } }),
+      row.emotion,
+    );
+  }
+
+  why(row) {
+    const said =
+      row.reason === null ? "" : row.reason.replaceAll("_", " ") + (row.message ? ": " + row.message : "");
+    const text =
+      said || (row.state === "done" && row.emotion === null ? "too little to answer from: see its page" : "");
+    return R.el("td", { class: text ? "why" : "why empty", "data-label": "why not" }, text);
+  }
+
+  headOf(column) {
+    const head = R.el("th", { scope: "col", class: column.number ? "number" : null });
+    if (!column.key) return R.el("th", { scope: "col" }, R.el("span", { class: "skip" }, column.title));
+    const again = () => this.sorted.name === column.title && this.sorted.up;
+    const sort = () => {
+      this.sorted = { name: column.title, up: !again() };
+      this.refresh();
+    };
+    head.append(R.el("button", { type: "button", on: { click: sort } }, column.title));
     return head;
-  });
-  const states = ["all", ...new Set(data.rows.map((r) => r.state))];
-  for (const state of states) id("state").append(el("option", { value: state }, state === "all" ? "all states" : state));
+  }
 
-  const body = id("clips").tBodies[0];
-  const draw = () => {
-    const part = document.createDocumentFragment();
-    for (const row of shown.slice(drawn, drawn + AT_ONCE)) part.append(el("tr", {}, ...columns.map((column) => column.cell(row))));
-    drawn = Math.min(shown.length, drawn + AT_ONCE);
-    body.append(part);
-    id("more").hidden = drawn >= shown.length;
-  };
-  const refresh = () => {
-    const wanted = id("search").value.toLowerCase().split(/\s+/).filter(Boolean), state = id("state").value;
-    const text = (r) => [r.name, r.path, r.state, r.emotion, r.reason, r.message].filter((x) => x !== null).join(" ").toLowerCase();
-    shown = data.rows.filter((r) => (state === "all" || r.state === state) && wanted.every((w) => text(r).includes(w)));
-    const column = columns.find((c) => c.name === sorted.name);
-    if (column) shown.sort((a, b) => {
-      const x = column.key(a), y = column.key(b);
-      if (x === null || y === null) return (x === null) - (y === null); // what is not there comes last, either way
-      return (x < y ? -1 : x > y ? 1 : 0) * (sorted.up ? 1 : -1);
+  draw() {
+    const part = document.createDocumentFragment(),
+      next = this.shown.slice(this.drawn, this.drawn + this.atOnce);
+    for (const row of next) part.append(R.el("tr", {}, ...this.columns.map((column) => column.cell(row))));
+    this.drawn += next.length;
+    this.body.append(part);
+    R.id("more").hidden = this.drawn >= this.shown.length;
+  }
+
+  refresh() {
+    const wanted = R.id("search").value.toLowerCase().split(/\s+/).filter(Boolean),
+      state = R.id("state").value;
+    const text = (row) =>
+      [row.name, row.path, row.state, row.emotion, row.reason, row.message].filter(Boolean).join(" ").toLowerCase();
+    const fits = (row) =>
+      (state === "all" || row.state === state) && wanted.every((word) => text(row).includes(word));
+    this.shown = this.rows.filter(fits);
+    const column = this.columns.find((one) => one.title === this.sorted.name);
+    if (column) this.shown.sort((a, b) => this.compare(column.key(a), column.key(b)));
+    this.columns.forEach((one, i) => {
+      const way = this.sorted.up ? "ascending" : "descending";
+      if (one.key) this.heads[i].setAttribute("aria-sort", one === column ? way : "none");
     });
-    columns.forEach((c, i) => { if (c.key) heads[i].setAttribute("aria-sort", c.name !== sorted.name ? "none" : sorted.up ? "ascending" : "descending"); });
-    body.replaceChildren();
-    drawn = 0;
-    draw();
-    id("count").textContent = shown.length === data.rows.length ? shown.length + " clips" : shown.length + " of " + data.rows.length + " clips";
-  };
-  id("search").addEventListener("input", refresh);
-  id("state").addEventListener("change", refresh);
-  id("more").firstElementChild.addEventListener("click", draw);
-  const count = (state) => data.rows.filter((r) => r.state === state).length;
-  id("facts").textContent = states.slice(1).map((s) => count(s) + " " + s).join(" · ") + " · emofuse " + data.version;
-  refresh();
+    this.body.replaceChildren();
+    this.drawn = 0;
+    this.draw();
+    const all = R.plural(this.rows.length, "clip");
+    R.id("count").textContent = this.shown.length === this.rows.length ? all : this.shown.length + " of " + all;
+  }
+
+  // What is not there comes last, either way.
+  compare(x, y) {
+    if (x === null || y === null) return (x === null) - (y === null);
+    return (x < y ? -1 : x > y ? 1 : 0) * (this.sorted.up ? 1 : -1);
+  }
 }
+
+new Clips();

@@ -39,4 +39,4 @@ def index_html(entries: Sequence[Entry], *, version: str, title: str = "Clips") 
         row["picture"] = f"{address(entry.folder)}/thumbnail.jpg" if "thumbnail.jpg" in entry.files else None
         rows.append(row)
     data = {"rows": rows, "emotions": list(EMOTIONS), "palette": asdict(palette()), "version": version}
-    return page("index.html.j2", data, scripts=(own("index.js"),), style=own("page.css") + own("index.css"), title=title)
+    return page("index.html.j2", data, scripts=(own("shared.js"), own("index.js")), style=own("page.css") + own("index.css"), title=title)

@@ -1,231 +1,452 @@
 "use strict";
-// The lanes over time, drawn by Bokeh on one shared range of seconds, with one cursor over all of them.
+// The lanes over time: one class for each kind of lane, drawn by Bokeh on one shared range of seconds.
 {
-  const D = R.data, lanes = R.id("lanes"), B = Bokeh, LEFT = 64, RIGHT = 14;
-  Bokeh.set_log_level("error");
-  if (D.averaged !== null) {
-    R.id("averaged").textContent = "A long clip: each point of a curve is the mean of " + D.averaged.toFixed(2) + " s. Every row is in streams/ and attention.csv.";
-    R.id("averaged").hidden = false;
+  const B = Bokeh,
+    D = R.data,
+    CURVES = ["--curve", "--curve-2", "--curve-3"];
+  const sentence = (text) => text.replace(/\.?$/, ".");
+  const reasonFor = (stream, otherwise) =>
+    sentence(D.reasons[stream] || (D.streams[stream] || {}).reason || otherwise);
+
+  // A heading with its unit and legend, and a figure under it with the cursor of the clip's time. The figure is
+  // described for those who do not see it.
+  class Lane {
+    constructor({ name, title, unit = "", note, chips = [], ...figure }) {
+      this.cursor = R.el("div", { class: "cursor" });
+      this.ghost = R.el("div", { class: "ghost" }, R.el("span"));
+      this.plot = R.el("div", {
+        class: "plot",
+        role: "img",
+        "aria-label": title + (unit ? ", " + unit : "") + ". " + note,
+      });
+      this.unit = R.el("span", { class: "unit" }, unit);
+      this.stage = R.el("div", { class: "stage" }, this.plot, this.cursor, this.ghost);
+      const heading = R.el("div", { class: "row" }, R.el("h3", {}, title), this.unit, ...chips);
+      R.id("lanes").append(R.el("div", { class: "lane", id: "lane-" + name }, heading, this.stage));
+      this.figure = R.figure({ x_range: R.range, ...figure });
+      this.labels = null;
+    }
+
+    left(options) {
+      const axis = R.axis(this.figure, "left", options);
+      R.grid(this.figure, axis, 1);
+      return axis;
+    }
+
+    fewTicks() {
+      return this.left({ ticker: new B.BasicTicker({ desired_num_ticks: 3 }) });
+    }
+
+    boxes(options, data, tags = []) {
+      const sides = { left: { field: "a" }, right: { field: "b" } };
+      R.draw(this.figure, new B.Quad({ ...sides, ...options }), data, tags);
+    }
+
+    fit() {
+      if (this.labels === null) return;
+      const { width } = R.frame();
+      this.labels.fit(R.range.start, R.range.end, width);
+    }
   }
-  const range = new B.Range1d({ start: 0, end: R.length });
-  R.figures = [];
-  let view = null; // of the first lane
 
-  R.figure = (options) => {
-    const { x_range, y_range, ...rest } = options;
-    const figure = new B.Figure({
-      x_range, y_range, sizing_mode: "stretch_width", toolbar_location: null, min_border_left: LEFT, min_border_right: RIGHT,
-      min_border_top: 6, min_border_bottom: 6, output_backend: "canvas", background_fill_color: null, border_fill_color: null, ...rest,
-    });
-    R.figures.push(figure);
-    return figure;
-  };
-  const paint = (figure) => {
-    const muted = R.css("--muted"), line = R.css("--line");
-    figure.outline_line_color = line;
-    for (const axis of [...figure.left, ...figure.below, ...figure.above]) if (axis.major_label_text_color !== undefined) {
-      axis.major_label_text_color = muted; axis.axis_label_text_color = muted; axis.axis_line_color = line; axis.major_tick_line_color = line;
+  class Absent {
+    constructor(title, why) {
+      const heading = R.el("div", { class: "row" }, R.el("h3", {}, title));
+      R.id("lanes").append(R.el("div", { class: "lane" }, heading, R.el("p", { class: "absent" }, why)));
     }
-    for (const grid of figure.center) if (grid instanceof B.Grid) grid.grid_line_color = line;
-    for (const r of figure.renderers) if (r.glyph && r.tags.length) for (const tag of r.tags) {
-      const [property, name] = tag.split("=");
-      r.glyph[property] = { value: R.css(name) };
+  }
+
+  class UtteranceLane extends Lane {
+    constructor() {
+      const found = D.utterances,
+        note = R.plural(found.length, "stretch", "stretches") + ", cut by " + D.clip.cut_by;
+      super({
+        name: "utterances",
+        title: "Utterances",
+        unit: "most probable emotion",
+        note: note + "; the table below lists them.",
+        height: 34,
+        y_range: new B.Range1d({ start: 0, end: 1 }),
+      });
+      const c = found.map((one) => (one.emotion === null ? "rgba(128,128,128,0.25)" : R.colours[one.emotion]));
+      const look = { bottom: { value: 0.06 }, top: { value: 0.94 }, fill_color: { field: "c" } };
+      const data = { a: found.map((one) => one.start), b: found.map((one) => one.end), c };
+      this.boxes({ ...look, line_color: { value: "rgba(0,0,0,0.45)" } }, data);
+      const boxes = found.map((one) => ({
+        start: one.start,
+        end: one.end,
+        y: 0.5,
+        within: true,
+        colour: one.emotion === null ? () => R.css("--ink") : R.inkOn(one.emotion),
+        texts: one.emotion === null ? ["no answer", "–"] : [R.answer(one), one.emotion],
+      }));
+      this.labels = new R.Labels(this.figure, boxes, 12, [0.5]);
     }
-  };
-  R.themed.push(() => R.figures.forEach(paint));
-  R.axis = (figure, side, options) => {
-    const axis = new B.LinearAxis({ axis_line_width: 1, minor_tick_line_color: null, major_label_text_font_size: "11px", major_tick_in: 0, major_tick_out: 3, ...options });
-    figure.add_layout(axis, side);
-    return axis;
-  };
-  R.grid = (figure, axis, dimension) => figure.add_layout(new B.Grid({ axis, dimension, grid_line_alpha: 0.5 }));
-  R.draw = (figure, glyph, data, tags = []) => {
-    const source = new B.ColumnDataSource({ data });
-    const renderer = new B.GlyphRenderer({ data_source: source, glyph, tags });
-    figure.renderers = [...figure.renderers, renderer];
-    return source;
-  };
-  R.show = (figure, target) => { paint(figure); return B.Plotting.show(figure, target); };
-  const timeAxis = (figure) => R.axis(figure, "below", { ticker: new B.BasicTicker({ desired_num_ticks: 8, mantissas: [1, 2, 5] }), axis_label: "seconds", axis_label_text_font_size: "11px", axis_label_text_font_style: "normal", axis_label_standoff: 2 });
-  const legend = (entries) => entries.map(([text, colour, thin]) => R.el("span", { class: "chip" }, R.el("i", { class: thin ? "thin" : "", style: { background: colour } }), text));
+  }
 
-  // One lane: a heading with its legend, a picture with a description for those who do not see it, and a figure.
-  const lane = (name, title, note, options, chips = []) => {
-    const plot = R.el("div", { class: "plot", role: "img", "aria-label": title + ". " + note });
-    lanes.append(R.el("div", { class: "lane", id: "lane-" + name }, R.el("div", { class: "row" }, R.el("h3", {}, title), ...chips), plot));
-    const figure = R.figure({ x_range: range, ...options });
-    return { figure, plot };
-  };
-  const absent = (title, why) => lanes.append(R.el("div", { class: "lane" }, R.el("div", { class: "row" }, R.el("h3", {}, title)), R.el("p", { class: "absent" }, why)));
-  const all = [];
-  const add = (made) => { all.push(made); return made.figure; };
-
-  // Labels in boxes are shown where they fit.
-  const fitting = [];
-  const labels = (figure, boxes, size) => {
-    const source = R.draw(figure, new B.Text({ x: { field: "x" }, y: { field: "y" }, text: { field: "text" }, text_color: { field: "colour" }, text_font_size: { value: size + "px" }, text_align: { value: "center" }, text_baseline: { value: "middle" } }), { x: [], y: [], text: [], colour: [] });
-    fitting.push((pixelsPerSecond) => {
-      const data = { x: [], y: [], text: [], colour: [] };
-      for (const b of boxes) {
-        if (b.end < range.start || b.start > range.end) continue;
-        const width = (b.end - b.start) * pixelsPerSecond, text = b.texts.find((t) => t.length * size * 0.56 + 4 <= width);
-        if (text) { data.x.push((b.start + b.end) / 2); data.y.push(b.y); data.text.push(text); data.colour.push(typeof b.colour === "function" ? b.colour() : b.colour); }
+  class EmotionLane extends Lane {
+    constructor() {
+      super({
+        name: "emotions",
+        title: "Emotions",
+        unit: "probability, 0 to 1",
+        height: 150,
+        y_range: new B.Range1d({ start: 0, end: 1 }),
+        note: "Stacked, one column per utterance; the numbers are in the table below.",
+        chips: R.legend(D.emotions.map((emotion) => [emotion, R.colours[emotion]])),
+      });
+      this.left({ ticker: new B.FixedTicker({ ticks: [0, 0.25, 0.5, 0.75, 1] }) });
+      const answered = D.utterances.filter((one) => one.emotion !== null),
+        foot = answered.map(() => 0);
+      for (const emotion of D.emotions) {
+        const bottom = foot.slice(),
+          top = answered.map((one, i) => (foot[i] += one.probabilities[emotion]));
+        const hatch = {
+          hatch_pattern: { value: R.hatches[emotion] },
+          hatch_color: { value: "#000000" },
+          hatch_alpha: { value: 0.28 },
+          hatch_scale: { value: 8 },
+          hatch_weight: { value: 0.8 },
+        };
+        const line = { line_color: { value: "rgba(0,0,0,0.35)" }, line_width: { value: 0.6 } };
+        const look = {
+          bottom: { field: "bottom" },
+          top: { field: "top" },
+          fill_color: { value: R.colours[emotion] },
+          ...line,
+          ...hatch,
+        };
+        this.boxes(look, { a: answered.map((one) => one.start), b: answered.map((one) => one.end), bottom, top });
       }
-      source.data = data;
+    }
+  }
+
+  class SentimentLane extends Lane {
+    constructor(valued) {
+      super({
+        name: "sentiment",
+        title: "Sentiment",
+        unit: "-3 negative to 3 positive",
+        height: 76,
+        note: "One value per utterance.",
+        y_range: new B.Range1d({ start: -3, end: 3 }),
+      });
+      this.left({ ticker: new B.FixedTicker({ ticks: [-3, 0, 3] }) });
+      const { negative, positive } = D.palette,
+        data = {
+          a: valued.map((one) => one.start),
+          b: valued.map((one) => one.end),
+          low: valued.map((one) => Math.min(0, one.sentiment)),
+          high: valued.map((one) => Math.max(0, one.sentiment)),
+          c: valued.map((one) => (one.sentiment < 0 ? negative : positive)),
+        };
+      const sides = { bottom: { field: "low" }, top: { field: "high" } };
+      this.boxes({ ...sides, fill_color: { field: "c" }, line_color: { value: null } }, data);
+    }
+
+    static show() {
+      const valued = D.utterances.filter((one) => one.sentiment !== null);
+      if (valued.length) return new SentimentLane(valued);
+      const answered = D.utterances.some((one) => one.emotion !== null);
+      new Absent(
+        "Sentiment",
+        answered ? "This model has no answer for sentiment." : "No utterance of this clip has an answer.",
+      );
+      return null;
+    }
+  }
+
+  // Words as bars, as high as the attention paid to each (or as its influence), with their texts above in three rows.
+  class WordLane extends Lane {
+    constructor({ name, title, unit, note, values, from, to, level, colours }) {
+      const words = D.words,
+        room = (to - from) * 0.55;
+      super({
+        name,
+        title,
+        unit,
+        note,
+        height: values === null ? 58 : 128,
+        y_range: new B.Range1d({ start: from, end: to + room }),
+      });
+      const rows = [0.17, 0.5, 0.83].map((part) => to + room * part);
+      if (values !== null) {
+        this.left({ ticker: new B.FixedTicker({ ticks: [...new Set([from, level, Number(to.toPrecision(2))])] }) });
+        R.level(this.figure, level);
+        const measured = values.map((value) => (value === null ? 0 : value)),
+          foot = from < 0 ? 0 : from;
+        const data = {
+          a: words.start,
+          b: words.end,
+          low: measured.map((value) => Math.min(foot, value)),
+          high: measured.map((value) => Math.max(foot, value)),
+          c: measured.map((value) => colours[value < 0 ? 1 : 0]),
+        };
+        for (const sign of [0, 1]) {
+          const rowsOf = measured.map((value, i) => i).filter((i) => (measured[i] < 0 ? 1 : 0) === sign);
+          const part = Object.fromEntries(
+            Object.entries(data).map(([key, list]) => [key, rowsOf.map((i) => list[i])]),
+          );
+          const fill = {
+            fill_color: { value: R.css(colours[sign]) },
+            fill_alpha: { value: 0.8 },
+            line_color: { value: R.css("--panel") },
+          };
+          const sides = { bottom: { field: "low" }, top: { field: "high" } };
+          this.boxes({ ...sides, ...fill }, part, ["fill_color=" + colours[sign], "line_color=--panel"]);
+        }
+      }
+      const boxes = words.text.map((text, i) => ({
+        start: words.start[i],
+        end: words.end[i],
+        colour: () => R.css("--ink"),
+        texts: [text],
+      }));
+      this.labels = new R.Labels(
+        this.figure,
+        boxes,
+        11,
+        values === null ? [from + 0.3, from + 0.8, to + 0.3] : rows,
+      );
+      this.plain = unit;
+    }
+
+    fit() {
+      const left = this.labels.fit(R.range.start, R.range.end, R.frame().width);
+      this.unit.textContent =
+        this.plain + (left ? " · " + R.plural(left, "word") + " without room for a label: zoom in" : "");
+    }
+
+    static show() {
+      const words = D.words;
+      if (words === null) return new Absent("Words", reasonFor("words", "No words here"));
+      if (!words.by.overall) {
+        const why = D.words.uncertain ? "too uncertain to count as text" : "the model paid no attention to them";
+        return new WordLane({
+          name: "words",
+          title: "Words",
+          unit: why,
+          note: "Their texts over time.",
+          values: null,
+          from: 0,
+          to: 1,
+        });
+      }
+      const values = words.by.overall,
+        most = Math.max(1.2, ...values.map((value) => value || 0));
+      return new WordLane({
+        name: "attention-text",
+        title: "Attention on words",
+        unit: "times an even share (1 = even)",
+        values,
+        from: 0,
+        to: most,
+        level: 1,
+        note: "Bars as high as the attention paid to each word; the words are listed beside the clip.",
+        colours: ["--tint", "--tint"],
+      });
+    }
+
+    static influence() {
+      const values = D.words && D.words.influence;
+      if (!values) return null;
+      const most = Math.max(0.05, ...values.map((value) => Math.abs(value || 0)));
+      return new WordLane({
+        name: "influence-text",
+        title: "Influence of words",
+        unit: "log odds lost without the word (above 0: it speaks for the answer)",
+        note: "Bars above 0 speak for the answer, below 0 against it.",
+        values,
+        from: -most,
+        to: most,
+        level: 0,
+        colours: ["--for", "--against"],
+      });
+    }
+  }
+
+  // Curves over time on one axis that begins at 0, or reaches as far below it as the values do.
+  class CurveLane extends Lane {
+    constructor({ name, title, unit, note, height, time, curves, from, to, level = null }) {
+      const chips =
+        curves.length > 1
+          ? curves.map((one, k) =>
+              R.el(
+                "span",
+                { class: "chip" },
+                R.el("i", { class: "thin", style: { background: "var(" + CURVES[k % 3] + ")" } }),
+                one.title,
+              ),
+            )
+          : [];
+      super({ name, title, unit, note, height, chips, y_range: new B.Range1d({ start: from, end: to }) });
+      this.fewTicks();
+      if (level !== null) R.level(this.figure, level);
+      curves.forEach((one, k) =>
+        R.curve(this.figure, time, one.values, CURVES[k % 3], one.wide ? 2 : 1.3, k < 3 ? [] : [4, 3]),
+      );
+    }
+  }
+
+  const extremes = (lists) => {
+    let low = Infinity,
+      high = -Infinity;
+    for (const list of lists)
+      for (const value of list) {
+        if (value < low) low = value;
+        if (value > high) high = value;
+      }
+    return [low, high];
+  };
+
+  const attentionLane = (stream) => {
+    const found = D.attention[stream],
+      title = "Attention on the " + stream;
+    if (found === null) return new Absent(title, reasonFor(stream, "the model pays none to this stream"));
+    const named = (name) => {
+      if (name === "overall") return "overall";
+      return name.startsWith("hop_") ? "hop " + name.slice(4) : "paid by " + name;
+    };
+    const names = Object.keys(found.by).filter((name, _, all) => name !== "overall" || all.length !== 2);
+    const curves = names.map((name) => ({
+      title: named(name),
+      values: R.floats(found.by[name]),
+      wide: name === "overall",
+    }));
+    const [low, high] = extremes(curves.map((one) => one.values));
+    const unit = "times an even share (1 = even), here " + low.toFixed(2) + " to " + high.toFixed(2);
+    return new CurveLane({
+      name: "attention-" + stream,
+      title,
+      unit,
+      note: "Curves over time: " + curves.map((one) => one.title).join(", ") + ".",
+      height: 84,
+      time: R.floats(found.time),
+      curves,
+      from: 0,
+      to: Math.max(high, 1.2) * 1.06,
+      level: 1,
     });
   };
 
-  const U = D.utterances, answered = U.filter((u) => u.emotion !== null);
-  {
-    const figure = add(lane("utterances", "Utterances", U.length + " stretches, cut by " + D.clip.cut_by + "; the table below lists them.", { height: 34, y_range: new B.Range1d({ start: 0, end: 1 }) }));
-    const colour = U.map((u) => (u.emotion === null ? "rgba(128,128,128,0.25)" : R.colours[u.emotion]));
-    R.draw(figure, new B.Quad({ left: { field: "a" }, right: { field: "b" }, bottom: { value: 0.06 }, top: { value: 0.94 }, fill_color: { field: "c" }, line_color: { value: "rgba(0,0,0,0.45)" } }), { a: U.map((u) => u.start), b: U.map((u) => u.end), c: colour });
-    labels(figure, U.map((u) => ({ start: u.start, end: u.end, y: 0.5, colour: u.emotion === null ? () => R.css("--ink") : R.inkOn(u.emotion), texts: u.emotion === null ? ["no answer", "–"] : [u.emotion + " " + R.percent(u.probabilities[u.emotion]), u.emotion, u.emotion.slice(0, 3)] })), 12);
-  }
-  {
-    const figure = add(lane("emotions", "Emotion probabilities", "Stacked, one column an utterance; the numbers are in the table below.", { height: 150, y_range: new B.Range1d({ start: 0, end: 1 }) }, legend(D.emotions.map((e) => [e, R.colours[e]]))));
-    const axis = R.axis(figure, "left", { ticker: new B.FixedTicker({ ticks: [0, 0.25, 0.5, 0.75, 1] }) });
-    R.grid(figure, axis, 1);
-    const foot = answered.map(() => 0);
-    for (const e of D.emotions) {
-      const bottom = foot.slice(), top = answered.map((u, i) => (foot[i] += u.probabilities[e]));
-      R.draw(figure, new B.Quad({ left: { field: "a" }, right: { field: "b" }, bottom: { field: "bottom" }, top: { field: "top" }, fill_color: { value: R.colours[e] }, line_color: { value: "rgba(0,0,0,0.35)" }, line_width: { value: 0.6 }, hatch_pattern: { value: R.hatches[e] }, hatch_color: { value: "#000000" }, hatch_alpha: { value: 0.28 }, hatch_scale: { value: 8 }, hatch_weight: { value: 0.8 } }), { a: answered.map((u) => u.start), b: answered.map((u) => u.end), bottom, top });
-    }
-  }
-  const valued = U.filter((u) => u.sentiment !== null);
-  if (valued.length) {
-    const figure = add(lane("sentiment", "Sentiment", "From -3, most negative, to 3, most positive, one value an utterance.", { height: 76, y_range: new B.Range1d({ start: -3, end: 3 }) }));
-    const axis = R.axis(figure, "left", { ticker: new B.FixedTicker({ ticks: [-3, 0, 3] }) });
-    R.grid(figure, axis, 1);
-    R.draw(figure, new B.Quad({ left: { field: "a" }, right: { field: "b" }, bottom: { field: "low" }, top: { field: "high" }, fill_color: { field: "c" }, line_color: { value: null } }), { a: valued.map((u) => u.start), b: valued.map((u) => u.end), low: valued.map((u) => Math.min(0, u.sentiment)), high: valued.map((u) => Math.max(0, u.sentiment)), c: valued.map((u) => (u.sentiment < 0 ? D.palette.negative : D.palette.positive)) });
-  } else absent("Sentiment", "This model has no answer for sentiment.");
-
-  // Attention: how many times its even part each word and frame got.
-  const CURVES = ["--curve", "--curve-2", "--curve-3"];
-  const named = (name) => (name === "overall" ? "overall" : name.startsWith("hop_") ? "hop " + name.slice(4) : "paid by " + name);
-  const top = (lists) => { let most = 1.2; for (const list of lists) for (const x of list) if (x > most) most = x; return most * 1.06; };
-  const W = D.words;
-  if (W !== null && W.by.overall) {
-    const most = top([W.by.overall]);
-    const figure = add(lane("attention-text", "Attention on words", "Bars as high as the attention paid to each word, 1 being an even spread; the words themselves are listed beside the clip.", { height: 96, y_range: new B.Range1d({ start: 0, end: most * 1.25 }) }));
-    const axis = R.axis(figure, "left", { ticker: new B.BasicTicker({ desired_num_ticks: 3 }) });
-    R.grid(figure, axis, 1);
-    const paid = W.by.overall.map((x) => (x === null ? 0 : x));
-    R.draw(figure, new B.Quad({ left: { field: "a" }, right: { field: "b" }, bottom: { value: 0 }, top: { field: "t" }, fill_color: { value: R.css("--tint") }, fill_alpha: { value: 0.75 }, line_color: { value: R.css("--panel") } }), { a: W.start, b: W.end, t: paid }, ["fill_color=--tint", "line_color=--panel"]);
-    const boxes = W.text.map((text, i) => ({ start: W.start[i] - 0.02, end: W.end[i] + 0.02, y: paid[i] + most * 0.11, colour: () => R.css("--ink"), texts: [text] }));
-    labels(figure, boxes, 11);
-  } else absent("Attention on words", W === null ? "No words here." : "The model paid no attention to words that could be shown.");
-  for (const stream of ["face", "voice"]) {
-    const found = D.attention[stream], title = "Attention on the " + stream;
-    if (found === null) { absent(title, (D.reasons[stream] || D.streams[stream] && D.streams[stream].reason || "the model pays none to this stream").replace(/\.?$/, ".")); continue; }
-    const names = Object.keys(found.by).filter((n, _, l) => n !== "overall" || l.length !== 2), time = R.floats(found.time), lists = names.map((n) => R.floats(found.by[n]));
-    const figure = add(lane("attention-" + stream, title, "Curves over time, 1 being an even spread within an utterance: " + names.map(named).join(", ") + ".", { height: 84, y_range: new B.Range1d({ start: 0, end: top(lists) }) }, names.map((n, k) => R.el("span", { class: "chip" }, R.el("i", { class: "thin", style: { background: "var(" + CURVES[k % 3] + ")" } }), named(n)))));
-    const axis = R.axis(figure, "left", { ticker: new B.BasicTicker({ desired_num_ticks: 3 }) });
-    R.grid(figure, axis, 1);
-    names.forEach((n, k) => R.draw(figure, new B.Line({ x: { field: "x" }, y: { field: "y" }, line_color: { value: R.css(CURVES[k % 3]) }, line_width: { value: n === "overall" ? 2 : 1.3 }, line_dash: { value: k < 3 ? [] : [4, 3] } }), { x: time, y: lists[k] }, ["line_color=" + CURVES[k % 3]]));
-  }
+  const influenceLane = (stream) => {
+    const found = D.influence && D.influence[stream];
+    if (!found) return null;
+    const values = R.floats(found.values),
+      [low, high] = extremes([values]),
+      most = Math.max(0.05, -low, high) * 1.08;
+    return new CurveLane({
+      name: "influence-" + stream,
+      title: "Influence of the " + stream,
+      height: 76,
+      time: R.floats(found.time),
+      level: 0,
+      unit: "log odds lost without it (above 0: it speaks for the answer)",
+      note: "A curve over time.",
+      curves: [{ title: stream, values }],
+      from: -most,
+      to: most,
+    });
+  };
 
   // Action units: a picture of what the face did.
-  const palette = B.Palettes.Cividis256 || B.Palettes.cividis256;
-  R.palette = (palette && palette.length ? palette : B.Palettes.Viridis256).map((c) => (typeof c === "number" ? "#" + (c >>> 8).toString(16).padStart(6, "0") : c));
-  R.scale = (from, to) => R.el("span", { class: "scale" }, from, R.el("i", { style: { background: "linear-gradient(to right," + [0, 32, 64, 96, 128, 160, 192, 224, 255].map((i) => R.palette[i]).join(",") + ")" } }), to);
-  const Floats = B.require("core/util/ndarray").Float32NDArray;
-  R.image = (values, rows, columns) => new Floats(values, [rows, columns]);
-  const units = D.units;
-  if (units !== null) {
-    const [n, m] = units.image.shape, raw = R.bytes(units.image), values = new Float32Array(n * m);
-    for (let i = 0; i < n; i++) for (let j = 0; j < m; j++) { const b = raw[(n - 1 - i) * m + j]; values[i * m + j] = b === 255 ? NaN : (b / 254) * units.most; }
-    const figure = add(lane("units", "Action units", "A picture: " + units.columns.join(", ") + " from top to bottom, brighter is stronger; empty where no face was seen. streams/face.parquet holds the numbers.", { height: 14 * n + 8, y_range: new B.Range1d({ start: 0, end: n }) }, [R.scale("0", units.most.toFixed(1))]));
-    const ticks = units.columns.map((_, i) => i + 0.5), names = new Map(units.columns.map((c, i) => [n - 1 - i + 0.5, c]));
-    R.axis(figure, "left", { ticker: new B.FixedTicker({ ticks }), major_label_overrides: names, major_label_text_font_size: "10px" });
-    R.draw(figure, new B.Image({ image: { field: "image" }, x: { value: units.start }, y: { value: 0 }, dw: { value: m * units.step }, dh: { value: n }, color_mapper: new B.LinearColorMapper({ palette: R.palette, low: 0, high: units.most, nan_color: "rgba(128,128,128,0.15)" }) }), { image: [R.image(values, n, m)] });
-  } else absent("Action units", (D.reasons.face || D.streams.face && D.streams.face.reason || "no face stream").replace(/\.?$/, "."));
+  class UnitLane extends Lane {
+    constructor(units) {
+      const [rows, columns] = units.image.shape,
+        raw = R.bytes(units.image),
+        values = new Float32Array(rows * columns);
+      for (let i = 0; i < rows; i++) {
+        for (let j = 0; j < columns; j++) {
+          const byte = raw[(rows - 1 - i) * columns + j];
+          values[i * columns + j] = byte === 255 ? NaN : (byte / 254) * units.most;
+        }
+      }
+      super({
+        name: "units",
+        title: "Action units",
+        unit: "activation" + (D.face && D.face.text ? "; " + D.face.text : ""),
+        height: 14 * rows + 8,
+        note:
+          units.columns.join(", ") +
+          " from top to bottom, brighter is stronger; empty where no face was seen. " +
+          "streams/face.parquet holds the numbers.",
+        y_range: new B.Range1d({ start: 0, end: rows }),
+        chips: [R.scale(R.palette, "0", units.most.toFixed(1))],
+      });
+      const names = new Map(units.columns.map((column, i) => [rows - 1 - i + 0.5, column]));
+      const ticker = new B.FixedTicker({ ticks: units.columns.map((_, i) => i + 0.5) });
+      R.axis(this.figure, "left", { ticker, major_label_overrides: names, major_label_text_font_size: "10px" });
+      const nan_color = "rgba(128,128,128,0.15)";
+      const color_mapper = new B.LinearColorMapper({ palette: R.palette, low: 0, high: units.most, nan_color });
+      const place = {
+        x: { value: units.start },
+        y: { value: 0 },
+        dw: { value: columns * units.step },
+        dh: { value: rows },
+      };
+      R.draw(this.figure, new B.Image({ image: { field: "image" }, ...place, color_mapper }), {
+        image: [R.image(values, rows, columns)],
+      });
+    }
+  }
 
-  const voice = D.voice;
-  const curve = (name, title, note, height, time, list, colour) => {
-    let low = Infinity, high = -Infinity;
-    for (const x of list) { if (x < low) low = x; if (x > high) high = x; }
-    if (!(low <= high)) { absent(title, "Nothing was measured."); return; }
-    const pad = (high - low || 1) * 0.08, figure = add(lane(name, title, note, { height, y_range: new B.Range1d({ start: low - pad, end: high + pad }) }));
-    const axis = R.axis(figure, "left", { ticker: new B.BasicTicker({ desired_num_ticks: 3 }) });
-    R.grid(figure, axis, 1);
-    R.draw(figure, new B.Line({ x: { field: "x" }, y: { field: "y" }, line_color: { value: R.css(colour) }, line_width: { value: 1.4 } }), { x: time, y: list }, ["line_color=" + colour]);
-  };
-  if (voice !== null) {
+  const voiceLanes = () => {
+    const voice = D.voice;
+    if (voice === null) return [new Absent("Pitch and energy", reasonFor("voice", "the voice stream has neither"))];
     const time = R.floats(voice.time);
-    if (voice.pitch) curve("pitch", "Pitch, " + voice.pitch.unit, "A curve of " + voice.pitch.column + ", with gaps where there is no voice.", 84, time, R.floats(voice.pitch.values), "--curve");
-    if (voice.energy) curve("energy", "Energy", "A curve of " + voice.energy.column + ".", 66, time, R.floats(voice.energy.values), "--curve-2");
-  } else absent("Pitch and energy", (D.reasons.voice || "the voice stream has neither").replace(/\.?$/, "."));
+    const lane = (name, title, unit, found, height, note) => {
+      const values = R.floats(found.values),
+        [low, high] = extremes([values]),
+        margin = (high - low || 1) * 0.08;
+      if (!(low <= high)) return new Absent(title, "Nothing was measured.");
+      const curves = [{ title, values }];
+      return new CurveLane({
+        name,
+        title,
+        unit,
+        note,
+        height,
+        time,
+        curves,
+        from: low - margin,
+        to: high + margin,
+      });
+    };
+    const found = [];
+    const pitch = "gaps where there is no voice";
+    if (voice.pitch)
+      found.push(
+        lane(
+          "pitch",
+          "Pitch",
+          voice.pitch.unit + "; " + pitch,
+          voice.pitch,
+          84,
+          "A curve of " + voice.pitch.column + ".",
+        ),
+      );
+    if (voice.energy)
+      found.push(
+        lane("energy", "Energy", voice.energy.unit, voice.energy, 66, "A curve of " + voice.energy.column + "."),
+      );
+    return found;
+  };
 
-  // Only the last lane says the seconds.
-  const last = all[all.length - 1].figure;
-  timeAxis(last);
-  last.height += 40;
-  const drawing = new B.Document();
-  for (const { figure } of all) { paint(figure); drawing.add_root(figure); }
-  const drawn = B.embed.add_document_standalone(drawing, lanes, all.map(({ plot }) => plot));
-
-  // Where seconds lie in pixels: the same in every lane.
-  const cursor = R.id("cursor"), ghost = R.id("ghost");
-  const frame = () => {
-    const box = view === null ? null : view.frame.bbox, plot = all[0].plot;
-    return { left: plot.offsetLeft + (box ? box.left : LEFT), width: box ? box.width : plot.clientWidth - LEFT - RIGHT };
-  };
-  drawn.then((found) => { view = found.get(all[0].figure); R.drawn = found; refresh(); R.readyAt = performance.now(); R.ready = true; });
-  R.secondsAt = (clientX) => {
-    const { left, width } = frame();
-    return range.start + ((clientX - lanes.getBoundingClientRect().left - left) / width) * (range.end - range.start);
-  };
-  const place = (t) => {
-    const { left, width } = frame(), part = (t - range.start) / (range.end - range.start);
-    cursor.hidden = part < 0 || part > 1;
-    cursor.style.left = left + part * width + "px";
-  };
-  R.followers.push(place);
-  let waiting = 0;
-  const refresh = () => {
-    place(R.now);
-    cancelAnimationFrame(waiting);
-    waiting = requestAnimationFrame(() => { const { width } = frame(); fitting.forEach((fit) => fit(width / (range.end - range.start))); });
-  };
-  R.look = (start, end) => {
-    const width = Math.min(Math.max(end - start, 0.2), R.length), from = Math.min(Math.max(start, 0), R.length - width);
-    range.setv({ start: from, end: from + width });
-    refresh();
-  };
-  R.range = range;
-  R.themed.push(refresh);
-  new ResizeObserver(() => setTimeout(refresh, 60)).observe(lanes);
-
-  const zoom = (factor, about) => { const w = (range.end - range.start) * factor, part = (about - range.start) / (range.end - range.start); R.look(about - part * w, about + (1 - part) * w); };
-  const middle = () => (R.now >= range.start && R.now <= range.end ? R.now : (range.start + range.end) / 2);
-  R.id("zoom-in").addEventListener("click", () => zoom(0.5, middle()));
-  R.id("zoom-out").addEventListener("click", () => zoom(2, middle()));
-  R.id("zoom-all").addEventListener("click", () => R.look(0, R.length));
-  R.id("zoom-utterance").addEventListener("click", () => { const u = R.utteranceAt(R.now) || U[0]; if (u) R.look(u.start - 0.1, u.end + 0.1); });
-  // The view follows a clip that plays out of it.
-  R.followers.push((t) => { if (R.media && !R.media.paused && (t > range.end || t < range.start)) R.look(t, t + range.end - range.start); });
-
-  let held = null;
-  lanes.addEventListener("pointerdown", (e) => { if (e.button === 0) held = { x: e.clientX, start: range.start, end: range.end, moved: false }; });
-  addEventListener("pointermove", (e) => {
-    if (held === null) return;
-    const moved = e.clientX - held.x;
-    if (Math.abs(moved) > 4) held.moved = true;
-    if (held.moved) { const shift = (moved / frame().width) * (held.end - held.start); R.look(held.start - shift, held.end - shift); }
-  });
-  addEventListener("pointercancel", () => { held = null; });
-  addEventListener("pointerup", (e) => {
-    if (held !== null && !held.moved) { const t = R.secondsAt(e.clientX); if (t >= range.start && t <= range.end) R.seek(t); }
-    held = null;
-  });
-  lanes.addEventListener("pointermove", (e) => {
-    const { left, width } = frame(), x = e.clientX - lanes.getBoundingClientRect().left;
-    ghost.hidden = x < left || x > left + width;
-    ghost.style.left = x + "px";
-    ghost.classList.toggle("left", x > left + width - 70);
-    ghost.firstElementChild.textContent = R.clock(R.secondsAt(e.clientX));
-  });
-  lanes.addEventListener("pointerleave", () => { ghost.hidden = true; });
-  lanes.addEventListener("wheel", (e) => { if (e.ctrlKey) { e.preventDefault(); zoom(e.deltaY > 0 ? 1.25 : 0.8, R.secondsAt(e.clientX)); } }, { passive: false });
+  R.range = new B.Range1d({ start: 0, end: R.length });
+  const units = () =>
+    D.units !== null ? new UnitLane(D.units) : new Absent("Action units", reasonFor("face", "no face stream"));
+  const every = [
+    new UtteranceLane(),
+    new EmotionLane(),
+    SentimentLane.show(),
+    WordLane.influence(),
+    influenceLane("face"),
+    influenceLane("voice"),
+    WordLane.show(),
+    attentionLane("face"),
+    attentionLane("voice"),
+    units(),
+    ...voiceLanes(),
+  ];
+  R.lanes = every.filter((one) => one instanceof Lane);
 }
