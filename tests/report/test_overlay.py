@@ -85,7 +85,7 @@ def test_a_line_ends_with_its_utterance(analyzed: Callable[..., Analysis], tmp_p
 
 
 def test_nothing_is_drawn_over_the_picture_but_boxes_and_words(analyzed: Callable[..., Analysis], samples: Path) -> None:
-    analysis = analyzed(samples / "smile.mp4", words=())
+    analysis = analyzed(samples / "smile.mp4")
     analysis = replace(analysis, streams={name: s for name, s in analysis.streams.items() if name != "words"})
     overlay = Overlay(analysis, (640, 480))
     picture = np.full((480, 640, 3), 90, np.uint8)
