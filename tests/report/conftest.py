@@ -109,6 +109,7 @@ def browser() -> Iterator[Any]:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    chrome.set_script_timeout(180)  # axe walks over hundreds of rows, on machines that have other work too
     yield chrome
     chrome.quit()
 
