@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import wave
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -340,6 +341,18 @@ def test_limits_of_the_machine_below_ours_are_kept(tmp_path: Path) -> None:
 
     subprocess.run([sys.executable, "-c", SCRIPT, str(path), str(out)], preexec_fn=lower, check=True)
     assert out.read_text().strip() == "50"
+
+
+def test_frames_need_no_dev_shm(tmp_path: Path) -> None:
+    frames: Any = Clip(make(tmp_path / "a.mp4", "-c:v", "mpeg4", sound=False)).frames()
+    next(frames)
+    places: list[str] = []
+    for link in list(Path("/proc/self/fd").iterdir()):
+        with suppress(OSError):  # the listing's own
+            places.append(os.readlink(link))
+    frames.close()
+    assert any("memfd:emofuse" in place for place in places)
+    assert not any(place.startswith("/dev/shm/emofuse") for place in places)
 
 
 def test_the_decoder_goes_with_its_parent(tmp_path: Path) -> None:
