@@ -33,6 +33,13 @@ from .sections import SectionedCommand
 @click.option("--model", metavar="NAME", help="Fusion model by name, or the path of a checkpoint or a training run (default: mult).")
 @click.option("--prior", metavar="SHARES", help='How likely emotions are beforehand, as "neutral=0.5" (default: all alike).')
 @click.option(
+    "--baseline",
+    metavar="auto|none|CLIP",
+    default="auto",
+    show_default=True,
+    help="What is usual for this person: the clip's other utterances, nothing, or a neutral recording (docs/baseline.md).",
+)
+@click.option(
     "--influence/--no-influence",
     default=True,
     show_default=True,

@@ -44,6 +44,7 @@ def options_from(values: dict[str, Any]) -> Options:
         model=values.get("model"),
         face_id=values.get("face_id"),
         prior=values.get("prior"),
+        baseline=values.get("baseline") or "auto",
         influence=values.get("influence", True),
         audio_track=values.get("audio_track"),
         tier=values.get("tier"),

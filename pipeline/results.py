@@ -138,6 +138,22 @@ class AnalyzedUtterance:
 
 
 @dataclass(frozen=True)
+class BaselineFacts:
+    """Which baseline one stream was read against.
+
+    stream      face or voice
+    source      where it came from: the clip's other utterances, or a recording's name
+    utterances  how many of them counted, at the median of the utterances; short ones count in part
+    share       how far they were believed, 0..1, at that median: n / (n + 2)
+    """
+
+    stream: str
+    source: str
+    utterances: float
+    share: float
+
+
+@dataclass(frozen=True)
 class ClipFacts:
     """What was learned of the clip while it was read.
 
@@ -147,6 +163,7 @@ class ClipFacts:
     ends_early      whether decoding stopped well before the container's own length
     sha256          hex digest of the clip's bytes; None where nobody has computed it yet
     decoded         how the decoding of each medium ended: what was given, left out, estimated
+    baseline        what each stream was read against; () where the model reads no baselines or none was to be read
     """
 
     length: float
@@ -155,6 +172,7 @@ class ClipFacts:
     ends_early: bool = False
     sha256: str | None = None
     decoded: Mapping[Medium, MediumEnd] = field(default_factory=dict)
+    baseline: tuple[BaselineFacts, ...] = ()
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from ..attention_rows import AttentionRows
 from ..clip import Clip
 from ..errors import UsageError
 from ..extraction import Extraction
+from ..person import BaselineSource, PersonBaselines
 from ..ports import FaceChooser, FusionModel
 from ..quality import quality
 from ..results import Analysis, AnalyzedUtterance, Attention, ClipFacts, Prediction, Utterance
@@ -37,6 +38,7 @@ def fuse(
     chooser: FaceChooser | None = None,
     face_id: int | None = None,
     influence: InfluenceOptions | None = None,
+    baseline: BaselineSource | None = None,
 ) -> Analysis:
     """A clip's streams to emotions and attention; a few utterances are in memory at once.
 
@@ -45,6 +47,7 @@ def fuse(
     progress  called with (stage, seconds of the clip) as the work goes on
     chooser   says which of several faces speaks; without one, the face shown largest is read
     influence how to compute the influence of each part on the answers; None: not at all
+    baseline  where what is usual for the person comes from; None: every person is read as anybody
     face_id   read this face and no other; `UsageError` where the clip has no such face
     Raises the model's errors, all `EmofuseError`s.
     """
@@ -56,8 +59,11 @@ def fuse(
     segments = segment(streams, length, segmentation)
     faces = FaceSelector.of(streams, chooser, face_id)
     recorder = _Recorder(streams, model, maps, influence, step_for(sum(span.duration for span in segments.spans)))
+    pieces = (utterance(span, streams, faces) for span in segments.spans)
+    baselines = PersonBaselines(baseline, pieces, streams.get("words")) if baseline is not None else None
     for first in range(0, len(segments.spans), TOGETHER):
         batch = [utterance(span, streams, faces) for span in segments.spans[first : first + TOGETHER]]
+        batch = batch if baselines is None else [baselines.known(piece) for piece in batch]
         for number, (piece, prediction) in enumerate(zip(batch, answers(model, batch), strict=True), first):
             recorder.add(number, piece, prediction)
             if progress is not None:
@@ -78,6 +84,7 @@ def fuse(
             broken_packets=extraction.end.broken_packets if extraction.end else 0,
             ends_early=ends_early(clip, decoded),
             decoded=decoded.media,
+            baseline=baselines.facts() if baselines is not None else (),
         ),
     )
 

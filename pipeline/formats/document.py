@@ -24,6 +24,7 @@ def analysis_document(analysis: Analysis, *, version: str) -> dict[str, Any]:
         "streams": {name: stream_document(stream) for name, stream in sorted(analysis.streams.items())},
         "model": analysis.model.to_json(),
         "cut_by": analysis.facts.cut_by,
+        "baseline": [asdict(one) for one in analysis.facts.baseline],
         "utterances": [
             {
                 "index": u.index,

@@ -21,7 +21,7 @@ from ..codec import decode
 from ..errors import FormatError
 from ..hashing import sha256_of
 from ..media import AudioInfo, ClipInfo, VideoInfo
-from ..results import Analysis, AnalyzedUtterance, Attention, ClipFacts, FaceChoice, Prediction, Quality, UtteranceInfluence
+from ..results import Analysis, AnalyzedUtterance, Attention, BaselineFacts, ClipFacts, FaceChoice, Prediction, Quality, UtteranceInfluence
 from ..timed import Provenance, Span, TimedSequence
 from ..whole_folder import whole_folder
 from .document import DOCUMENT, analysis_document, dump, stream_document
@@ -142,6 +142,7 @@ def read_analysis(folder: Path) -> Analysis:
                 cut_by=document["cut_by"],
                 **{name: clip[name] for name in FACTS},
                 decoded={medium: decode(MediumEnd, end) for medium, end in clip.get("decoded", {}).items()},
+                baseline=tuple(decode(BaselineFacts, one) for one in document.get("baseline", ())),
             ),
         )
     except OSError as error:

@@ -37,6 +37,7 @@ def analyze(
     audio_track: int | None = None,
     face_id: int | None = None,
     prior: Prior | None = None,
+    baseline: PathLike | None = None,
     influence: bool | None = None,
     maps: Maps = "small",
     progress: Progress | None = None,
@@ -73,6 +74,7 @@ def analyze(
         "audio_track": audio_track,
         "face_id": face_id,
         "prior": prior,
+        "baseline": baseline,
         "influence": influence,
     }
     return Assembly(options_with(options, changes)).analyze(path, progress, maps=maps)

@@ -22,12 +22,16 @@ from emofuse.pipeline.errors import ClipChanged, UsageError
 from emofuse.pipeline.extraction import Extraction, extract
 from emofuse.pipeline.hashing import FileState, sha256_of
 from emofuse.pipeline.media import ClipInfo
+from emofuse.pipeline.person import BaselineSource, recorded
 from emofuse.pipeline.ports import Extractor
 from emofuse.pipeline.profile import Profile
 from emofuse.pipeline.results import Analysis
 from emofuse.pipeline.shared_pass import Progress
+from emofuse.pipeline.speaker_face import FaceSelector
 from emofuse.pipeline.streams import STREAMS
+from emofuse.pipeline.summary import decoded_to_the_end, length_of
 from emofuse.pipeline.timed import TimedSequence
+from emofuse.pipeline.utterances import segment, utterance
 
 from .options import Options, prior_of
 
@@ -70,6 +74,7 @@ class Assembly:
         self.options = options or Options()
         self._say: Say = say or (lambda line: None)
         self._made: dict[tuple[str, bool], tuple[str, Extractor]] = {}  # of files only the last, however many clips there are
+        _ = self.recording  # one that is not there is refused before anything is extracted
 
     @cached_property
     def device(self) -> str:
@@ -166,6 +171,7 @@ class Assembly:
         from emofuse.pipeline.attention.fuse import fuse
         from emofuse.pipeline.attention.influence import InfluenceOptions
 
+        influence = InfluenceOptions(self._embed(clip), prior_of(self.options.prior)) if self.options.influence else None
         return fuse(
             clip,
             extraction,
@@ -174,8 +180,39 @@ class Assembly:
             progress=progress,
             chooser=who_speaks,
             face_id=self.options.face_id,
-            influence=InfluenceOptions(self._embed(clip), prior_of(self.options.prior)) if self.options.influence else None,
+            influence=influence,
+            baseline=self.baseline,
         )
+
+    @property
+    def recording(self) -> Path | None:
+        """The recording of the person that was named as the baseline; raises `UsageError` where it is no file."""
+        if self.options.baseline in ("auto", "none"):
+            return None
+        path = Path(self.options.baseline)
+        if not path.is_file():
+            raise UsageError(f"--baseline {path}: expected auto, none, or a recording of the person, and there is no such file")
+        return path
+
+    @cached_property
+    def baseline(self) -> BaselineSource | None:
+        """Where what is usual for the person comes from; None where the model reads no baselines, or none is to be read."""
+        recording = self.recording
+        if self.options.baseline == "none" or not self.model.reads_baseline:
+            return None
+        if recording is None:
+            return BaselineSource(self.model.tallies)
+        wanted = self.model.reads_baseline & {c.stream for c in self.choices.values() if c.provider is not None and not c.provider.one_clip}
+        if not wanted:
+            reads = " and ".join(sorted(self.model.reads_baseline))
+            raise UsageError(f"--baseline {recording}: expected {reads} to be extracted, but they come from files or are left out")
+        clip = Clip(recording, self.options.reading)
+        extraction = extract(clip, [e for e in self.extractors(recording) if e.stream in wanted])
+        faces = FaceSelector.of(extraction.streams, who_speaks, None)
+        length = length_of(clip, extraction, decoded_to_the_end(clip, extraction))
+        spans = segment(extraction.streams, length).spans
+        tallies = recorded(self.model.tallies, (utterance(span, extraction.streams, faces) for span in spans))
+        return BaselineSource(self.model.tallies, tallies, recording.name)
 
     def _embed(self, clip: Clip) -> Callable[[TimedSequence], TimedSequence] | None:
         """The text provider as a function of the words alone; None if the text comes from a file or there is none."""

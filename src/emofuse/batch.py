@@ -24,6 +24,7 @@ from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.codec import decode, encode
 from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.extraction import Extraction
+from emofuse.pipeline.hashing import sha256_of
 from emofuse.pipeline.ports import Extractor
 from emofuse.pipeline.results import Analysis
 from emofuse.pipeline.shared_pass import Progress
@@ -68,7 +69,10 @@ class AssemblySetup:
 
     @property
     def configuration(self) -> Mapping[str, Any]:
-        return {**_known({**encode(self._job.options), "device": self._assembly.device}), "writing": encode(self._job.writing)}
+        values = {**encode(self._job.options), "device": self._assembly.device}
+        if (recording := self._assembly.recording) is not None:
+            values["baseline"] = sha256_of(recording)  # what is in it decides, not where it lies
+        return {**_known(values), "writing": encode(self._job.writing)}
 
     @cached_property
     def requests(self) -> Mapping[str, Any]:

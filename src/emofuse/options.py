@@ -39,6 +39,8 @@ class Options:
     prior           how likely emotions are beforehand: {"neutral": 0.5} or "neutral=0.5,anger=0.1". Emotions that are not named share
                     the rest evenly; None: all seven alike. Shipped checkpoints are trained under an even prior; for a model that is not,
                     its own prior would count twice
+    baseline        what is usual for the person, for models that read departures from it (docs/baseline.md): "auto": the person's other
+                    utterances of the clip; "none": everybody's; or a recording of the person, best a calm and neutral one
     influence       compute how much each answer rests on each word, half second and stream (docs/influence.md)
     Raises `UsageError` for a value of the wrong kind or an impossible prior. Whether a provider or a path exists is checked on use.
     """
@@ -57,6 +59,7 @@ class Options:
     audio_track: int | None = None
     face_id: int | None = None
     prior: Prior | None = None
+    baseline: PathLike = "auto"
     influence: bool = True
 
     def __post_init__(self) -> None:
@@ -65,6 +68,7 @@ class Options:
         for name, expected in (("model", "a checkpoint's name or a path"), ("acoustic_model", "a folder")):
             if getattr(self, name) is not None:
                 self._keep(name, _text(name, getattr(self, name), expected))
+        self._keep("baseline", _text("baseline", self.baseline, "auto, none or a recording"))
         _is(self.device, str, "device", "auto, cpu, cuda, cuda:N or mps")
         _is(self.offline, bool, "offline", "True or False")
         _is(self.influence, bool, "influence", "True or False")

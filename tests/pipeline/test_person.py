@@ -1,0 +1,92 @@
+"""Whose utterances make whose baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from emofuse.pipeline.baseline import Tally
+from emofuse.pipeline.person import THIS_CLIP, BaselineSource, PersonBaselines, recorded, speaker_in
+from emofuse.pipeline.results import BaselineFacts, FaceChoice, Utterance
+from emofuse.pipeline.timed import Provenance, Span, TimedSequence
+
+MADE = Provenance("made", "1")
+
+
+def stream(name: str, start: float, value: float) -> TimedSequence:
+    times = start + 0.5 * np.arange(4)
+    return TimedSequence(name, ("x",), np.full((4, 1), value, np.float32), times, times + 0.5, MADE)
+
+
+def utterance(start: float, voice: float | None, face: tuple[int, float] | None = None) -> Utterance:
+    streams = {} if voice is None else {"voice": stream("voice", start, voice)}
+    if face is not None:
+        streams["face"] = stream("face", start, face[1])
+    chosen = None if face is None else FaceChoice(face[0], "only", None, (face[0],))
+    return Utterance(Span(start, start + 2), "", streams, face=chosen)
+
+
+def tally(one: Utterance) -> dict[str, Tally]:
+    return {name: Tally.of(rows) for name, rows in one.streams.items()}
+
+
+def words(speakers: Sequence[str]) -> TimedSequence:
+    start = 2.0 * np.arange(len(speakers)) + 0.5
+    labels = {"word": tuple("a" for _ in speakers), "speaker": tuple(speakers)}
+    return TimedSequence("words", (), np.zeros((len(speakers), 0), np.float32), start, start + 1, MADE, labels)
+
+
+def usual_of(pieces: Sequence[Utterance], source: BaselineSource, spoken: TimedSequence | None = None) -> list[dict[str, float]]:
+    baselines = PersonBaselines(source, iter(pieces), spoken)
+    return [{name: float(usual.mean[0]) for name, usual in baselines.known(piece).usual.items()} for piece in pieces]
+
+
+def test_an_utterance_s_own_rows_are_not_its_baseline() -> None:
+    pieces = [utterance(0, 1.0), utterance(2, 2.0), utterance(4, 6.0)]
+    assert [u["voice"] for u in usual_of(pieces, BaselineSource(tally))] == pytest.approx([4.0, 3.5, 1.5])
+
+
+def test_an_only_utterance_has_none() -> None:
+    pieces = [utterance(0, 1.0)]
+    baselines = PersonBaselines(BaselineSource(tally), iter(pieces), None)
+    assert baselines.known(pieces[0]).usual["voice"].share[0] == 0
+    assert baselines.facts() == (BaselineFacts("voice", THIS_CLIP, 0.0, 0.0),)
+
+
+def test_speakers_who_are_named_have_baselines_of_their_own() -> None:
+    pieces = [utterance(0, 1.0), utterance(2, 100.0), utterance(4, 3.0), utterance(6, 200.0)]
+    spoken = words(["anna", "ben", "anna", "ben"])
+    assert [u["voice"] for u in usual_of(pieces, BaselineSource(tally), spoken)] == pytest.approx([3.0, 200.0, 1.0, 100.0])
+
+
+def test_faces_have_baselines_of_their_own() -> None:
+    pieces = [utterance(0, None, (0, 1.0)), utterance(2, None, (1, 50.0)), utterance(4, None, (0, 5.0)), utterance(6, None, (1, 70.0))]
+    assert [u["face"] for u in usual_of(pieces, BaselineSource(tally))] == pytest.approx([5.0, 70.0, 1.0, 50.0])
+
+
+def test_a_recording_replaces_the_clip() -> None:
+    source = BaselineSource(tally, recorded(tally, [utterance(0, 8.0), utterance(2, 10.0)]), "calm.wav")
+    pieces = [utterance(0, 1.0), utterance(2, 2.0, (0, 3.0))]
+
+    def forbidden() -> Utterance:
+        raise AssertionError("the clip is not looked at beforehand")
+
+    baselines = PersonBaselines(source, (forbidden() for _ in range(1)), None)
+    known = [baselines.known(piece) for piece in pieces]
+    assert [k.usual["voice"].mean[0] for k in known] == [9.0, 9.0] and known[0].usual["voice"].share[0] == 0.5
+    assert known[1].usual["face"].share[0] == 0  # the recording shows no face
+    assert baselines.facts() == (BaselineFacts("face", "calm.wav", 0.0, 0.0), BaselineFacts("voice", "calm.wav", 2.0, 0.5))
+
+
+def test_a_model_that_reads_none_gets_none() -> None:
+    piece = utterance(0, 1.0)
+    baselines = PersonBaselines(BaselineSource(lambda one: {}), iter([piece]), None)
+    assert baselines.known(piece) is piece and baselines.facts() == ()
+
+
+def test_the_speaker_of_a_span() -> None:
+    spoken = words(["anna", "anna", "ben"])
+    assert speaker_in(spoken, Span(0, 4)) == "anna" and speaker_in(spoken, Span(2, 6)) == "" and speaker_in(None, Span(0, 4)) == ""
+    assert speaker_in(spoken, Span(20, 30)) == ""
