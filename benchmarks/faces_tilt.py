@@ -125,7 +125,7 @@ def haar() -> Detect:
 
 
 def truths(clips: Path, count: int, teacher: CenterFace | None) -> Iterator[tuple[str, Picture, Box]]:
-    """Frames of clips that did not train, each with its one face."""
+    """Frames of clips that did not train, each with its one face; where none is seen, that is printed and the frame left out."""
     read, detector = shipped_reader(), FaceDetector(DETECTOR)
     folders = ("cremad", "grid", "talking", "edge")
     paths = [p for folder in folders for p in sorted((clips / folder).iterdir()) if p.suffix != ".flac" and p.stem not in NEGATIVE_CLIPS]
@@ -135,6 +135,7 @@ def truths(clips: Path, count: int, teacher: CenterFace | None) -> Iterator[tupl
         for image in frames_of(path, count):
             boxes = detector(image) if teacher is None else teacher(image)
             if not boxes:
+                print(f"{path.name}: no face is seen in an untouched frame, which is left out", flush=True)
                 continue
             box = max(boxes, key=lambda b: b.side)
             for _ in range(2):
@@ -193,6 +194,12 @@ def main() -> None:
                 line.setdefault(detector, []).append(any(box.overlap(where) > RIGHT for box in boxes))
             line.setdefault("read", []).append(read_right(provider, touched, where))
             misses += [] if line["read"][-1] else [f"{name}: {condition}"]
+    names = [*detectors, "read"]
+    print(f"| | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
+    for condition, line in counts.items():
+        print(
+            f"| {condition} | " + " | ".join(f"{100 * np.mean(line[name]):.1f} % of {len(line[name])}" for name in names) + " |", flush=True
+        )
     empty = faceless_pictures(arguments.clips, arguments.scenes)
     false = {name: sum(len(detect(image)) for image in empty) for name, detect in detectors.items()}
     false["read"] = sum(int(provider(Pictures([image, image]), {}).provenance.notes["faces"]) for image in empty)
@@ -204,10 +211,6 @@ def main() -> None:
         "not_read": misses,
     }
     (arguments.out / "tilt.json").write_text(json.dumps(numbers, indent=1) + "\n")
-    names = [*detectors, "read"]
-    print(f"| | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
-    for condition, line in counts.items():
-        print(f"| {condition} | " + " | ".join(f"{100 * np.mean(line[name]):.1f} % of {len(line[name])}" for name in names) + " |")
     print(f"| false faces on {len(empty)} pictures | " + " | ".join(str(false[name]) for name in names) + " |")
     print("| processor ms a look | " + " | ".join(str(numbers["milliseconds_a_look"].get(name, "")) for name in names) + " |")
 
