@@ -155,7 +155,7 @@ def engine(name: str) -> Extractor:
         return SphinxWords()
     if kind == "openai-whisper":
         return OpenaiWhisperWords(model, language="en")
-    return WhisperWords(model, language="en", calibrate=False)
+    return WhisperWords(model, language="en")
 
 
 def measure(name: str, sets: Sequence[str], out: Path) -> None:
@@ -239,7 +239,7 @@ def _log_odds(probability: float | None) -> float:
 
 
 def reliability(paths: Sequence[Path]) -> None:
-    """Fits the logistic curve of `Reliability` on the clips of even number and prints how well it holds on the others; then on all."""
+    """How many words of some probability are right; the same for a logistic curve that was fitted on every other clip."""
     from scipy.optimize import minimize
 
     clips = [clip for path in paths for clip in json.loads(path.read_text())["clips"] if clip["words"]]
@@ -254,14 +254,13 @@ def reliability(paths: Sequence[Path]) -> None:
 
         return np.asarray(minimize(loss, np.array([0.5, 0.5, 0.0])).x)
 
-    half, final = fit(parts[0]), fit(np.concatenate(parts))
+    half = fit(parts[0])
     aside = parts[1]
     print(f"{len(aside)} words kept aside, {aside[:, 2].mean():.1%} right")
     _reliability_table("Whisper's own", _probabilities(aside, np.array([1.0, 0.0, 0.0])), aside[:, 2])
-    _reliability_table("calibrated on the other half", _probabilities(aside, half), aside[:, 2])
-    print("word, mean, offset fitted on all:", np.round(final, 3).tolist())
+    _reliability_table("a curve fitted on the other half", _probabilities(aside, half), aside[:, 2])
     judged = [rows for clip in clips if len(rows := np.array(list(judged_words(clip)), np.float64))]
-    means = [(float(_probabilities(rows, final).mean()), float(rows[:, 2].mean())) for rows in judged]
+    means = [(float(_probabilities(rows, np.array([1.0, 0.0, 0.0])).mean()), float(rows[:, 2].mean())) for rows in judged]
     for low, high in pairwise((0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.01)):
         if inside := [right for mean, right in means if low <= mean < high]:
             print(f"clips with a mean probability of {low:.1f} to {high:.1f}: {len(inside)}, of their words {np.mean(inside):.0%} right")

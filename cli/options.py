@@ -21,10 +21,10 @@ def _help(stream: str) -> str:
 
 def provider_options(function: Function) -> Function:
     """--words --text --face --voice --offline --device --language --acoustic-model --audio-track --tier."""
-    function = click.option("--acoustic-model", metavar="FOLDER", help="CTC model to align transcripts with (default: pocketsphinx).")(
+    function = click.option("--acoustic-model", metavar="FOLDER", help="CTC model to align words with (default: pocketsphinx, English).")(
         function
     )
-    function = click.option("--language", metavar="CODE", help="Language of the speech for whisper (default: it guesses).")(function)
+    function = click.option("--language", metavar="CODE", help="Language of the speech, en or de (default: detected).")(function)
     function = click.option("--tier", metavar="NAMES", help="Tiers of a TextGrid or ELAN file that hold the words (default: found).")(
         function
     )

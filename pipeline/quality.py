@@ -12,7 +12,7 @@ from .timed import Span, TimedSequence
 
 FACE_SEEN = 0.5  # share of the utterance in which the face is seen, below which the face is called sparse
 SPEAKER_SURE = 0.5  # confidence that the face read is the one who speaks, below which it is called unsure
-WORDS_SURE = 0.5  # mean probability of the words, below which they do not count as text: of pocketsphinx's, most are then wrong
+WORDS_SURE = 0.6  # mean probability of the words, below which they do not count as text: measured, most are then wrong (docs/words.md)
 VOICE_HEARD = 0.1  # share of the voice's rows that are voiced, below which there is hardly a voice
 
 

@@ -61,17 +61,13 @@ def fetch(address: str, target: Path, sha256: str | None, *, offline: bool) -> N
 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".part", delete=False) as part:
-            try:
-                with urlopen(address, timeout=30) as answer:
-                    shutil.copyfileobj(answer, part, 1 << 20)
-                part.close()
-                if sha256 is not None:
-                    check_sha256(Path(part.name), sha256)
-                os.replace(part.name, target)
-            except BaseException:
-                Path(part.name).unlink(missing_ok=True)
-                raise
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as folder:
+            part = Path(folder) / target.name
+            with urlopen(address, timeout=30) as answer, part.open("wb") as file:
+                shutil.copyfileobj(answer, file, 1 << 20)
+            if sha256 is not None:
+                check_sha256(part, sha256)
+            os.replace(part, target)
     except OSError as error:
         raise WeightsError(f"{target.name}: download from {host} failed: {error}") from error
 

@@ -1,9 +1,8 @@
-"""What is done with Whisper's answer, whichever program gave it: whole words, loops, times in order, calibrated probabilities."""
+"""What is done with Whisper's answer, whichever program gave it: whole words, loops cut, times in order."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from emofuse.pipeline.timed import Span
@@ -84,36 +83,3 @@ def _cut_to_speech(span: Span, speech: Sequence[Span]) -> Span:
     if best is None or min(best.end, span.end) <= max(best.start, span.start):
         return span
     return Span(max(span.start, best.start), min(span.end, best.end))
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """How often a word is right, as measured (benchmarks/wer.py --reliability; docs/words.md): a logistic curve.
-
-    word, mean   weights of the log odds of the word's own probability and of the mean over the stretch
-    offset       added to them
-    """
-
-    word: float
-    mean: float
-    offset: float
-
-    def of(self, probabilities: Sequence[float]) -> list[float]:
-        """Whisper's probabilities of the words of one stretch -> the share of such words that are right."""
-        odds = [_log_odds(p) for p in probabilities]
-        mean = sum(odds) / max(1, len(odds))
-        return [1 / (1 + math.exp(-(self.word * own + self.mean * mean + self.offset))) for own in odds]
-
-
-AS_GIVEN = Reliability(1.0, 0.0, 0.0)
-RELIABILITY: Mapping[str, Reliability] = {}
-
-
-def reliability_of(model: str) -> Reliability:
-    """The measured curve of a model; one that was not measured keeps Whisper's own probabilities."""
-    return RELIABILITY.get(model, AS_GIVEN)
-
-
-def _log_odds(probability: float) -> float:
-    p = min(max(probability, 1e-3), 1 - 1e-3)
-    return math.log(p / (1 - p))

@@ -3,7 +3,8 @@
 Silero VAD says where there is speech (silero.py); stretches of at most 28 s that end at pauses are heard each on its own, so nothing is
 carried from one to the next, memory is that of one stretch, and what is not speech is never heard. Whisper's own word times (attention,
 dynamic time warping) are 0.06 s off in the median and up to 0.6 s; where the language has an aligner (pocketsphinx for English, a CTC
-model of the user's for others) its words are aligned to the sound again. Weights: weights/whisper.py.
+model of the user's for others) its words are aligned to the sound again. A word's probability is Whisper's own: measured, it is the share
+of such words that are right (docs/words.md). Weights: weights/whisper.py.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from .align import Aligner
 from .silero import FILE as VAD_FILE
 from .silero import SHA256 as VAD_SHA256
 from .silero import SpokenStretch, spoken_stretches
-from .whisper_output import AS_GIVEN, HeardWord, Reliability, cut_loops, in_order, reliability_of, whole_words
+from .whisper_output import HeardWord, cut_loops, in_order, whole_words
 from .word_rows import COLUMNS, LABELS, WordRow, words_stream
 
 LOOPING = 2.4  # compression ratio of a text above which Whisper repeats itself (Radford et al. 2022, section 4.5)
@@ -55,7 +56,6 @@ class WhisperWords(Provider):
     language        "en", "de" ...; None: a model of many languages detects it, an English one takes it for English
     acoustic_model  folder of a CTC model to align words of any language with; None: pocketsphinx aligns English
     align           False leaves Whisper's own times
-    calibrate       False leaves Whisper's own probabilities
     """
 
     name = "whisper"
@@ -74,7 +74,6 @@ class WhisperWords(Provider):
         language: str | None = None,
         acoustic_model: str | Path | None = None,
         align: bool = True,
-        calibrate: bool = True,
     ) -> None:
         if find_spec("faster_whisper") is None:
             raise WeightsError(f"words provider whisper: faster-whisper is not installed ({INSTALL})")
@@ -86,7 +85,6 @@ class WhisperWords(Provider):
         self._acoustic_model = acoustic_model
         self._model: Any = None
         self._aligner: Aligner | None = None
-        self._reliability: Reliability = reliability_of(self._name) if calibrate else AS_GIVEN
         if language is not None:
             from faster_whisper.tokenizer import _LANGUAGE_CODES
 
@@ -207,11 +205,7 @@ class WhisperWords(Provider):
         else:
             spans = in_order(spans, stretch.sound.span, ())
             notes.aligned += len(words)
-        probabilities = self._reliability.of([word.probability for word in words])
-        return [
-            WordRow(span.start, span.end, word.text, probability)
-            for span, word, probability in zip(spans, words, probabilities, strict=True)
-        ]
+        return [WordRow(span.start, span.end, word.text, word.probability) for span, word in zip(spans, words, strict=True)]
 
     def _aligned(self, words: Sequence[str], stretch: SpokenStretch, language: str) -> list[Span] | None:
         if not self._align or (self._acoustic_model is None and language != "en"):

@@ -19,7 +19,7 @@ from emofuse.extractors.weights import whisper as weights
 from emofuse.extractors.weights.catalogue import known, pull
 from emofuse.extractors.weights.whisper import CONVERSIONS, Conversion, folder_of, local_folder
 from emofuse.extractors.words.silero import spoken_stretches
-from emofuse.extractors.words.whisper_output import HeardWord, Reliability, cut_loops, in_order, reliability_of, whole_words
+from emofuse.extractors.words.whisper_output import HeardWord, cut_loops, in_order, whole_words
 from emofuse.extractors.words.whisper_words import WhisperWords
 from emofuse.pipeline.errors import UsageError, WeightsError
 from emofuse.pipeline.ports import SAMPLE_RATE, Samples
@@ -199,14 +199,6 @@ def test_spans_that_are_right_stay() -> None:
     assert in_order(spans, Span(0.9, 2.5), ()) == spans
     # The first word begins with the speech, as does the one after a long silence.
     assert in_order([Span(0.0, 1.2), Span(1.2, 3.1)], Span(0, 4), (Span(0.9, 1.2), Span(2.8, 3.2))) == [Span(0.9, 1.2), Span(2.8, 3.1)]
-
-
-def test_calibrated_probabilities_keep_their_order() -> None:
-    raw = [0.0, 0.1, 0.4, 0.8, 0.99, 1.0]
-    for curve in (reliability_of("tiny.en"), reliability_of("base"), Reliability(0.5, 0.7, 1.0)):
-        made = curve.of(raw)
-        assert all(0 < p < 1 for p in made) and all(a <= b for a, b in pairwise(made))
-    assert reliability_of("someone's").of([0.25, 0.75]) == pytest.approx([0.25, 0.75])
 
 
 @needs_tiny

@@ -118,7 +118,7 @@ def test_an_utterance_reads_its_rows_and_says_why_there_are_none() -> None:
 
 def test_words_of_a_recogniser_that_doubts_them_do_not_count_as_text() -> None:
     times = [(0.0, 0.5), (2.0, 2.5)]
-    for probability, kept in ((0.45, 0), (0.55, 1), (float("nan"), 1)):
+    for probability, kept in ((0.45, 0), (0.65, 1), (float("nan"), 1)):
         said = words(times, probability=probability)
         text = TimedSequence("text", ("a",), np.ones((2, 1), np.float32), said.start, said.end, BY)
         piece = utterance(Span(1.5, 3.0), {"words": said, "text": text})
