@@ -30,7 +30,7 @@ def test_every_stream_has_providers_with_different_names() -> None:
 @pytest.mark.parametrize("provider", ALL, ids=lambda provider: f"{provider.stream}-{provider.name}")
 def test_a_provider_describes_itself_in_one_line(provider: type[Provider]) -> None:
     assert provider.help and "\n" not in provider.help and not provider.help.endswith(".")
-    assert re.fullmatch(r"|:[A-Z]+|\[:[A-Z]+\]", provider.argument)
+    assert re.fullmatch(r"|:[A-Za-z]+|\[:[A-Za-z]+\]", provider.argument)
     status = provider.status(Request())
     assert status.reason and "\n" not in status.reason and not (status.usable and status.fetchable)
 
