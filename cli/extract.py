@@ -17,6 +17,7 @@ from emofuse.pipeline.shared_pass import Progress
 from emofuse.pipeline.timed import TimedSequence
 
 from .each_clip import each_clip
+from .messages import complain
 from .options import provider_options
 from .sections import SectionedCommand
 
@@ -34,6 +35,8 @@ def command(paths: tuple[Path, ...], out: Path, as_json: bool, **values: Any) ->
 
     def work(assembly: Assembly, path: Path, folders: ResultFolders, progress: Progress | None) -> Callable[[], None]:
         info, extraction = assembly.extract(path, progress=progress)
+        for remark in extraction.remarks:
+            complain(f"{path}: {remark}")
         folder = folders.folder_for(path)
         write_streams(info, extraction.streams, folder, version=__version__)
         return lambda: show(path, folder, extraction.streams, as_json)

@@ -30,6 +30,12 @@ class Extraction:
     end: DecodeEnd | None
     spans: Mapping[str, tuple[float, float]]
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader of the streams must know of how the clip and its files were read, a line each."""
+        of_clip = [line for medium, end in sorted(self.end.media.items()) for line in end.remarks(medium)] if self.end else []
+        return (*of_clip, *(str(line) for stream in self.streams.values() for line in stream.provenance.notes.get("remarks", ())))
+
 
 def extract(
     clip: Clip, extractors: Sequence[Extractor], progress: Progress | None = None, keep: Callable[[TimedSequence], None] | None = None

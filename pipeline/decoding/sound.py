@@ -75,7 +75,7 @@ def mix_of(products: Floats64) -> Mix:
         text = f"the mean of channels {_listed(live)}" if live.sum() > 1 else f"channel {_listed(live)} alone"
         text += f"; of {n}, {_listed(~live)} {'is' if (~live).sum() == 1 else 'are'} silent"
     if opposite.any():
-        text += f"; {_listed(opposite)} turned over, because of the opposite polarity"
+        text += f"; channel {_listed(opposite)} turned over, because of the opposite polarity"
     return Mix(tuple(float(w) for w in weights), text)
 
 

@@ -274,7 +274,7 @@ def test_planar_codecs_of_eight_channels_are_read(tmp_path: Path) -> None:
     [
         ([TALK, -0.9 * TALK], "opposite polarity"),
         ([TALK, NOTHING], "channel 1 alone; of 2, 2 is silent"),
-        ([NOTHING, TALK, -TALK], "channels 2, 3; of 3, 1 is silent; 3 turned over"),
+        ([NOTHING, TALK, -TALK], "channels 2, 3; of 3, 1 is silent; channel 3 turned over"),
         ([TALK + NOISE, TALK - NOISE], "the mean of all 2 channels"),
     ],
 )
