@@ -249,7 +249,8 @@ def attention_matrix(
         pair = f"attention {chosen.target} <- {chosen.source}"
         raise StreamError(f"{pair}: {layers} layers and {heads} heads; layer {layer}, head {head} (from 0) was asked for")
     weights = chosen.weights[layer].mean(0) if head is None else chosen.weights[layer, head]
-    ratio = times_even(weights)
+    even = even_shares(chosen)
+    ratio = times_even(weights, even)
     ax = _axes(ax, 9, max(2.5, 0.2 * len(weights) + 1.2) if chosen.target == "text" else 5)
     limit = _limit(ratio)
     with np.errstate(divide="ignore"):
@@ -263,7 +264,7 @@ def attention_matrix(
     if chosen.source == "text":
         ax.tick_params("x", rotation=60)
     which = f"layer {layer % layers + 1}, " + ("mean of heads" if head is None else f"head {head + 1}")
-    far = f"{100 * distance_from_even(weights):.1f} % from an even spread"
+    far = f"{100 * distance_from_even(weights, even):.1f} % from an even spread"
     ax.set_title(f"utterance {utterance}: {chosen.target} looks at {chosen.source} ({which}); {far}", fontsize=9)
     bar = ax.figure.colorbar(image, ax=ax, pad=0.01, ticks=[-most, 0, most], label="times an even share")
     bar.ax.set_yticklabels([f"{1 / limit:.2f}", "1 (even)", f"{limit:.2f}"])
@@ -278,18 +279,25 @@ def _chosen_map(maps: Sequence[Attention], target: str | None, source: str | Non
     return next((a for a in maps if (a.target, a.source) == (target or "text", source or "voice")), None)
 
 
-def times_even(weights: NDArray[Any]) -> NDArray[np.float64]:
-    """weights (i j) -> (i j): each row's share of its own sum, times j; 1 is an even spread. NaN in a row that looks at nothing."""
+def even_shares(attention: Attention) -> NDArray[np.float64]:
+    """(j) the share of each source row in an even spread: equal for words; frames that were taken together count as long as they last."""
+    lasts = np.asarray(attention.source_end - attention.source_start, np.float64)
+    if attention.source == "text" or not lasts.sum() > 0:
+        lasts = np.ones(len(lasts))
+    return np.asarray(lasts / lasts.sum())
+
+
+def times_even(weights: NDArray[Any], even: NDArray[np.float64]) -> NDArray[np.float64]:
+    """weights (i j), even (j) -> (i j): each row's share of its own sum, over the even share. NaN in a row that looks at nothing."""
     sums = weights.sum(1, keepdims=True, dtype=np.float64)
     shares = np.divide(weights, sums, out=np.full(weights.shape, np.nan), where=sums > 0)
-    return np.asarray(shares * weights.shape[1])
+    return np.asarray(np.divide(shares, even, out=np.full(weights.shape, np.nan), where=even > 0))
 
 
-def distance_from_even(weights: NDArray[Any]) -> float:
+def distance_from_even(weights: NDArray[Any], even: NDArray[np.float64]) -> float:
     """0..1: the part of a row's attention that would have to move to make it even (total variation), the mean of the rows (i j)."""
-    shares = times_even(weights) / weights.shape[1]
-    moved = np.abs(shares - 1 / weights.shape[1]).sum(1) / 2
-    return float(np.nanmean(moved)) if not np.isnan(moved).all() else 0.0
+    moved = np.nansum(np.abs(times_even(weights, even) - 1) * even, axis=1)[weights.sum(1) > 0] / 2
+    return float(moved.mean()) if len(moved) else 0.0
 
 
 def _limit(ratio: NDArray[np.float64]) -> float:

@@ -70,8 +70,14 @@ def test_the_matrix_is_the_map(analyzed: Callable[..., Analysis], tmp_path: Path
     mean = chosen.weights[1].mean(0)
     assert np.allclose(2.0 ** np.asarray(ax.images[0].get_array()), np.clip(mean * mean.shape[1], 1 / 8, 8), rtol=2e-3)
     far = np.abs(mean - 1 / mean.shape[1]).sum(1).mean() / 2
-    assert plots.distance_from_even(mean) == pytest.approx(float(far), abs=1e-3) and "% from an even spread" in ax.get_title()
-    assert plots.distance_from_even(np.full((3, 4), 0.25)) == 0 and plots.distance_from_even(np.eye(4)) == pytest.approx(0.75)
+    assert (
+        plots.distance_from_even(mean, np.full(mean.shape[1], 1 / mean.shape[1])) == pytest.approx(float(far), abs=1e-3)
+        and "% from an even spread" in ax.get_title()
+    )
+    assert plots.distance_from_even(np.full((3, 4), 0.25), np.full(4, 0.25)) == 0
+    assert plots.distance_from_even(np.eye(4), np.full(4, 0.25)) == pytest.approx(0.75)
+    pooled = np.array([0.4, 0.4, 0.2])  # the last column holds half as many frames: this is even
+    assert plots.distance_from_even(np.tile(pooled, (2, 1)), pooled) == pytest.approx(0)
     assert "face looks at voice" in plots.attention_matrix(without(analysis, "text"), 1).get_title(), "the first that there is"
     with pytest.raises(StreamError, match="text <- nose: no such map; there are: text <- face"):
         plots.attention_matrix(analysis, 1, "text", "nose")

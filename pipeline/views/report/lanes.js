@@ -171,7 +171,8 @@
       });
       const rows = [0.17, 0.5, 0.83].map((part) => to + room * part);
       if (values !== null) {
-        this.left({ ticker: new B.FixedTicker({ ticks: [...new Set([from, level, Number(to.toPrecision(2))])] }) });
+        const ticks = [...new Set([Number(from.toPrecision(2)), level, Number(to.toPrecision(2))])];
+        this.left({ ticker: new B.FixedTicker({ ticks }) });
         R.level(this.figure, level);
         const measured = values.map((value) => (value === null ? 0 : value)),
           foot = from < 0 ? 0 : from;

@@ -18,6 +18,13 @@
       return name + " " + this.start[i].toFixed(2) + "–" + this.end[i].toFixed(2) + " s";
     }
 
+    // Each row's even share: equal for words; frames that were taken together count as long as they last.
+    even() {
+      const lasts = Array.from(this.start, (start, i) => (this.labels ? 1 : this.end[i] - start));
+      const all = lasts.reduce((sum, one) => sum + one, 0);
+      return lasts.map((one) => (all > 0 ? one / all : 1 / lasts.length));
+    }
+
     // Places and texts of an axis' ticks: every word, or about ten times.
     ticks() {
       const count = this.start.length,
@@ -29,9 +36,9 @@
     }
   }
 
-  // How a map's cells lie to an even spread: each row's weights over its sum, times the columns. 1 is even.
+  // How a map's cells lie to an even spread: each row's weights over its sum, over the column's even share. 1 is even.
   class Spread {
-    constructor(weights, rows, columns) {
+    constructor(weights, rows, columns, even) {
       Object.assign(this, {
         rows,
         columns,
@@ -47,8 +54,8 @@
         for (let j = 0; j < columns; j++) sum += weights[i * columns + j];
         for (let j = 0; j < columns; j++) {
           const share = sum > 0 ? weights[i * columns + j] / sum : NaN;
-          this.ratio[i * columns + j] = share * columns;
-          if (sum > 0) moved += Math.abs(share - 1 / columns) / 2;
+          this.ratio[i * columns + j] = share / even[j];
+          if (sum > 0) moved += Math.abs(share - even[j]) / 2;
         }
         if (sum > 0) {
           this.distance += moved;
@@ -212,9 +219,9 @@
     drawMatrix(map) {
       const [, , rows, columns] = map.root.shape,
         values = this.chosen(map),
-        spread = new Spread(values, rows, columns);
-      const target = new Side(map.target),
         source = new Side(map.source);
+      const spread = new Spread(values, rows, columns, source.even());
+      const target = new Side(map.target);
       const label = "Attention matrix: " + this.title(map) + ". The cells that stand out are named below it.";
       const plot = R.el("div", { role: "img", "aria-label": label });
       this.panel.append(plot);
