@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Two small models on two cores run fastest with one thread each; spinning OpenMP threads only fight.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow fuzz lint bench bench-check setup clean
+.PHONY: mutants demo test test-slow fuzz lint bench bench-check setup clean
 
 demo: $(READY)
 	$(BIN)/emofuse analyze samples/smile.mp4 --offline --out demo-results
@@ -21,6 +21,12 @@ test-slow: $(READY)
 MINUTES ?= 10
 fuzz: $(READY)
 	$(BIN)/python tests/fuzz/fuzz.py $(MINUTES)
+
+# How many small changes of the code do the tests notice? A seeded sample, resumable: make mutants MUTANTS=60
+MUTANTS ?= 60
+mutants: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[mutants]"
+	$(BIN)/python tests/mutants/mutants.py $(MUTANTS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
