@@ -54,8 +54,8 @@ def tests_of(target: str, checkout: Path) -> list[str]:
 
 def every_mutant(checkout: Path) -> list[tuple[str, str, int]]:
     """(target, operator, occurrence) of every mutant, in order."""
-    from cosmic_ray.ast import get_ast
-    from cosmic_ray.plugins import get_operator, operator_names
+    from cosmic_ray.ast import get_ast  # pyright: ignore[reportMissingImports]
+    from cosmic_ray.plugins import get_operator, operator_names  # pyright: ignore[reportMissingImports]
 
     found = []
     for target in TARGETS:
@@ -74,8 +74,8 @@ def every_mutant(checkout: Path) -> list[tuple[str, str, int]]:
 
 
 def main(wanted: int) -> int:
-    from cosmic_ray.mutating import mutate_and_test
-    from cosmic_ray.work_item import MutationSpec
+    from cosmic_ray.mutating import mutate_and_test  # pyright: ignore[reportMissingImports]
+    from cosmic_ray.work_item import MutationSpec  # pyright: ignore[reportMissingImports]
 
     checkout = copied()
     results = PLACE / "results.jsonl"
