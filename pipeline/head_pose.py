@@ -1,5 +1,5 @@
 """Head pose in py-feat's convention and in ours: R = Rz(Roll) Ry(Yaw) Rx(Pitch), radians, x right, y up, z to the viewer; pitch > 0
-looks down, yaw > 0 turns the nose to the right of the picture, roll > 0 is counter-clockwise. (OpenFace's: exports/openface_names.py.)
+looks down, yaw > 0 turns the nose to the right of the picture, roll > 0 is counter-clockwise. (OpenFace's: formats/openface_names.py.)
 
 py-feat (2.1): Pitch, Roll, Yaw are the components of a rotation vector in a camera frame with x right, y down, z away, with signs of
 their own: Pitch = -x, Roll = -z, Yaw = y. Between the frames a rotation vector (x, y, z) is (x, -y, -z). All arrays are (n 3); a row
