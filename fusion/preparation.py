@@ -247,22 +247,25 @@ class Expression:
     """A face's action units, pose and expressions: pooled, expressions as logarithms less their mean, and the strongest moments.
 
     step   seconds of a pooled row
-    `all_..._mean`, `_high` (90th percentile) and `_move` (mean deviation) describe the utterance and are the same in every row.
+    whole  whether the rows also describe the utterance: `all_..._mean`, `_high` (90th percentile) and `_move` (mean deviation) are the
+           same in every row. Without them a row stands for its own moment, and attention can tell moments apart.
     """
 
     step: float = 0.16
+    whole: bool = True
 
     def made(self, read: Sequence[str]) -> tuple[str, ...]:
         units = tuple(c for c in read if c not in (*HEAD_POSE, *EMOTIONS))
-        changing = (*units, *EMOTIONS)
-        return (*units, *EMOTIONS, *HEAD_POSE, *(f"all_{c}_{k}" for k in ("mean", "high", "move") for c in changing))
+        whole = (f"all_{c}_{k}" for k in ("mean", "high", "move") for c in (*units, *EMOTIONS))
+        return (*units, *EMOTIONS, *HEAD_POSE, *(whole if self.whole else ()))
 
     def prepare(self, stream: TimedSequence) -> Prepared:
         pools = Pools.of((stream.start + stream.end) / 2, self.step)
         units = [i for i, c in enumerate(stream.columns) if c not in (*HEAD_POSE, *EMOTIONS)]
         order = [*units, *(stream.columns.index(c) for c in EMOTIONS), *(stream.columns.index(c) for c in HEAD_POSE)]
-        values = expression_table(stream.values[:, order], len(units), pools)
-        return pooled(stream, self.made(stream.columns), values, pools)
+        columns = self.made(stream.columns)
+        values = expression_table(stream.values[:, order], len(units), pools)[:, : len(columns)]
+        return pooled(stream, columns, values, pools)
 
 
 def evidence(probabilities: Floats) -> Floats64:

@@ -10,19 +10,36 @@ import pytest
 import torch
 
 from emofuse.extractors.voice.covarep.voice import CovarepVoice
-from emofuse.fusion.batch import Scaling
+from emofuse.fusion.batch import Batch, Scaling
 from emofuse.fusion.calibration import fit_temperature
 from emofuse.fusion.checkpoints import load
+from emofuse.fusion.outputs import Map, Output
+from emofuse.pipeline.baseline import Tally, deviation
 from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.timed import Provenance, TimedSequence
 from training.fusion_checkpoints.__main__ import make, measure, write_cards
-from training.fusion_checkpoints.composer import SUBSETS, Composer, Shares, collate, drowned
+from training.fusion_checkpoints.composer import (
+    MOST_WORDS,
+    PHRASE,
+    SUBSETS,
+    Composer,
+    Member,
+    Pool,
+    Shares,
+    baselined,
+    collate,
+    drowned,
+    placed,
+)
+from training.fusion_checkpoints.evidence import pointing
+from training.fusion_checkpoints.extract_voices import distorted
 from training.fusion_checkpoints.faces import NEUTRAL, Talking, logarithms, stream_of
 from training.fusion_checkpoints.material import Prepared, Speakers, material
 from training.fusion_checkpoints.scores import calibration_error, error_of_luck, even_weights, f1, interval, score, uar
 from training.fusion_checkpoints.sets import composed_set, subset_sets
-from training.fusion_checkpoints.training import Recipe, fresh, loss_of, train
-from training.fusion_checkpoints.voices import spoken, varied
+from training.fusion_checkpoints.training import Recipe, Stages, fresh, learn_stages, loss_of, train
+from training.fusion_checkpoints.voices import Clip, Row, spoken, varied
 
 FACE = ("Pitch", "Roll", "Yaw", "AU12", "AU26", *EMOTIONS)
 MODELS = ("mult", "pmr", "mcr", "rrnn", "delta")
@@ -243,7 +260,11 @@ def test_every_subset_is_measured_on_each_validation_voice(made: Prepared) -> No
     assert len(sets["text+face+voice"]) == 2 * len(sets["voice"]) == 32
     assert all((m.text is not None, m.face is not None, m.voice is not None) == (False, True, True) for m in sets["face+voice"])
     again = composed_set(made.splits["valid"], ("face", "voice"), seed=1)
-    assert all(a.face is b.face and a.voice is b.voice for a, b in zip(sets["face+voice"], again, strict=True))
+    for a, b in zip(sets["face+voice"], again, strict=True):
+        assert a.face is not None and b.face is not None and a.voice is not None and b.voice is not None
+        assert a.face.values is b.face.values and a.voice.values is b.voice.values and a.voice.usual is None and a.face.usual is None
+    known = subset_sets(made.splits["valid"], seed=1, baseline=True)["face+voice"]
+    assert all(m.voice is not None and m.voice.others == 15 for m in known)  # all of the actor's clips but itself
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -309,3 +330,137 @@ def test_an_unknown_recipe_is_one_line() -> None:
 def test_scaling_reads_prepared_columns(made: Prepared) -> None:
     for read in made.inputs.values():
         assert isinstance(read.scaling, Scaling) and len(read.scaling.mean) == read.width
+
+
+def flat(value: float, n: int, columns: int = 3) -> Row:
+    """A stream of n rows, one every 0.1 s, that say `value` everywhere."""
+    return Row(np.full((n, columns), value, np.float16), np.arange(n) * 0.1 + 0.05, n * 0.1)
+
+
+def test_placed_evidence_is_the_loudest_stretch_and_where_it_is_said_to_be() -> None:
+    strong = flat(5.0, 20)
+    strong.values[8:14] = 9.0
+    for seed in range(20):
+        made = placed(flat(0.0, 40), strong, np.random.default_rng(seed))
+        there = made.values[:, 0] > 0
+        assert 4 <= there.sum() <= 12 and made.evidence is not None
+        assert (made.values[there] == 9).any() and made.seconds == pytest.approx(4.0)
+        marked = (made.times >= made.evidence[0]) & (made.times < made.evidence[1])
+        np.testing.assert_array_equal(marked, there)
+
+
+def test_words_with_a_place_stand_between_neutral_ones(made: Prepared) -> None:
+    composer = Composer(made.splits["train"], Shares(placed_text=1.0, neutral_text=0, wrong_text=0), seed=1)
+    members = [composer.member(("text",), label) for label in range(7) for _ in range(30)]
+    for member in members:
+        if member.label == NEUTRAL:
+            assert member.phrase is None
+        elif member.phrase is not None:
+            first, end = member.phrase
+            assert member.text is not None and end - first <= PHRASE and len(member.text) <= MOST_WORDS
+            assert (member.text[first:end, 0] == member.label).all()
+            assert np.isin(np.delete(member.text[:, 0], np.arange(first, end)), (9, NEUTRAL)).all()
+    assert sum(member.phrase is not None for member in members) > 150
+
+
+def test_a_baseline_is_of_the_same_person_and_microphone_and_not_of_the_clip_itself() -> None:
+    rows = [flat(float(i), 10) for i in range(12)]
+    clips, copies = np.array([str(i % 6) for i in range(12)]), np.array([i // 6 for i in range(12)])
+    pool = Pool(rows, np.arange(12) % 3, np.array([0, 0, 0, 1, 1, 1] * 2), None, clips, copies)
+    known = pool.with_whole_usual(0)
+    assert known.usual is not None and known.others == 2 and known.usual[0] == pytest.approx((1 + 2) / 2)
+    assert pool.with_whole_usual(9).usual[0] == pytest.approx((10 + 11) / 2)  # type: ignore[index]
+    none = pool.with_usual(rows[0], 0, 0, np.random.default_rng(1))
+    assert none.usual is None and none.others == 0
+    few = pool.with_usual(rows[0], 0, 20, np.random.default_rng(1))
+    assert few.others <= 2 and few.usual is not None
+
+
+def test_a_baseline_moves_rows_as_the_predictor_moves_them() -> None:
+    """`collate` and pipeline/baseline.py say the same of the same clips."""
+    random = np.random.default_rng(3)
+    columns, everybody = ("a", "b"), np.array([0.3, -0.2], np.float32)
+    clips = [random.normal(i, 1, (20, 2)).astype(np.float16) for i in range(4)]
+    start = np.arange(20) * 0.1
+    streams = [TimedSequence("voice", columns, c.astype(np.float32), start, start + 0.1, Provenance("t", "1")) for c in clips]
+    usual = Tally.all_of(columns, [Tally.of(s) for s in streams[1:]]).usual()
+    expected = deviation(streams[0], usual, everybody).values
+    pool = Pool([Row(c, start + 0.05, 2.0) for c in clips], np.zeros(4, np.intp), np.zeros(4, np.intp), None, np.array(list("abcd")))
+    found = baselined(pool.with_whole_usual(0), Scaling(everybody, np.ones(2, np.float32)))
+    np.testing.assert_allclose(found, expected, atol=2e-3)  # the pool's rows are half precision
+
+
+class Looks(torch.nn.Module):
+    """A model whose attention goes to the rows of one stream whose first column is large, from every other stream alike."""
+
+    def forward(self, streams: dict[str, Batch], maps: tuple[str, ...] = ()) -> Output:
+        found = []
+        for target, source in (("text", "voice"), ("face", "voice"), ("voice", "text"), ("voice", "face")):
+            values, present = streams[source].values[..., 0], streams[source].present
+            weights = (
+                values.masked_fill(~present, -torch.inf).softmax(1)[:, None, None, :].expand(-1, 1, streams[target].present.shape[1], -1)
+            )
+            found.append(Map("cross", target, source, (weights * streams[target].present[:, None, :, None])[None]))
+        nothing = torch.zeros(len(streams["text"].values), 8)
+        return Output(nothing, nothing, tuple(found))
+
+
+def test_pointing_says_how_much_attention_the_placed_rows_get() -> None:
+    voice = placed(flat(0.0, 40), flat(np.log(10.0), 40), np.random.default_rng(1), (0.1, 0.1))  # 4 rows of weight 10 among 36 of 1
+    text = np.zeros((10, 3), np.float16)
+    text[4] = np.log(10.0)
+    member = Member(text, flat(0.0, 10), voice, 1, phrase=(4, 5))
+    calm = Member(text * 0, flat(0.0, 10), flat(0.0, 40), NEUTRAL)
+    scalings = {name: Scaling(np.zeros(3, np.float32), np.ones(3, np.float32)) for name in ("text", "face", "voice")}
+    found = pointing(Looks(), [member, calm], scalings)
+    assert set(found) == {"text", "voice"}  # the face's evidence has no place
+    assert found["voice"].times_even == pytest.approx(40 / 76 / 0.1, abs=2e-3) and found["voice"].utterances == 1
+    assert found["voice"].brief == found["voice"].times_even and np.isnan(found["voice"].longer)
+    assert found["text"].times_even == pytest.approx(10 / 19 / 0.1, abs=5e-3) and found["text"].top_two == 1
+    assert found["voice"].border == pytest.approx(1, abs=1e-3)
+    share = np.array([10 / 76] * 4 + [1 / 76] * 36)
+    assert found["voice"].perplexity == pytest.approx(float(np.exp(-(share * np.log(share)).sum()) / 40), abs=2e-3)
+
+
+def test_delta_learns_its_papers_stages_first(made: Prepared) -> None:
+    """After the stages, streams answer alone and encodings correlate more than before."""
+    config = {
+        "channels": 6,
+        "heads": 1,
+        "width": 8,
+        "encoded": 3,
+        "fused": 6,
+        "kernels": {"text": 1, "face": 1, "voice": 1},
+        "dropout": 0.0,
+    }
+    recipe = Recipe("delta", config, steps=1, batch=8, texts=0, checked_every=1, stages=Stages(streams=5, encoders=25, pairs=40, rate=1e-2))
+    lines: list[str] = []
+    _, module = fresh(recipe, made.inputs)
+    before = {k: v.clone() for k, v in module.state_dict().items()}
+    scalings = {name: read.scaling for name, read in made.inputs.items()}
+    learn_stages(recipe, Stages(0, 1, 40, 0.0), module, scalings, made.splits["train"], lines.append)  # type: ignore[arg-type]
+    learn_stages(recipe, recipe.stages, module, scalings, made.splits["train"], lines.append)  # type: ignore[arg-type]
+    first, last = (float(line.rsplit(" ", 1)[1]) for line in lines if "correlation" in line)
+    assert last > first + 0.05
+    moved = {k.partition(".")[0] for k, v in module.state_dict().items() if not torch.equal(v, before[k])}
+    assert moved == {"fronts", "attention", "encoders"}
+
+
+def test_names_of_both_corpora_are_read() -> None:
+    assert Clip.of("03-01-06-02-01-02-12") == Clip(EMOTIONS.index("fear"), 12, "female strong", "01", "ravdess")
+    assert Clip.of("03a01Fa") == Clip(EMOTIONS.index("happiness"), 103, "male normal", "a01", "emodb")
+    assert Clip.of("14b09Lb").label == -1  # boredom is none of the seven
+
+
+def test_all_of_a_persons_clips_go_through_one_microphone_and_room() -> None:
+    """The same beginning of a short and a long sound comes out the same but for the noise, which is as many decibels below."""
+    random = np.random.default_rng(5)
+    tone = (0.5 * np.sin(np.arange(24000) * 0.2) * np.repeat(random.uniform(0.5, 1, 24), 1000)).astype(np.float32)
+    for person in range(12):
+        short, long = (distorted(x, np.random.default_rng([person, 1]), 1.0, (90, 113)) for x in (tone[:16000], tone))
+        assert len(short) / 16000 == pytest.approx(len(long) / 24000, abs=1e-3)
+        spectra = [np.abs(np.fft.rfft(x[:12000] * np.hanning(12000))) for x in (short, long)]
+        peaks = [int(s.argmax()) for s in spectra]
+        assert abs(peaks[0] - peaks[1]) <= 1  # the same speed
+        below = [20 * np.log10(np.median(s) / s.max()) for s in spectra]
+        assert abs(below[0] - below[1]) < 3  # as much noise

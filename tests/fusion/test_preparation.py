@@ -175,3 +175,12 @@ def test_digital_silence_is_heard_as_nothing() -> None:
     rows = Heard().prepare(heard([0.0] * 20, [5.0] * 20)).rows.values
     np.testing.assert_allclose(rows[:, 0], -60)
     assert np.isnan(rows[:, 1]).all()
+
+
+def test_an_expression_of_moments_is_the_local_part_of_the_whole_one() -> None:
+    values = np.random.default_rng(2).dirichlet(np.ones(7), 50)
+    stream = face(np.concatenate([np.random.default_rng(3).uniform(0, 1, (50, 5)), values], axis=1).astype(np.float32))
+    whole, moments = (Expression(whole=w).prepare(stream).rows for w in (True, False))
+    assert moments.columns == whole.columns[: len(moments.columns)] and not any(c.startswith("all_") for c in moments.columns)
+    np.testing.assert_array_equal(moments.values, whole.values[:, : len(moments.columns)])
+    assert preparation_from_json(preparation_to_json(Expression(whole=False))) == Expression(whole=False)

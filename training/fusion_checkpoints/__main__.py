@@ -1,6 +1,6 @@
 """Trains shipped checkpoints from cached features.
 
-    python -m training.fusion_checkpoints.extract_voices --data ../shared/data --out CACHE --copy 0      (and 1, 2, 3, 4, 5)
+    python -m training.fusion_checkpoints.extract_voices --data ../shared/data --out CACHE --copy 0      (and 1, 2)
     python -m training.fusion_checkpoints.extract_faces --data ../shared/data --clips ../shared/clips --out CACHE
     python -m training.fusion_checkpoints.extract_texts --data ../shared/data --out CACHE
     python -m training.fusion_checkpoints mult pmr mcr rrnn delta --features CACHE --out fusion/weights
@@ -72,7 +72,9 @@ def measure(path: Path, features: Path, say: Say) -> None:
     checkpoint, module = load(path)
     about = description(path)
     recipe = about["card"]["numbers"]["recipe"]
-    made = material(features, Speakers(tuple(recipe["valid"])), recipe["seed"], splits=SPLITS[1:])
+    voice, face = (checkpoint.streams[name].preparation for name in ("voice", "face"))
+    speakers = Speakers(tuple(recipe["valid"]))
+    made = material(features, speakers, recipe["seed"], splits=SPLITS[1:], voice=voice, face=face)
     scalings = {stream: read.scaling for stream, read in checkpoint.streams.items()}
     prior = priors(made.splits["valid"])
     found = numbers(module, made.splits["test"], scalings, dict(checkpoint.temperatures), recipe["seed"], prior)

@@ -1,20 +1,19 @@
-"""RAVDESS voices for the shipped checkpoints: COVAREP rows of each clip as it is, and of a distorted copy.
+"""Acted voices for the shipped checkpoints: a provider's rows of each clip of RAVDESS and EmoDB as it is, and of distorted copies.
 
     python -m training.fusion_checkpoints.extract_voices --data ../shared/data --out CACHE --copy 0
-    python -m training.fusion_checkpoints.extract_voices --data ../shared/data --out CACHE --copy 1        # and 2, 3, 4, 5
+    python -m training.fusion_checkpoints.extract_voices --data ../shared/data --out CACHE --copy 1        # and 2, 3, ...
 
-Copy 0 is the clip; copies 1, 2, ... went through another microphone and room each (seeded by clip and copy): played a little faster or
-slower (which moves pitch and formants together, as another speaker would), coloured by a smooth random curve, limited in band, with an
-echo, noise and another level; from copy 2 on six in ten are then coded as AAC, MP3 or Opus at a drawn bit and sample rate. Writes
-CACHE/voice_{copy}.npz: `values` (rows, columns) float32, `lengths`, `names` (clips), `columns`.
-Stopped and started again, it goes on.
+Copy 0 is the clip; copies 1, 2, ... went through another microphone and room each: played a little faster or slower (which moves pitch
+and formants together, as another speaker would), coloured by a smooth random curve, limited in band, with an echo, noise and another
+level; from copy 2 on six in ten are then coded as AAC, MP3 or Opus at a drawn bit and sample rate. All clips of one person in one copy
+go through the same (seeded by person and copy), so that the person has a baseline there too. Writes CACHE/voice_{copy}.npz: `values`
+(rows, columns) float16 (COVAREP: float32), `lengths`, `names` (clips), `columns`, `row_seconds`. Stopped and started again, it goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import zlib
 from pathlib import Path
 from typing import cast
 
@@ -24,10 +23,12 @@ import soundfile
 from numpy.typing import NDArray
 from scipy.signal import butter, fftconvolve, resample_poly, sosfilt
 
-from emofuse.extractors.voice.covarep.voice import CovarepVoice
-from emofuse.pipeline.ports import SAMPLE_RATE
+from emofuse.extractors import EXTRACTORS, Request
+from emofuse.pipeline.errors import UsageError
+from emofuse.pipeline.ports import SAMPLE_RATE, Extractor
 
 from ..sound import Sound
+from .voices import Clip
 
 SPEEDS = {1: (0.6, (90, 113)), 2: (1.0, (80, 121))}
 """Copy -> share of clips at another speed, and the range of lengths in per cent; copies after the second are like the second."""
@@ -37,6 +38,7 @@ CODINGS = (  # container, encoder, sample rates, kilobits per second
     ("mp3", "libmp3lame", (22050, 24000, 44100), (16, 96)),
     ("ogg", "libopus", (16000, 24000, 48000), (12, 48)),
 )
+CORPORA = ("ravdess/03-01-*.flac", "emodb/*.flac")
 PART = 100
 """Clips between two saved states."""
 
@@ -61,14 +63,15 @@ def distorted(sound: NDArray[np.float32], random: np.random.Generator, share: fl
     if random.random() < 0.3:
         x = sosfilt(butter(2, random.uniform(60, 300), "high", fs=SAMPLE_RATE, output="sos"), x)
     x = x / max(1e-6, np.abs(x).max()) * np.abs(sound).max()
-    if random.random() < 0.6:
+    gain, noisy, pink, ratio = random.normal(0, 6), random.random() < 0.6, random.random() < 0.5, random.uniform(12, 45)
+    if noisy:  # drawn last: it takes as many numbers as a clip has samples, and the rest is to be the same in all of a person's clips
         noise = random.standard_normal(len(x))
-        if random.random() < 0.5:  # about pink
+        if pink:  # about pink
             spectrum = np.fft.rfft(noise)
             noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(1, np.arange(len(spectrum)))), len(x))
         loud = np.sort(x**2)[len(x) // 2 :].mean()
-        x = x + noise / noise.std() * np.sqrt(loud) * 10 ** (-random.uniform(12, 45) / 20)
-    x = x * 10 ** (random.normal(0, 6) / 20)
+        x = x + noise / noise.std() * np.sqrt(loud) * 10 ** (-ratio / 20)
+    x = x * 10 ** (gain / 20)
     if (peak := np.abs(x).max()) > 0.99:
         x = x * 0.99 / peak
     return np.asarray(x, np.float32)
@@ -102,25 +105,24 @@ def main() -> None:
     arguments.add_argument("--data", type=Path, required=True)
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--copy", type=int, default=0)
+    arguments.add_argument("--voice", default="whisper", metavar="PROVIDER", help="the voice provider (default: whisper)")
     options = arguments.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    extractor = CovarepVoice()
-    files = sorted((options.data / "speech" / "ravdess").glob("03-01-*.flac"))
+    extractor = provider_of(options.voice)
+    files = [path for corpus in CORPORA for path in sorted((options.data / "speech").glob(corpus))]
+    row_seconds = 0.0
     parts = []
     for first in range(0, len(files), PART):
         path = options.out / f"voice_{options.copy}_{first}.part.npz"
         if not path.exists():
             rows = []
             for file in files[first : first + PART]:
-                values, rate = soundfile.read(file, dtype="float32")
-                assert rate == SAMPLE_RATE and values.ndim == 1, file
-                if options.copy:
-                    random = np.random.default_rng([zlib.crc32(file.stem.encode()), options.copy])
-                    values = distorted(values, random, *SPEEDS[min(options.copy, 2)])
-                if options.copy >= 2 and random.random() < CODED:
-                    values = coded(values, random)
-                rows.append(extractor(Sound(values), {}).values)
-            np.savez(path, values=np.concatenate(rows), lengths=[len(r) for r in rows])
+                stream = extractor(Sound(heard(file, options.copy)), {})
+                rows.append(stream.values if "VUV" in extractor.columns else stream.values.astype(np.float16))
+                row_seconds = float(np.median(np.diff(stream.start)))
+            whole = path.with_suffix(".tmp.npz")
+            np.savez(whole, values=np.concatenate(rows), lengths=[len(r) for r in rows], row_seconds=row_seconds)
+            whole.replace(path)
             print(path, flush=True)
         parts.append(path)
     found = [np.load(path) for path in parts]
@@ -130,9 +132,31 @@ def main() -> None:
         lengths=np.concatenate([f["lengths"] for f in found]),
         names=np.array([f.stem for f in files]),
         columns=np.array(extractor.columns),
+        row_seconds=found[0]["row_seconds"],
     )
     for path in parts:
         path.unlink()
+
+
+def provider_of(wish: str) -> Extractor:
+    """A voice provider by name ("whisper", "whisper:base"); raises `UsageError` for one that does not exist."""
+    name, _, argument = wish.partition(":")
+    providers = {provider.name: provider for provider in EXTRACTORS["voice"]}
+    if name not in providers:
+        raise UsageError(f"--voice {wish}: expected {', '.join(providers)}")
+    return providers[name].make(Request(argument=argument, offline=True))
+
+
+def heard(file: Path, copy: int) -> NDArray[np.float32]:
+    """A clip's sound, or what another microphone makes of it."""
+    values, rate = soundfile.read(file, dtype="float32")
+    assert rate == SAMPLE_RATE and values.ndim == 1, file
+    if not copy:
+        return np.asarray(values, np.float32)
+    person = Clip.of(file.stem).person
+    values = distorted(values, np.random.default_rng([person, copy]), *SPEEDS[min(copy, 2)])
+    room = np.random.default_rng([person, copy, 1])
+    return coded(values, room) if copy >= 2 and room.random() < CODED else values
 
 
 if __name__ == "__main__":

@@ -3,13 +3,15 @@
 A photograph is known by what the network says of several views of it (extract_faces.py). A stream wanders between these
 views, comes and goes between a neutral photograph's answers and this one's (an apex for part of the time, a ramp, a weak expression,
 seldom the whole time), has a person's own offsets, and moves as real talking faces move (their answers less their mean). Expressions
-are mixed as logarithms, action units and pose as they are. What this cannot know: how one person's expression and voice go together in
-time.
+are mixed as logarithms, action units and pose as they are. In a share of the streams (PLACED) the face is at rest but for one apex of a
+tenth to three tenths of the time; where it lies is kept. Each stream comes with what is usual for its person: the mean of a second
+stream with the same rest and offsets, three fifths of it at rest and the remainder another photograph's expression, believed as so
+many utterances (OTHERS). What this cannot know: how one person's expression and voice go together in time.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,11 @@ from emofuse.pipeline.timed import Floats32, Floats64
 from .voices import Row, prepared
 
 NEUTRAL = EMOTIONS.index("neutral")
+NOT_NEUTRAL = EMOTIONS.index("happiness")
 FRAME_SECONDS = 0.04
+PLACED = 0.4
+OTHERS, OTHERS_SHARES = (0, 1, 2, 3, 5, 10, 20), (0.35, 0.1, 0.1, 0.1, 0.15, 0.1, 0.1)
+USUAL_FRAMES = 50
 FLOOR = 1e-4
 """Of a probability, before its logarithm."""
 
@@ -119,20 +125,45 @@ def strength(n: int, random: np.random.Generator) -> Floats64:
     return low + (high - low) * (1.3 - np.abs(frames - centre) / width).clip(0, 1)
 
 
-def stream_of(views: Floats64, rest: Floats64, label: int, talking: Talking, n: int, random: np.random.Generator) -> Floats32:
-    """(n f) frames in the provider's columns. views (v f) of the photograph, rest (v f) of a neutral one, both with logarithms."""
-    rows = wandering(views, n, random)
-    if label != NEUTRAL:
-        share = strength(n, random)[:, None]
-        # head pose is not part of an expression: it stays this person's
-        still = wandering(rest, n, random)
-        mixed = share * rows + (1 - share) * still
-        rows = np.concatenate([rows[:, : len(HEAD_POSE)], mixed[:, len(HEAD_POSE) :]], axis=1)
-    width = rows.shape[1]
+def apex(n: int, random: np.random.Generator) -> tuple[Floats64, tuple[int, int]]:
+    """(n) 0..1: hardly anything but for one apex; and its frames, from one to before another."""
+    size = max(2, round(n * random.uniform(0.1, 0.3)))
+    first = int(random.integers(n - size + 1))
+    made = np.full(n, random.uniform(0.0, 0.1))
+    made[first : first + size] = random.uniform(0.75, 1.0)
+    made[[first, first + size - 1]] *= 0.6  # it comes and goes, if quickly
+    return made, (first, first + size)
+
+
+def offset_of(width: int, random: np.random.Generator) -> Floats64:
+    """(f) a person's own offsets."""
     offset = np.asarray(random.standard_normal(width))
     offset[: len(HEAD_POSE)] *= 0.08
     offset[len(HEAD_POSE) : -len(EMOTIONS)] *= 0.05
     offset[-len(EMOTIONS) :] *= 0.45
+    return offset
+
+
+def stream_of(
+    views: Floats64,
+    rest: Floats64,
+    label: int,
+    talking: Talking,
+    n: int,
+    random: np.random.Generator,
+    share: Floats64 | None = None,
+    offset: Floats64 | None = None,
+) -> Floats32:
+    """(n f) frames in the provider's columns. views (v f) of the photograph, rest (v f) of a neutral one, both with logarithms; `share`
+    (n) how much of the expression is there and `offset` (f) the person's own, drawn where they are not given."""
+    rows = wandering(views, n, random)
+    if label != NEUTRAL:
+        share = (strength(n, random) if share is None else share)[:, None]
+        # head pose is not part of an expression: it stays this person's
+        still = wandering(rest, n, random)
+        mixed = share * rows + (1 - share) * still
+        rows = np.concatenate([rows[:, : len(HEAD_POSE)], mixed[:, len(HEAD_POSE) :]], axis=1)
+    offset = offset_of(rows.shape[1], random) if offset is None else offset
     movement = talking.rows[int(random.integers(len(talking.rows)))]
     first = int(random.integers(max(1, len(movement) - n)))
     taken = movement[first : first + n]
@@ -151,8 +182,30 @@ def streams(
     for _ in range(copies):
         for i in range(len(stills)):
             n = int(np.exp(random.uniform(np.log(30), np.log(125))))
-            rest = values[int(random.choice(calm))]
-            frames = stream_of(values[i], rest, int(stills.labels[i]), talking, n, random)
-            found.append(prepared(frames, stills.columns, preparation, "face", FRAME_SECONDS))
+            rest, label = values[int(random.choice(calm))], int(stills.labels[i])
+            offset, share, frames = offset_of(values.shape[2], random), None, None
+            if label != NEUTRAL and random.random() < PLACED:
+                share, frames = apex(n, random)
+            made = stream_of(values[i], rest, label, talking, n, random, share, offset)
+            row = prepared(made, stills.columns, preparation, "face", FRAME_SECONDS)
+            others = int(random.choice(OTHERS, p=OTHERS_SHARES))
+            usual = usual_of(values, rest, offset, talking, random) if others else None
+            found.append(
+                replace(
+                    row,
+                    evidence=None if frames is None else (frames[0] * FRAME_SECONDS, frames[1] * FRAME_SECONDS),
+                    usual=None
+                    if usual is None
+                    else np.asarray(prepared(usual, stills.columns, preparation, "face", FRAME_SECONDS).values.mean(0), np.float32),
+                    others=others,
+                )
+            )
             index.append(i)
     return found, np.array(index, np.intp)
+
+
+def usual_of(values: Floats64, rest: Floats64, offset: Floats64, talking: Talking, random: np.random.Generator) -> Floats32:
+    """Frames of the same person at other times: mostly at rest, and some of another photograph's expression."""
+    share = np.where(np.arange(USUAL_FRAMES) < 0.6 * USUAL_FRAMES, 0.0, random.uniform(0.3, 0.9))
+    other = values[int(random.integers(len(values)))]
+    return stream_of(other, rest, NOT_NEUTRAL, talking, USUAL_FRAMES, random, share, offset)

@@ -1,8 +1,9 @@
 """From cached features (extract_voices.py, ..._faces.py, ..._texts.py) to what the trainer reads: splits, preparations, pools of streams.
 
-Splits. Voices: whole actors. Photographs: those that the face network trained on only ever train here; of the others (its validation
-and test parts, by the hash of the pixels) two fifths test, a fifth validates, and the rest trains, more often than the former (FRESH
-times), because a network is surer of photographs that it knows. Texts: the official splits.
+Splits. Voices: whole actors (EmoDB's speakers are numbered behind RAVDESS's). Photographs: those that the face network trained on only
+ever train here; of the others (its validation and test parts, by the hash of the pixels) two fifths test, a fifth validates, and the
+rest trains, more often than the former (FRESH times), because a network is surer of photographs that it knows. Texts: the official
+splits.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from . import voices as voices_code
 from .composer import Material, Pool
 from .faces import Stills, read_stills, read_talking, streams
 from .texts import read_texts
-from .voices import Row, Voices, plain_voices, read_voices, varied_voices
+from .voices import Row, Voices, plain_voices, preparation_of, read_voices, varied_voices
 
 FRESH = 4
 """Streams of a photograph that the face network has not seen, for one of a photograph that it has."""
@@ -82,8 +83,8 @@ def material(
     splits: tuple[str, ...] = SPLITS,
 ) -> Prepared:
     """Everything that a training reads; follows from the seed. `variations` of each voice clip and copy are made."""
-    voice, face = voice or Speech(), face or Expression()
     voices, stills, talking = read_voices(folder), read_stills(folder), read_talking(folder)
+    voice, face = voice or preparation_of(voices.columns), face or Expression(whole=False)
     spoken = read_texts(folder / "spoken.npz")
     found: dict[str, Material] = {}
     inputs: dict[str, StreamInput] = {}
@@ -102,13 +103,13 @@ def material(
             faces = Pool(shown + more, np.concatenate([fresh.labels[which], known.labels[others]]), np.arange(len(shown) + len(more)))
             inputs = {
                 "text": StreamInput(texts.columns, Scaling.fit(np.concatenate(texts.rows).astype(np.float32))),
-                "face": StreamInput(stills.columns, fitted(faces.rows), face),
-                "voice": StreamInput(read_by(voice, voices.columns), fitted(told), voice),
+                "face": StreamInput(stills.columns, fitted(faces.rows), face, baseline=True),
+                "voice": StreamInput(read_by(voice, voices.columns), fitted(told), voice, baseline=True),
             }
         else:
             told, who = plain_voices(heard, voice), np.arange(len(heard.rows))
             distorted = voices.where(split_of_voices(voices, split, speakers, ROUGH))
-            rough = Pool(plain_voices(distorted, voice), distorted.labels, distorted.actors, distorted.kinds)
+            rough = pool_of(distorted, plain_voices(distorted, voice), np.arange(len(distorted.rows)))
             shown, which = streams(seen, talking, face, 1, random)
             faces = Pool(shown, seen.labels[which], which)
         found[split] = Material(
@@ -116,11 +117,15 @@ def material(
             spoken=spoken,
             mosi=mosi,
             face=faces,
-            voice=Pool(told, heard.labels[who], heard.actors[who], heard.kinds[who]),
+            voice=pool_of(heard, told, who),
             rough=rough if rough is not None and len(rough.rows) else None,
         )
     facts: dict[str, object] = {
         "voices": {split: int(split_of_voices(voices, split, speakers).sum()) for split in SPLITS} | {"copies": len(set(voices.copies))},
+        "emodb_clips": int(
+            ((voices.corpora == "emodb") & (np.array(voices.copies) == 0) & split_of_voices(voices, "train", speakers)).sum()
+        ),
+        "text_encoder": text_encoder(inputs) if inputs else "",
         "texts": counts_of(found["train"]) if "train" in found else {},
         "photographs": {split: int(split_of_stills(stills, split).sum()) for split in SPLITS},
         "photographs_new_to_the_face_network": int((split_of_stills(stills, "train") & stills.unseen).sum()),
@@ -128,6 +133,13 @@ def material(
         "emotions": list(EMOTIONS),
     }
     return Prepared(found, inputs, facts)
+
+
+def pool_of(voices: Voices, rows: Sequence[Row], who: NDArray[np.intp]) -> Pool:
+    """Prepared voices, of which clip each is (`who`)."""
+    names, copies = np.array(voices.names), np.array(voices.copies, np.intp)
+    second = voices.corpora == "emodb"
+    return Pool(rows, voices.labels[who], voices.actors[who], voices.kinds[who], names[who], copies[who], second[who])
 
 
 def kept(folder: Path, key: str, make: Callable[[], tuple[list[Row], NDArray[np.intp]]]) -> tuple[list[Row], NDArray[np.intp]]:
@@ -169,6 +181,12 @@ def read_by(preparation: Preparation, columns: tuple[str, ...]) -> tuple[str, ..
 def fitted(rows: Sequence[Row]) -> Scaling:
     """The standardisation of prepared rows. Another corpus must not rule by one strange column: what lies far out is cut at LIMIT."""
     return dataclasses.replace(Scaling.fit(np.concatenate([row.values for row in rows]).astype(np.float32)), limit=LIMIT)
+
+
+def text_encoder(inputs: dict[str, StreamInput]) -> str:
+    """What made the words' columns, by their names."""
+    adapted = inputs["text"].columns[0].startswith("minilm_emotion_")
+    return f"all-MiniLM-L6-v2 (Apache-2.0){', trained for emotion (docs/text.md)' if adapted else ''}; not part of this file"
 
 
 def network_of(folder: Path) -> str:

@@ -3,7 +3,7 @@
     python -m training.fusion_checkpoints.measure_coding --data ../shared/data --features CACHE mult pmr
 
 The validation actors' clips are coded: the first of the two repetitions of each sentence (120 clips) goes through ffmpeg
-(imageio-ffmpeg's) and back to 16 kHz. COVAREP's rows are kept in CACHE/coded-*.npz. Prints UAR of voice alone and of face + voice
+(imageio-ffmpeg's) and back to 16 kHz. The provider's rows are kept in CACHE/coded-*.npz. Prints UAR of voice alone and of face + voice
 (composed as on validation), clean and coded, and which prepared columns move: the median over clips of the absolute difference between
 coded and clean, in training deviations.
 """
@@ -21,15 +21,15 @@ import numpy as np
 import soundfile
 import torch
 
-from emofuse.extractors.voice.covarep.voice import CovarepVoice
 from emofuse.fusion.checkpoints import load
-from emofuse.fusion.preparation import Speech
+from emofuse.fusion.preparation import Preparation
 from emofuse.fusion.shipped import description
 from emofuse.pipeline.ports import EMOTIONS, SAMPLE_RATE
 
 from ..sound import Sound
-from .composer import Material, Pool
-from .material import Speakers, material
+from .composer import Material
+from .extract_voices import provider_of
+from .material import Speakers, material, pool_of
 from .scores import labels_of, uar
 from .sets import composed_set, voice_set
 from .training import answers
@@ -55,7 +55,7 @@ def coded_voices(clean: Voices, data: Path, coding: str, cache: Path) -> Voices:
     """The same clips, coded; kept in `cache`."""
     path = cache / f"coded-{coding.replace(' ', '-')}.npz"
     if not path.exists():
-        extractor = CovarepVoice()
+        extractor = provider_of("covarep" if "VUV" in clean.columns else "whisper")
         with tempfile.TemporaryDirectory() as folder:
             rows = [
                 extractor(Sound(coded(data / "speech" / "ravdess" / f"{name}.flac", coding, Path(folder))), {}).values
@@ -67,8 +67,8 @@ def coded_voices(clean: Voices, data: Path, coding: str, cache: Path) -> Voices:
         return replace(clean, rows=tuple(np.split(found["values"], np.cumsum(found["lengths"])[:-1])))
 
 
-def with_voices(valid: Material, voices: Voices, preparation: Speech) -> Material:
-    return replace(valid, voice=Pool(plain_voices(voices, preparation), voices.labels, voices.actors, voices.kinds))
+def with_voices(valid: Material, voices: Voices, preparation: Preparation) -> Material:
+    return replace(valid, voice=pool_of(voices, plain_voices(voices, preparation), np.arange(len(voices.rows))))
 
 
 def main() -> None:
@@ -83,18 +83,18 @@ def main() -> None:
     recipe = description(options.weights / f"{options.models[0]}.safetensors")["card"]["numbers"]["recipe"]
     speakers = Speakers(tuple(recipe["valid"]))
     voices = read_voices(options.features)
-    first = np.array([name.split("-")[5] == "01" for name in voices.names]) & np.isin(voices.actors, speakers.valid)
+    first = np.array([name.split("-")[5:6] == ["01"] for name in voices.names]) & np.isin(voices.actors, speakers.valid)
     valid = material(options.features, speakers, recipe["seed"], splits=("valid",)).splits["valid"]
     clean = voices.where(first & (np.array(voices.copies) == 0))
     sounds = {"clean": clean} | {coding: coded_voices(clean, options.data, coding, options.features) for coding in CODINGS}
     for name in options.models:
         checkpoint, module = load(options.weights / f"{name}.safetensors")
         read = checkpoint.streams["voice"]
-        assert isinstance(read.preparation, Speech)
         scalings = {stream: one.scaling for stream, one in checkpoint.streams.items()}
         heard = {sound: with_voices(valid, rows, read.preparation) for sound, rows in sounds.items()}
         for sound, split in heard.items():
-            sets = {"voice": voice_set(split), "face+voice": composed_set(split, ("face", "voice"), recipe["seed"])}
+            both = composed_set(split, ("face", "voice"), recipe["seed"])
+            sets = {"voice": voice_set(split), "voice, baseline": voice_set(split, baseline=True), "face+voice": both}
             shown = []
             for key, members in sets.items():
                 said = answers(module, members, scalings)[:, : len(EMOTIONS)].argmax(1).numpy()
@@ -102,7 +102,7 @@ def main() -> None:
                 shown.append(f"{key} {100 * uar(labels_of(members), said):.1f} (answers {np.round(100 * shares).astype(int).tolist()})")
             print(f"{name}, {sound}: {'; '.join(shown)}", flush=True)
     means = {k: np.array([np.nanmean(read.scaling.apply(r.values.astype(np.float32)), 0) for r in m.voice.rows]) for k, m in heard.items()}
-    made = np.array(read.preparation.made(()))
+    made = np.array(read.preparation.made(read.columns))
     for coding in CODINGS:
         moved = np.nanmedian(np.abs(means[coding] - means["clean"]), 0)
         order = [i for i in np.argsort(-moved) if moved[i] >= options.shifts]

@@ -3,8 +3,9 @@
     python -m training.fusion_checkpoints.measure_folds --features CACHE --out RUNS mult rrnn ...
     python -m training.fusion_checkpoints.measure_folds --out RUNS --table
 
-In each fold 4 actors test and 16 train, without a look at the test actors: steps and rates are the same for all and no step is chosen.
-Writes RUNS/{model}.npz (`logits`, `labels`, `actors`, `names` of all 1,192 clips, each by the model that did not train on its actor).
+In each fold 4 actors test and 16 train, with EmoDB where it is cached, without a look at the test actors: steps and rates are the same for
+all and no step is chosen. Writes RUNS/{model}.npz and RUNS/{model}-baseline.npz (`logits`, `labels`, `actors`, `names` of all 1,192 clips,
+each by the model that did not train on its actor): of strangers, and with all of the actor's other clips as the baseline.
 """
 
 from __future__ import annotations
@@ -21,18 +22,17 @@ import torch
 
 from emofuse.fusion.batch import Scaling
 from emofuse.fusion.checkpoints import StreamInput
-from emofuse.fusion.preparation import Speech
 
-from .composer import Material, Pool, Shares
-from .material import fitted
+from .composer import Material, Pool
+from .material import fitted, pool_of, read_by
 from .scores import score, uar
 from .sets import voice_set
 from .texts import Texts
 from .training import Recipe, answers, fresh, train
-from .voices import plain_voices, read_voices, varied_voices
+from .voices import plain_voices, preparation_of, read_voices, varied_voices
 
 FOLDS = 5
-ALONE = Shares(subsets=(0, 0, 1, 0, 0, 0, 0), sentiment=0.0)
+ALONE = (0, 0, 1, 0, 0, 0, 0)
 NO_TEXTS = Texts((), (), np.zeros(0), np.zeros(0, "U1"), np.zeros(0, bool))
 NOBODY = StreamInput(("AU01",), Scaling(np.zeros(1, np.float32), np.ones(1, np.float32)))
 NO_FACES = Pool((), np.zeros(0, np.intp), np.zeros(0, np.intp))
@@ -75,37 +75,41 @@ def main() -> None:
     if options.table:
         table(options.out)
         return
-    voices, preparation = read_voices(options.features), Speech()
-    labels, actors, clean = voices.labels, voices.actors, np.array(voices.copies) == 0
-    folds = np.array_split(np.random.default_rng(0).permutation(np.unique(actors)), FOLDS)[: options.folds]
-    found: dict[str, dict[str, list[np.ndarray]]] = {
-        m: {k: [] for k in ("logits", "labels", "actors", "names", "fold")} for m in options.models
-    }
+    voices = read_voices(options.features)
+    preparation = preparation_of(voices.columns)
+    actors, clean, second = voices.actors, np.array(voices.copies) == 0, voices.corpora == "emodb"
+    folds = np.array_split(np.random.default_rng(0).permutation(np.unique(actors[~second])), FOLDS)[: options.folds]
+    kinds = [f"{model}{kind}" for model in options.models for kind in ("", "-baseline")]
+    found: dict[str, dict[str, list[np.ndarray]]] = {m: {k: [] for k in ("logits", "labels", "actors", "names", "fold")} for m in kinds}
     for k, fold in enumerate(folds):
         held = np.isin(actors, fold)
-        others = np.random.default_rng([k, 1]).permutation(np.setdiff1d(actors, fold))
-        heard = np.isin(actors, others[: options.actors])
+        others = np.random.default_rng([k, 1]).permutation(np.setdiff1d(actors[~second], fold))
+        heard = np.isin(actors, others[: options.actors]) | second
         told, who = varied_voices(voices.where(heard), preparation, options.variations, np.random.default_rng(k))
-        pool = only_voice(Pool(told, labels[heard][who], actors[heard][who]))
+        pool = only_voice(pool_of(voices.where(heard), told, who))
         test = voices.where(held & clean)
-        tested = only_voice(Pool(plain_voices(test, preparation), test.labels, test.actors))
-        inputs = {"voice": StreamInput(preparation.reads, fitted(told), preparation)}
+        tested = only_voice(pool_of(test, plain_voices(test, preparation), np.arange(len(test.rows))))
+        inputs = {"voice": StreamInput(read_by(preparation, voices.columns), fitted(told), preparation, baseline=True)}
         for name in options.models:
             began = time.process_time()
             recipe = Recipe.read(name)
             config = {**recipe.config}
             if "kernels" in config:
                 config["kernels"] = {"voice": config["kernels"]["voice"]}
-            recipe = dataclasses.replace(recipe, steps=options.steps, texts=0, shares=ALONE, config=config)
+            alone = dataclasses.replace(recipe.shares, subsets=ALONE, sentiment=0.0, noise=0.0)
+            recipe = dataclasses.replace(recipe, steps=options.steps, texts=0, shares=alone, stages=None, config=config)
             reads = inputs | ({"face": NOBODY} if name == "mult" else {})  # MulT is made of pairs; here the other one is never there
             _, module = fresh(recipe, reads)
             module, _ = train(recipe, module, reads, pool, None, lambda line: None)
-            logits = answers(module, voice_set(tested), {n: r.scaling for n, r in reads.items()}).numpy()
-            rows = found[name]
-            for key, values in zip(rows, (logits, test.labels, test.actors, np.array(test.names), np.full(len(logits), k)), strict=True):
-                rows[key].append(values)
-            said = logits[:, :7].argmax(1)
-            print(f"fold {k} {name}: UAR {uar(test.labels, said):.3f}, {time.process_time() - began:.0f} s", flush=True)
+            scalings = {n: r.scaling for n, r in reads.items()}
+            for kind in ("", "-baseline"):
+                logits = answers(module, voice_set(tested, baseline=bool(kind)), scalings).numpy()
+                rows = found[f"{name}{kind}"]
+                values = (logits, test.labels, test.actors, np.array(test.names), np.full(len(logits), k))
+                for key, value in zip(rows, values, strict=True):
+                    rows[key].append(value)
+                recall = uar(test.labels, logits[:, :7].argmax(1))
+                print(f"fold {k} {name}{kind}: UAR {recall:.3f}, {time.process_time() - began:.0f} s", flush=True)
     for name, rows in found.items():
         columns: dict[str, Any] = {key: np.concatenate(values) for key, values in rows.items()}
         np.savez(options.out / f"{name}.npz", **columns)

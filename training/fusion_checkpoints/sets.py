@@ -15,11 +15,13 @@ from emofuse.fusion.batch import Scaling
 from emofuse.pipeline.metrics import evaluate_sentiment
 from emofuse.pipeline.ports import EMOTIONS
 
-from .composer import SUBSETS, Composer, Material, Member, Shares
+from .composer import NEUTRAL, SUBSETS, Composer, Material, Member, Shares
+from .evidence import pointing
 from .scores import Score, even_temperature, labels_of, score, uar
 from .training import answers
 
 CORPORA = ("goemotions", "meld")
+PLACED_UTTERANCES = 150
 ROUNDS = 2
 """Partners drawn for each voice (or photograph) in a composed set."""
 
@@ -42,22 +44,42 @@ def face_set(material: Material) -> list[Member]:
     return [Member(None, row, None, int(k), group=int(g)) for row, k, g in zip(pool.rows, pool.labels, pool.group, strict=True)]
 
 
-def voice_set(material: Material) -> list[Member]:
-    """Voices alone; groups are actors."""
+def voice_set(material: Material, *, baseline: bool = False) -> list[Member]:
+    """Voices alone, without baseline or with all of the person's other clips; groups are actors."""
     pool = material.voice
     kinds = [""] * len(pool.rows) if pool.kinds is None else pool.kinds.tolist()
-    every = zip(pool.rows, pool.labels, pool.group, kinds, strict=True)
+    rows = [pool.with_whole_usual(i) for i in range(len(pool.rows))] if baseline else pool.rows
+    every = zip(rows, pool.labels, pool.group, kinds, strict=True)
     return [Member(None, None, row, int(k), group=int(g), kind=kind) for row, k, g, kind in every]
 
 
-def composed_set(material: Material, streams: tuple[str, ...], seed: int, neutral_text: float = 0.55) -> list[Member]:
+def stranger(member: Member) -> Member:
+    """The same utterance of a person of whom nothing else is known."""
+    face = None if member.face is None else replace(member.face, usual=None, others=0)
+    return replace(member, face=face, voice=None if member.voice is None else replace(member.voice, usual=None, others=0))
+
+
+def placed_set(material: Material, seed: int) -> list[Member]:
+    """PLACED_UTTERANCES of three streams, whose evidence has a place in words and voice wherever it can and in faces as they come, and as
+    many neutral ones."""
+    shares = Shares(neutral_text=0, wrong_text=0, neutral_face=0, neutral_voice=0, placed=1.0, placed_text=1.0)
+    composer = Composer(material, shares, seed)
+    return [
+        composer.member(("text", "face", "voice"), NEUTRAL if i % 2 else int(composer.random.integers(len(EMOTIONS))))
+        for i in range(2 * PLACED_UTTERANCES)
+    ]
+
+
+def composed_set(
+    material: Material, streams: tuple[str, ...], seed: int, neutral_text: float = 0.55, *, baseline: bool = False
+) -> list[Member]:
     """Each voice (or, without voice, each photograph) ROUNDS times, with partners of its label drawn by the seed.
 
     `neutral_text` is the share whose words carry nothing. No stream is made neutral on purpose, and no words are wrong.
     """
     shares = Shares(neutral_text=neutral_text, wrong_text=0.0, neutral_face=0.0, neutral_voice=0.0)
     composer = Composer(material, shares, seed)
-    first = voice_set(material) if "voice" in streams else face_set(material)
+    first = voice_set(material, baseline=baseline) if "voice" in streams else face_set(material)
     found = []
     for _ in range(ROUNDS):
         for one in first:
@@ -65,13 +87,23 @@ def composed_set(material: Material, streams: tuple[str, ...], seed: int, neutra
             found.append(
                 replace(made, voice=one.voice, group=one.group) if "voice" in streams else replace(made, face=one.face, group=one.group)
             )
+    return found if baseline else [stranger(one) for one in found]
+
+
+def subset_sets(material: Material, seed: int, *, baseline: bool = False) -> dict[str, list[Member]]:
+    """One set for each of SUBSETS; of strangers, or with what is usual for each person."""
+    found: dict[str, list[Member]] = {}
+    for streams in SUBSETS:
+        if streams == ("text",):
+            members = text_set(material)
+        elif streams == ("face",):
+            members = face_set(material) if baseline else [stranger(one) for one in face_set(material)]
+        elif streams == ("voice",):
+            members = voice_set(material, baseline=baseline)
+        else:
+            members = composed_set(material, streams, seed, baseline=baseline)
+        found["+".join(streams)] = members
     return found
-
-
-def subset_sets(material: Material, seed: int) -> dict[str, list[Member]]:
-    """One set for each of SUBSETS."""
-    alone: dict[tuple[str, ...], Callable[[Material], list[Member]]] = {("text",): text_set, ("face",): face_set, ("voice",): voice_set}
-    return {"+".join(s): alone[s](material) if s in alone else composed_set(material, s, seed) for s in SUBSETS}
 
 
 def checker(material: Material, scalings: dict[str, Scaling], seed: int) -> Callable[[nn.Module], dict[str, float]]:
@@ -80,7 +112,8 @@ def checker(material: Material, scalings: dict[str, Scaling], seed: int) -> Call
         "text": text_set(material, every=4),
         "face": face_set(material),
         "voice": voice_set(material),
-        "face+voice": composed_set(material, ("face", "voice"), seed),
+        "voice, baseline": voice_set(material, baseline=True),
+        "face+voice": composed_set(material, ("face", "voice"), seed, baseline=True),
         "neutral words": composed_set(material, ("text", "face", "voice"), seed, neutral_text=1.0),
     }
     if (distorted := rough(material)) is not None:
@@ -97,11 +130,10 @@ def checker(material: Material, scalings: dict[str, Scaling], seed: int) -> Call
 
 
 def temperatures(module: nn.Module, material: Material, scalings: dict[str, Scaling], seed: int) -> dict[str, float]:
-    """Subset -> the temperature fitted on it."""
-    return {
-        name: even_temperature(answers(module, members, scalings), labels_of(members))
-        for name, members in subset_sets(material, seed).items()
-    }
+    """Subset -> the temperature fitted on it, on strangers and people with a baseline together."""
+    known = subset_sets(material, seed, baseline=True)
+    both = {name: members + ([] if name == "text" else known[name]) for name, members in subset_sets(material, seed).items()}
+    return {name: even_temperature(answers(module, members, scalings), labels_of(members)) for name, members in both.items()}
 
 
 def scored(module: nn.Module, members: list[Member], scalings: dict[str, Scaling], temperature: float) -> Score:
@@ -127,6 +159,11 @@ def numbers(
     for name, members in subset_sets(material, seed).items():
         if members:
             found[name] = vars(scored(module, members, scalings, heat[name]))
+    for name, members in subset_sets(material, seed, baseline=True).items():
+        if members and name != "text":
+            found[f"{name}, baseline"] = vars(scored(module, members, scalings, heat[name]))
+    if material.voice.rows and len(material.face.rows):
+        found["attention"] = {name: vars(one) for name, one in pointing(module, placed_set(material, seed), scalings).items()}
     for kind in ("female", "male", "normal", "strong"):
         if members := [m for m in voice_set(material) if kind in m.kind.split()]:
             found[f"voice, {kind}"] = vars(scored(module, members, scalings, heat["voice"]))

@@ -11,9 +11,9 @@ import math
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from torch.nn import functional
 from emofuse.fusion import MODELS
 from emofuse.fusion.batch import Scaling
 from emofuse.fusion.checkpoints import StreamInput
+from emofuse.fusion.dcca import dcca_loss, paired
+from emofuse.fusion.delta import HDA, StageHeads, stage_parameters
 from emofuse.fusion.outputs import Output
 from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.ports import EMOTIONS
@@ -30,8 +32,20 @@ from emofuse.pipeline.ports import EMOTIONS
 from .composer import Composer, Material, Member, Shares, collate
 
 RECIPES = Path(__file__).parent
+VALID = (15, 16, 17, 18, 111, 114)
+"""Four actors of RAVDESS and, behind 100, two speakers of EmoDB."""
 EVALUATION_BATCH = 64
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Steps of delta-attention's first two stages; `pairs`: utterances that a correlation is taken over (ten times the width)."""
+
+    streams: int
+    encoders: int
+    pairs: int = 256
+    rate: float = 1e-3
 
 
 @dataclass(frozen=True)
@@ -39,10 +53,11 @@ class Recipe:
     """One checkpoint's training, as its TOML says it.
 
     model    its name in `MODELS`;  config: that model's numbers
-    valid    RAVDESS actors that validate
+    valid    actors that validate: RAVDESS's numbers, EmoDB's + 100
     rate     the cycle's highest learning rate;  average: of the weights, per step
     batch, texts  utterances of a step, and words alone beside them
     variations  of each voice clip and copy, made once before training
+    stages      delta-attention's first two stages; None: all weights from the first step on
     """
 
     model: str
@@ -58,8 +73,9 @@ class Recipe:
     sentiment_weight: float = 0.3
     checked_every: int = 150
     variations: int = 2
-    valid: tuple[int, ...] = (15, 16, 17, 18)
+    valid: tuple[int, ...] = VALID
     shares: Shares = field(default_factory=Shares)
+    stages: Stages | None = None
 
     @classmethod
     def read(cls, name: str) -> Recipe:
@@ -70,7 +86,8 @@ class Recipe:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
             drawn: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.pop("shares", {}).items()}
             shares = Shares(**drawn)
-            return cls(shares=shares, valid=tuple(data.pop("valid", (15, 16, 17, 18))), **data)
+            stages = Stages(**data.pop("stages")) if "stages" in data else None
+            return cls(shares=shares, stages=stages, valid=tuple(data.pop("valid", VALID)), **data)
         except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
             here = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
             raise UsageError(f"recipe {name}: expected {here}, or a TOML file like them; got {error}") from None
@@ -108,6 +125,8 @@ def train(
     scalings = {name: stream.scaling for name, stream in inputs.items()}
     torch.manual_seed(recipe.seed)
     random = np.random.default_rng([recipe.seed, 99])
+    if recipe.stages is not None:
+        learn_stages(recipe, recipe.stages, cast(HDA, module), scalings, material, say)
     batches = Composer(material, recipe.shares, recipe.seed).batches(recipe.batch, recipe.texts)
     optimiser = torch.optim.AdamW(module.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=recipe.steps, pct_start=0.15)
@@ -140,6 +159,43 @@ def train(
         return average, recipe.steps
     average.load_state_dict(best[2])
     return average, best[1]
+
+
+def learn_stages(recipe: Recipe, stages: Stages, module: HDA, scalings: dict[str, Scaling], material: Material, say: Say) -> None:
+    """The first two stages of delta-attention's paper (Panchal 2020, section 4): each stream answers alone; then, these frozen, the
+    encoders learn to correlate (DCCA) over utterances that have all streams. `train` goes on with all weights."""
+    random = np.random.default_rng([recipe.seed, 98])
+    heads = StageHeads(module.config)
+    alone = torch.optim.AdamW([*stage_parameters(module, "streams"), *heads.parameters()], lr=stages.rate)
+    batches = Composer(material, recipe.shares, recipe.seed + 1).batches(recipe.batch, recipe.texts)
+    module.train()
+    loss = torch.zeros(())
+    for _ in range(stages.streams):
+        loss = torch.zeros(())
+        for members in next(batches):
+            part = collate(members, scalings, random)
+            for name, logits in heads(module.attended(part.streams)[0], part.streams).items():
+                present = part.streams[name].present.any(1)
+                if (present & (part.labels >= 0)).any():
+                    loss = loss + loss_of(logits[present], part.labels[present], part.sentiments[present], part.priors[present], recipe)
+        step_of(alone, loss)
+    say(f"stage streams: {stages.streams} steps, loss {loss.item():.3f}")
+    encoders = torch.optim.AdamW(stage_parameters(module, "encoders"), lr=stages.rate)
+    whole = Composer(material, replace(recipe.shares, subsets=(0, 0, 0, 0, 0, 0, 1), sentiment=0.0), recipe.seed + 2).batches(stages.pairs)
+    for _ in range(stages.encoders):
+        part = collate(next(whole)[0], scalings, random)
+        with torch.no_grad():
+            rows = module.attended(part.streams)[0]
+        loss = dcca_loss([view.float() for view in paired(module.encoded(rows, part.streams), part.streams)]) / (3 * module.config.encoded)
+        step_of(encoders, loss)
+    say(f"stage encoders: {stages.encoders} steps, mean correlation {-loss.item():.3f}")
+
+
+def step_of(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], 1.0)
+    optimiser.step()
 
 
 def answers(module: nn.Module, members: Sequence[Member], scalings: dict[str, Scaling], batch: int = EVALUATION_BATCH) -> Tensor:
