@@ -22,7 +22,7 @@ from emofuse.fusion.mult import MulT, MulTConfig
 from emofuse.fusion.transformer import Dropouts
 
 COLUMNS = {"text": 300, "face": 35, "voice": 74}
-NONE = Dropouts(0, 0, 0, 0, 0, 0)
+NONE = Dropouts(embedding=0, attention=0, residual=0, relu=0, output=0)
 MOSI = 1284  # utterances in the training split
 BATCH = 24
 LAYERS = 5  # as released

@@ -82,13 +82,13 @@ def train(seed: int, steps: tuple[int, int, int] = (600, 200, 500), test_size: i
 
     def alone() -> Tensor:
         streams, labels = draw(64, generator)
-        answers = heads(module.attended(streams)[0], streams)
+        answers = heads(module.attended(streams), streams)
         return torch.stack([functional.cross_entropy(a, labels) for a in answers.values()]).sum()
 
     def correlation() -> Tensor:
         streams, _ = draw(128, generator)
         with torch.no_grad():
-            rows, _, _ = module.attended(streams)
+            rows = module.attended(streams)
         return dcca_loss(paired(module.encoded(rows, streams), streams)) / (3 * CONFIG.encoded)
 
     def fused() -> Tensor:
@@ -100,7 +100,7 @@ def train(seed: int, steps: tuple[int, int, int] = (600, 200, 500), test_size: i
     descend(stage_parameters(module, "fused"), fused, steps[2], 5e-3)
     streams, labels = draw(test_size, torch.Generator().manual_seed(2000 + seed))
     with torch.inference_mode():
-        rows, _, _ = module.attended(streams)
+        rows = module.attended(streams)
         right = {m: (a.argmax(1) == labels).double().mean().item() for m, a in heads(rows, streams).items()}
         views = dict(zip(rows, paired(module.encoded(rows, streams), streams), strict=True))
         found = canonical_correlations(views["text"], views["face"])

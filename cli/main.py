@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "extract": ("extract", "Extract the streams only: words, text, face, voice."),
     "convert": ("convert", "Convert results, or another program's file, to another format."),
     "train": ("train", "Train a fusion model from a recipe and data."),
+    "experiment": ("experiment", "Reproduce a table of one of the papers: several seeds, mean, deviation, t-test."),
     "evaluate": ("evaluate", "Score a trained model, beside answers that need no model."),
     "plot": ("plot", "Draw a timeline, attention, action units, a confusion matrix or training curves."),
     "serve": ("serve", "Open a page on this machine that analyzes dropped clips."),

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from emofuse.extractors import EXTRACTORS
-from emofuse.options import Options
+from emofuse.options import ALIGNMENTS, Options
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -20,7 +20,7 @@ def _help(stream: str) -> str:
 
 
 def provider_options(function: Function) -> Function:
-    """--words --text --face --voice --offline --device --language --acoustic-model --audio-track --tier."""
+    """--words --text --face --voice --offline --device --language --acoustic-model --audio-track --tier --align."""
     function = click.option("--acoustic-model", metavar="FOLDER", help="CTC model to align words with (default: pocketsphinx, English).")(
         function
     )
@@ -32,6 +32,9 @@ def provider_options(function: Function) -> Function:
         "--audio-track", type=click.IntRange(1), metavar="N", help="The clip's N-th audio track (default: the one marked as default)."
     )(function)
     function = click.option("--device", default="auto", show_default=True, metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps.")(function)
+    function = click.option(
+        "--align", type=click.Choice(ALIGNMENTS), default="none", show_default=True, help="words: average face and voice over each word."
+    )(function)
     function = click.option("--offline", is_flag=True, help="Never open a network connection.")(function)
     for stream in reversed(tuple(EXTRACTORS)):
         function = click.option(f"--{stream}", default="auto", show_default=True, metavar="PROVIDER", help=_help(stream))(function)
@@ -48,4 +51,5 @@ def options_from(values: dict[str, Any]) -> Options:
         influence=values.get("influence", True),
         audio_track=values.get("audio_track"),
         tier=values.get("tier"),
+        align=values.get("align", "none"),
     )

@@ -18,6 +18,7 @@ from emofuse.assembly import Assembly
 from emofuse.fusion.datasets import FORMATS
 from emofuse.fusion.datasets.examples import Dataset, Source
 from emofuse.fusion.recipe import Recipe, find, shipped
+from emofuse.fusion.settings import parse_settings, with_settings
 from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.formats.parquet import read_stream
 from emofuse.pipeline.formats.result_folder import write_streams
@@ -36,6 +37,13 @@ Row = dict[str, Any]
 @click.option("--seed", type=int, help="Override the recipe's seed.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Override the recipe's number of epochs.")
 @click.option("--fold", type=click.IntRange(min=0), help="Override the recipe's fold.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a value of the recipe by its place, model.layers=2; may be repeated.",
+)
 @click.option("--hide", multiple=True, metavar="STREAM", help="Leave this stream out of training; may be repeated.")
 @click.option("--extracted", type=click.Path(path_type=Path), help="Cache for streams extracted from raw clips. [default: OUT/extracted]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
@@ -49,6 +57,7 @@ def command(
     epochs: int | None,
     fold: int | None,
     hide: tuple[str, ...],
+    settings: tuple[str, ...],
     extracted: Path | None,
     as_json: bool,
     **values: Any,
@@ -61,7 +70,7 @@ def command(
     from emofuse.fusion.run_folder import plain
     from emofuse.fusion.train import train
 
-    chosen = changed(find(recipe), seed=seed, epochs=epochs, fold=fold, hide=hide)
+    chosen = changed(with_settings(find(recipe), parse_settings(settings)), seed=seed, epochs=epochs, fold=fold, hide=hide)
     dataset = load(chosen, data, extracted or out / "extracted", values)
     with epoch_progress(chosen) as progress:
         run = train(
@@ -95,7 +104,8 @@ def load(recipe: Recipe, data: Path, extracted: Path, values: Mapping[str, Any])
     if recipe.data.form not in FORMATS:
         raise UsageError(f"{recipe.name}: data.form: no form {recipe.data.form!r}; there are {', '.join(FORMATS)}")
     wanted = {part.source or name for name, part in recipe.streams.items()}
-    needed = wanted | ({"words"} if "text" in wanted else set())
+    align = values.get("align", "none")
+    needed = wanted | ({"words"} if "text" in wanted or align == "words" else set())
     options = {**values, **{stream: "none" for stream in ("words", "text", "face", "voice") if stream not in needed}}
     assembly: list[Assembly] = []  # made when the first clip needs it: reading finished streams must load no model
 
@@ -106,7 +116,11 @@ def load(recipe: Recipe, data: Path, extracted: Path, values: Mapping[str, Any])
                 assembly.append(Assembly(options_from(options), say=lambda line: click.echo(line, err=True)))
             info, extraction = assembly[0].extract(clip)
             write_streams(info, extraction.streams, folder, version=__version__)
-        return {name: read_stream(folder / "streams" / f"{name}.parquet") for name in wanted}
+        streams = {name: read_stream(folder / "streams" / f"{name}.parquet") for name in wanted}
+        for name in ("face", "voice"):
+            if name in streams and (kept := streams[name].provenance.options.get("align", "none")) != align:
+                raise UsageError(f"{folder}: holds {name} extracted with --align {kept}, not {align}; give --extracted another folder")
+        return streams
 
     names = {name: part.source for name, part in recipe.streams.items()}
     return FORMATS[recipe.data.form](Source(data, names, recipe.data.labels, extract))

@@ -12,16 +12,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ModelKind:
-    """A model's two halves: `config(**numbers)` is a frozen dataclass, `module(config)` a torch module as in outputs.py."""
+    """A model's halves: `config(**numbers)` is a frozen dataclass, `module(config)` a torch module as in outputs.py. A model that trains
+    in stages of its own has `plan(module, recipe)`, a `Plan` of stages.py."""
 
     config: Callable[..., Any]
     module: Callable[[Any], Any]
+    plan: Callable[[Any, Any], Any] | None = None
 
 
 def _delta() -> ModelKind:
     from .delta import HDA, HDAConfig
+    from .delta_stages import delta_plan
 
-    return ModelKind(HDAConfig, HDA)
+    return ModelKind(HDAConfig, HDA, delta_plan)
 
 
 def _early() -> ModelKind:

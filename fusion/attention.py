@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# torch's fused kernel on the processor works in vectors of 16: heads of 10 padded with zeros cost 0.54 of heads of 10, of 4 0.73.
-CPU_HEAD = 16
+from .attention_kernels import attention_weights, fused_attention
 
 
 def present_softmax(logits: Tensor, present: Tensor) -> Tensor:
@@ -40,17 +39,6 @@ def last_present(rows: Tensor, present: Tensor) -> Tensor:
     return chosen * (last >= 0)[:, None]
 
 
-def weights_of(query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
-    """softmax(query key + mask): (b h i e), (b h e j), mask broadcastable to (b h i j) -> (b h i j)."""
-    if torch.is_grad_enabled() or query.device.type != "cpu":
-        return ((query @ key).add_(mask)).softmax(-1)
-    # New memory costs a processor more than the arithmetic does: one utterance's logits at a time, its weights where they will stay.
-    weights = query.new_empty(*query.shape[:3], key.shape[3])
-    for q, k, m, w in zip(query, key, mask.expand(len(query), *mask.shape[1:]), weights, strict=True):
-        torch.softmax((q @ k).add_(m), -1, out=w)
-    return weights
-
-
 def attend(
     query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, want_map: bool = False, dropout: float = 0.0, bias: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
@@ -59,18 +47,15 @@ def attend(
     query (b h i e), key and value (b h j e), allowed and bias broadcastable to (b h i j). Without maps torch's fused kernel does it.
     """
     something = allowed.any(-1, keepdim=True)
-    mask = allowed | ~something  # a row that may look at nothing is opened, and zeroed below
-    width = query.shape[3]
-    if bias is not None or want_map:
-        shut = torch.full((), -torch.inf, dtype=query.dtype, device=query.device)
-        mask = torch.where(mask, 0 if bias is None else bias.to(query.dtype), shut)
-    if want_map:
-        weights = zero_where_not(weights_of(query * width**-0.5, key.transpose(2, 3), mask), something)
-        return functional.dropout(weights, dropout, dropout > 0) @ value, weights
-    spare = (0, max(0, CPU_HEAD - width) if query.device.type == "cpu" else 0)
-    query, key, value = (functional.pad(x, spare) for x in (query, key, value))
-    rows = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, scale=width**-0.5)
-    return rows[..., :width] * something, None
+    opened = allowed | ~something  # a row that may look at nothing is opened, and zeroed below
+    if not want_map and bias is None:
+        return fused_attention(query, key, value, opened, dropout) * something, None
+    shut = torch.full((), -torch.inf, dtype=query.dtype, device=query.device)
+    added = torch.where(opened, 0 if bias is None else bias.to(query.dtype), shut)
+    if not want_map:
+        return fused_attention(query, key, value, added, dropout) * something, None
+    weights = zero_where_not(attention_weights(query * query.shape[3] ** -0.5, key, added), something)
+    return functional.dropout(weights, dropout, dropout > 0) @ value, weights
 
 
 class MultiheadAttention(nn.Module):
@@ -89,14 +74,20 @@ class MultiheadAttention(nn.Module):
         nn.init.xavier_uniform_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, target: Tensor, source: Tensor, present: Tensor, want_map: bool = False) -> tuple[Tensor, Tensor | None]:
-        """target (b i d), source (b j d), present (b j) or (b i j) -> (b i d) and, if wanted, the weights (b h i j)."""
+    def forward(
+        self, target: Tensor, source: Tensor, *, source_present: Tensor, values: Tensor | None = None, want_map: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """target (b i d), source (b j d), source_present (b j) or (b i j) -> (b i d) and, if wanted, the weights (b h i j).
+
+        values (b j d): the rows that are read, where they differ from those looked at (MulT's training draws dropout for each).
+        """
         width = target.shape[2]
         weight, bias = self.in_weight, self.in_bias
+        read = source if values is None else values
         query = self._split(functional.linear(target, weight[:width], bias[:width]))  # (b h i e)
         key = self._split(functional.linear(source, weight[width : 2 * width], bias[width : 2 * width]))  # (b h j e)
-        value = self._split(functional.linear(source, weight[2 * width :], bias[2 * width :]))  # (b h j e)
-        allowed = present[:, None, None, :] if present.dim() == 2 else present[:, None]  # (b 1 1|i j)
+        value = self._split(functional.linear(read, weight[2 * width :], bias[2 * width :]))  # (b h j e)
+        allowed = source_present[:, None, None, :] if source_present.dim() == 2 else source_present[:, None]  # (b 1 1|i j)
         heads_out, weights = attend(query, key, value, allowed, want_map, self.dropout if self.training else 0.0)
         return self.out(heads_out.transpose(1, 2).flatten(2)), weights  # (b i d)
 

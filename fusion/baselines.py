@@ -23,7 +23,7 @@ from torch.nn import functional
 from .batch import Batch, origin, same_size
 from .outputs import Output
 from .resampling import Resampling
-from .rrnn import Encoder, Recursion, RRNNConfig
+from .rrnn import Encoder, Recursion, RRNNConfig, flattened
 
 JOINED = "joined"
 
@@ -105,14 +105,16 @@ class EarlyFusion(nn.Module):
         return Output(logits=self.out(features), features=features)
 
 
-class EarlyAttention(Recursion):
+class EarlyAttention(nn.Module):
     """Early fusion in the form that RRNN's paper compares with; see the module's docstring."""
 
     def __init__(self, config: EarlyFusionConfig) -> None:
         super().__init__()
+        self.config = config
         self.encoders = nn.ModuleDict({m: Encoder(f, config.hidden, config.dropout) for m, f in config.streams.items()})
         recursion = RRNNConfig(config.streams, config.outputs, config.hidden, config.attention, config.hops, dropout=config.dropout)
-        self._made_of(recursion, [JOINED], 2 * config.hidden * len(config.streams))
+        self.recursion = Recursion(recursion, [JOINED], 2 * config.hidden * len(config.streams))
+        flattened(self, "recursion")
 
     def forward(self, streams: Mapping[str, Batch], maps: Collection[str] = ()) -> Output:
         same_size(streams, self.config.streams)
@@ -122,7 +124,8 @@ class EarlyAttention(Recursion):
             resampled = Resampling.at(streams[m].times, streams[m].present, times)
             read.append(resampled(self.encoders[m](streams[m])))  # (b n r), zeros where the stream is absent
         joined = torch.cat(read, dim=2) * present[..., None]
-        return self.recurse({JOINED: joined}, {JOINED: present}, False)
+        answer: Output = self.recursion({JOINED: joined}, {JOINED: present})
+        return answer
 
 
 def fastest(streams: Sequence[Batch]) -> tuple[Tensor, Tensor]:

@@ -18,15 +18,24 @@ from emofuse.pipeline.errors import StreamError
 from .attention import present_softmax
 
 FORMS = ("pooled", "flat", "mean", "sum")
-MAX_FLAT = 8192
-"""Largest T d for the papers' flat form: 268 MB of weights a branch."""
+COPIES = 7
+"""Float32 copies of a weight while training: itself, its gradient, Adam's two moments, the best so far, two in the state being written."""
+MAX_FLAT_BYTES = 16 * 2**30
+"""What the papers' flat form may take of memory while training."""
 
 
-def check_flat(model: str, rows: int, width: int) -> None:
-    """Raises `ValueError` where the flat form would not be feasible."""
-    if rows * width > MAX_FLAT:
+def flat_bytes(lengths: Sequence[int], width: int) -> int:
+    """Bytes of the flat form while training: `lengths` has the rows of every branch of every layer, (rows * width)^2 weights each."""
+    return sum((rows * width) ** 2 for rows in lengths) * 4 * COPIES
+
+
+def check_flat(model: str, lengths: Sequence[int], width: int) -> None:
+    """Raises `ValueError` where the flat form would take more than `MAX_FLAT_BYTES`; `lengths` as in `flat_bytes`."""
+    needed = flat_bytes(lengths, width)
+    if needed > MAX_FLAT_BYTES:
         raise ValueError(
-            f"{model}: the flat branch attention has (rows * width)^2 weights a branch; at most {MAX_FLAT}, got {rows} * {width}"
+            f"{model}: the flat branch attention would take {needed / 2**30:.0f} GB to train: (rows * width)^2 weights for each of "
+            f"{len(lengths)} branches, up to {max(lengths)} rows * {width}, {COPIES} copies; at most {MAX_FLAT_BYTES // 2**30} GB"
         )
 
 

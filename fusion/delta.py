@@ -21,7 +21,7 @@ row lies; `fused_positions="seconds"` adds the time.
 
 Maps: "self": each stream to itself; "cross": the joined streams to themselves (off the diagonal blocks: between streams; "memory" in a
 model of one stream). Its rows are encoder rows: two convolutions and one self-attention after the input's. Gates: "delta_STREAM"
-(b i j), D before the scale, if self maps are asked for. Cost: the square of each stream's rows and of all rows, once.
+(layer b i j), D before the scale, if self maps are asked for. Cost: the square of each stream's rows and of all rows, once.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from torch.nn import functional
 from .attention import attend, present_mean
 from .batch import Batch, origin, same_size
 from .branches import check_lengths, slots
-from .outputs import Map, Output
+from .outputs import Output, Recorder
 from .time_encoding import second_positions, sinusoid
-from .transformer import Dropouts, FeedForward, Front, check_choice, check_numbers
+from .transformer import Dropouts, FeedForward, Front, check_choice, check_streams
 
 STAGES = ("streams", "encoders", "fused")
 """What the paper trains one after the other, each frozen afterwards."""
@@ -54,6 +54,8 @@ class HDAConfig:
     channels  c;  width: of Y;  encoded: r;  fused: t;  window: w
     band      a row looks at rows at most so many steps away; None = all
     rate      positions per second, for offsets and fused_positions in "seconds"
+    readout   "fused" (the paper's model); "encoded": no fused attention, the mean of the encoded rows is read (self-attended + CCA);
+              "attended": neither encoders nor fusion, the means of the streams' Y side by side (with one stream: its unimodal row)
     """
 
     streams: Mapping[str, int]
@@ -73,14 +75,16 @@ class HDAConfig:
     fused_skip: bool = True
     fused_feed_forward: bool = True
     fused_positions: Literal["none", "seconds"] = "none"
+    readout: Literal["fused", "encoded", "attended"] = "fused"
     rate: float = 10.0
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        check_numbers("delta", self.streams, self.kernels, self.heads, self.heads)
+        check_streams("delta", self.streams, self.kernels)
         check_choice("delta", "offsets", self.offsets, ("steps", "seconds", "absolute"))
         check_choice("delta", "look", self.look, ("full", "past"))
         check_choice("delta", "fused_positions", self.fused_positions, ("none", "seconds"))
+        check_choice("delta", "readout", self.readout, ("fused", "encoded", "attended"))
         if self.offsets == "absolute":
             check_lengths("delta", self.lengths or {}, self.streams)
         if self.window < 0 or (self.band is not None and self.band < 0):
@@ -160,33 +164,52 @@ class HDA(nn.Module):
         self.config, names = config, list(config.streams)
         self.fronts = nn.ModuleDict({m: Front(f, config.channels, config.kernels.get(m, 3), bias=True) for m, f in config.streams.items()})
         self.attention = nn.ModuleDict({m: DeltaAttention(config, m) for m in names})
-        self.encoders = nn.ModuleDict({m: StreamEncoder(config) for m in names})
-        if config.fused_skip:
-            self.skips = nn.ModuleDict({m: nn.Linear(config.width, config.encoded, bias=False) for m in names})
-        self.project = nn.Linear(config.encoded, 3 * config.fused)  # queries, keys, values
-        if config.fused_feed_forward:
-            self.feed_forward = FeedForward(config.fused, Dropouts(relu=config.dropout, residual=config.dropout))
-        self.out = nn.Linear(config.fused, config.outputs)
+        widths = {"fused": config.fused, "encoded": config.encoded, "attended": len(names) * config.width}
+        if config.readout != "attended":
+            self.encoders = nn.ModuleDict({m: StreamEncoder(config) for m in names})
+            if config.fused_skip:
+                self.skips = nn.ModuleDict({m: nn.Linear(config.width, config.encoded, bias=False) for m in names})
+        if config.readout == "fused":
+            self.project = nn.Linear(config.encoded, 3 * config.fused)  # queries, keys, values
+            if config.fused_feed_forward:
+                self.feed_forward = FeedForward(config.fused, Dropouts(relu=config.dropout, residual=config.dropout))
+        self.out = nn.Linear(widths[config.readout], config.outputs)
 
-    def attended(
-        self, streams: Mapping[str, Batch], want_maps: bool = False
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-        """Y (b n width) by stream (eq. 9-12); if maps are wanted also D (b i j) and the weights (b h i j)."""
+    def attended(self, streams: Mapping[str, Batch], recorder: Recorder | None = None) -> dict[str, Tensor]:
+        """Y (b n width) by stream (eq. 9-12); maps and D go to the recorder where it wants maps of kind "self"."""
         same_size(streams, self.config.streams)
-        rows, biases, maps = {}, {}, {}
+        want_map, rows = recorder is not None and recorder.wants("self"), {}
         for m in self.config.streams:
             front = self.fronts[m](streams[m].values, streams[m].present)
-            rows[m], bias, weights = self.attention[m](front, streams[m], want_maps)
-            if weights is not None:
-                biases[m], maps[m] = bias, weights
-        return rows, biases, maps
+            rows[m], bias, weights = self.attention[m](front, streams[m], want_map)
+            if recorder is not None and want_map:
+                recorder.map("self", m, m, weights)
+                recorder.gate(f"delta_{m}", bias)
+        return rows
 
     def encoded(self, rows: Mapping[str, Tensor], streams: Mapping[str, Batch]) -> dict[str, Tensor]:
         """Y by stream -> E(Y) (b n r) by stream: what DCCA correlates (eq. 13)."""
         return {m: self.encoders[m](rows[m], streams[m].present) for m in rows}
 
     def forward(self, streams: Mapping[str, Batch], maps: Collection[str] = ()) -> Output:
-        rows, biases, own = self.attended(streams, "self" in maps)
+        recorder = Recorder(maps)
+        rows = self.attended(streams, recorder)
+        features = self._features(rows, streams, recorder)
+        return recorder.output(self.out(features), features)
+
+    def _features(self, rows: Mapping[str, Tensor], streams: Mapping[str, Batch], recorder: Recorder) -> Tensor:
+        """Y by stream -> what the head reads (b c), as `readout` says."""
+        if self.config.readout == "attended":
+            return torch.cat([present_mean(rows[m], streams[m].present) for m in rows], 1)
+        common = self._common(rows, streams)
+        joined = torch.cat(list(common.values()), 1)  # (b F r)
+        present = torch.cat([streams[m].present for m in common], 1)
+        if self.config.readout == "encoded":
+            return present_mean(joined, present)
+        return present_mean(self._fused(joined, present, recorder), present)
+
+    def _common(self, rows: Mapping[str, Tensor], streams: Mapping[str, Batch]) -> dict[str, Tensor]:
+        """Y by stream -> the rows that are joined (b n r) by stream: encodings, skips and positions (eq. 13-14)."""
         common = self.encoded(rows, streams)
         if self.config.fused_skip:
             common = {m: common[m] + self.skips[m](rows[m]) for m in common}
@@ -195,21 +218,18 @@ class HDA(nn.Module):
             for m, encoded in common.items():
                 positions = second_positions(streams[m].times, streams[m].present, start, self.config.rate)
                 common[m] = encoded + sinusoid(positions, self.config.encoded).to(encoded.dtype)
-        joined = torch.cat(list(common.values()), 1)  # (b F r)
-        shown = torch.cat([streams[m].present for m in common], 1)
+        return common
+
+    def _fused(self, joined: Tensor, present: Tensor, recorder: Recorder) -> Tensor:
+        """Eq. 15-16: joined rows (b F r) -> Z (b F t)."""
         query, key, value = self.project(joined)[:, None].chunk(3, dim=3)  # (b 1 F t) each
-        kind = "cross" if len(common) > 1 else "memory"
+        names = "+".join(self.config.streams)
+        kind = "cross" if len(self.config.streams) > 1 else "memory"
         dropout = self.config.dropout if self.training else 0.0
-        attended, weights = attend(query, key, value, shown[:, None, None], kind in maps, dropout)
-        fused = attended[:, 0]  # (b F t)
-        if self.config.fused_feed_forward:
-            fused = self.feed_forward(fused)
-        features = present_mean(fused, shown)  # (b t)
-        found = [Map("self", m, m, weights[None]) for m, weights in own.items()]
-        if weights is not None:
-            found.append(Map(kind, "+".join(common), "+".join(common), (weights * shown[:, None, :, None])[None]))
-        gates = {f"delta_{m}": bias for m, bias in biases.items()}
-        return Output(logits=self.out(features), features=features, maps=tuple(found), gates=gates)
+        attended, weights = attend(query, key, value, present[:, None, None], recorder.wants(kind), dropout)
+        recorder.map(kind, names, names, None if weights is None else weights * present[:, None, :, None])
+        fused: Tensor = attended[:, 0]
+        return self.feed_forward(fused) if self.config.fused_feed_forward else fused
 
 
 class StageHeads(nn.Module):

@@ -42,7 +42,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,9 +51,20 @@ from torch.nn import functional
 from .attention import MultiheadAttention, attend, last_present, present_mean, present_softmax
 from .batch import Batch, same_size
 from .branches import FORMS, BranchAttention, check_flat, check_lengths, laid_out, slots, weighted
-from .outputs import Map, Output
+from .outputs import Output, Recorder
 from .resampling import Resampling, index_times
-from .transformer import Dropouts, Encoder, FeedForward, Fronts, Head, check_choice, check_numbers
+from .transformer import (
+    POSITIONS,
+    Dropouts,
+    Encoder,
+    FeedForward,
+    Fronts,
+    Head,
+    check_choice,
+    check_heads,
+    check_streams,
+    from_tables,
+)
 
 SHARPNESS = 1.75
 """Deviation of what alpha's softmax reads: normally distributed sums of n rows spread over about n exp(-1.75^2 / 2) = 0.22 n of them."""
@@ -91,7 +102,7 @@ class MCRConfig:
 
     streams    name -> columns, one to three
     lengths    rows of each stream, for the forms whose weights span time: alignment "learned" (eq. 4-5), branch_attention "flat"
-               (eq. 9, rows * width <= 8192), row_biases (eq. 13, 15)
+               (eq. 9, as far as memory goes: branches.py), row_biases (eq. 13, 15)
     rate       positions per second
     """
 
@@ -111,30 +122,27 @@ class MCRConfig:
     branch_residual: bool = True
     row_biases: bool = False
     lengths: Mapping[str, int] | None = None
-    positions: Literal["seconds", "index", "none"] = "seconds"
+    positions: Literal["seconds", "index", "reference", "none"] = "seconds"
     rate: float = 10.0
     readout: Literal["mean", "last"] = "mean"
     ablation: MCRAblation = field(default_factory=MCRAblation)
 
     def __post_init__(self) -> None:
-        if isinstance(self.dropouts, Mapping):  # as JSON has it
-            object.__setattr__(self, "dropouts", Dropouts(**self.dropouts))
-        if isinstance(self.ablation, Mapping):
-            object.__setattr__(self, "ablation", MCRAblation(**self.ablation))
-        check_numbers("mcr", self.streams, self.kernels, self.width, self.heads)
+        from_tables(self, dropouts=Dropouts.of, ablation=lambda table: MCRAblation(**table))
+        check_streams("mcr", self.streams, self.kernels)
+        check_heads("mcr", self.width, self.heads)
+        check_heads("mcr", self.width, self.mutual_heads, "mutual heads")
         if len(self.streams) > 3:
             raise ValueError(f"mcr: a target has one or two sources, so three streams at most, got {list(self.streams)}")
-        if self.width % self.mutual_heads:
-            raise ValueError(f"mcr: width {self.width} is not a multiple of {self.mutual_heads} mutual heads")
         check_choice("mcr", "alignment", self.alignment, ("seconds", "index", "learned"))
         check_choice("mcr", "alpha_scale", self.alpha_scale, ("deviation", "paper", "rows"))
         check_choice("mcr", "branch_attention", self.branch_attention, FORMS)
-        check_choice("mcr", "positions", self.positions, ("seconds", "index", "none"))
+        check_choice("mcr", "positions", self.positions, POSITIONS)
         check_choice("mcr", "readout", self.readout, ("mean", "last"))
         if self.alignment == "learned" or self.branch_attention == "flat" or self.row_biases:
             check_lengths("mcr", self.lengths or {}, self.streams)
         if self.branch_attention == "flat":
-            check_flat("mcr", max((self.lengths or {}).values()), self.width)
+            check_flat("mcr", [self.rows_of(t) for t in self.targets for _ in range(2 * self.layers)], self.width)
         if self.targets != tuple(m for m in self.streams if m in self.targets) or not self.targets:
             raise ValueError(f"mcr: targets must be some of {', '.join(self.streams)}, in that order, got {self.targets}")
 
@@ -145,6 +153,10 @@ class MCRConfig:
     def sources(self, target: str) -> tuple[str, ...]:
         """The other streams; a stream alone is its own source."""
         return tuple(m for m in self.streams if m != target) or (target,)
+
+    def rows_of(self, *streams: str) -> int:
+        """Rows of these streams joined, in the fixed layout; 0 without one."""
+        return sum((self.lengths or {}).get(m, 0) for m in streams)
 
     @property
     def all_sources(self) -> tuple[str, ...]:
@@ -172,8 +184,7 @@ class Alignment(nn.Module):
         super().__init__()
         self.learned = config.alignment == "learned"
         if self.learned:
-            lengths = config.lengths or {}
-            self.convolution = nn.Linear(lengths[read], lengths[at])
+            self.convolution = nn.Linear(config.rows_of(read), config.rows_of(at))
         else:
             self.smooth = nn.Conv1d(1, 1, 3, padding=1, bias=config.alpha_scale == "rows")
             with torch.no_grad():
@@ -214,8 +225,17 @@ def effective_rows(weights: Tensor) -> Tensor:
     return entropy.exp()
 
 
-class MutualUnit(nn.Module):
-    """CMU, eq. 2-5."""
+@dataclass(frozen=True, eq=False)
+class Mutual:
+    """CMU's answer: Z_a (b i d), and by source eq. 3's weights (b j) and the maps (b h i j) if wanted."""
+
+    rows: Tensor
+    alphas: Mapping[str, Tensor]
+    maps: Mapping[str, Tensor]
+
+
+class CMU(nn.Module):
+    """The crossmodal mutual attention unit, eq. 2-5."""
 
     def __init__(self, config: MCRConfig, target: str) -> None:
         super().__init__()
@@ -234,37 +254,50 @@ class MutualUnit(nn.Module):
             self.alignments = nn.ModuleList((Alignment(config, read=second, at=first), Alignment(config, read=first, at=second)))
         self.feed_forward = FeedForward(width, config.dropouts)
 
-    def forward(self, target: Rows, sources: Sequence[Rows], want_map: bool) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """-> Z_a (b i d), a map (b h i j) a source if wanted, and eq. 3's weights (b j) a source."""
+    def forward(self, target: Rows, sources: Mapping[str, Rows], want_map: bool = False) -> Mutual:
+        """Sources by stream, in the config's order."""
         query = self._split(self.query_norm(self.query(target.values)))
-        keys = [norm(key(s.values)) for s, key, norm in zip(sources, self.keys, self.key_norms, strict=True)]
-        alphas = selective_weights(sources, self.config.alpha_scale)
-        rows, found = self.residual_norm(target.values), []
-        count = torch.stack([s.present.sum(1) for s in sources]).sum(0).clamp(min=1)[:, None]  # (b 1)
-        for k, source in enumerate(sources):
-            key, bias = keys[k], None
-            if self.mutual:
-                other = 1 - k
-                alpha = alphas[k] * count if self.config.alpha_scale == "rows" else alphas[k]  # (b j)
-                moved, offset = self.alignments[k](keys[other], sources[other], source)
-                key = key + alpha[..., None] * moved
-                bias = None if offset is None else (alpha * offset)[:, None, None]  # (b 1 1 j)
+        read = list(sources.values())
+        keys = [norm(key(s.values)) for s, key, norm in zip(read, self.keys, self.key_norms, strict=True)]
+        alphas = selective_weights(read, self.config.alpha_scale)
+        rows, maps = self.residual_norm(target.values), {}
+        dropout = self.config.dropouts.attention if self.training else 0.0
+        for k, (name, source) in enumerate(sources.items()):
+            key, bias = self._borrowing(k, keys, read, alphas) if self.mutual else (keys[k], None)
             value = self.value_norms[k](self.values[k](source.values))
-            dropout = self.config.dropouts.attention if self.training else 0.0
             allowed = source.present[:, None, None]
             attended, weights = attend(query, self._split(key), self._split(value), allowed, want_map, dropout, bias)
             rows = rows + functional.dropout(attended.transpose(1, 2).flatten(2), self.config.dropouts.residual, self.training)
             if weights is not None:
-                found.append(weights * target.present[:, None, :, None])
-        return self.feed_forward(rows), found, alphas
+                maps[name] = weights * target.present[:, None, :, None]
+        return Mutual(self.feed_forward(rows), dict(zip(sources, alphas, strict=True)), maps)
+
+    def _borrowing(self, k: int, keys: Sequence[Tensor], sources: Sequence[Rows], alphas: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Eq. 4-5: source k's keys K + a * (R K') (b j d), and what R's bias adds to the logits (b 1 1 j) or None."""
+        alpha = alphas[k]  # (b j)
+        if self.config.alpha_scale == "rows":
+            count = torch.stack([s.present.sum(1) for s in sources]).sum(0).clamp(min=1)[:, None]  # (b 1)
+            alpha = alpha * count
+        moved, offset = self.alignments[k](keys[1 - k], sources[1 - k], sources[k])
+        return keys[k] + alpha[..., None] * moved, None if offset is None else (alpha * offset)[:, None, None]
 
     def _split(self, rows: Tensor) -> Tensor:
         b, n, width = rows.shape
         return rows.reshape(b, n, self.config.mutual_heads, width // self.config.mutual_heads).transpose(1, 2)  # (b h n e)
 
 
-class SourceUnit(nn.Module):
-    """SCU, eq. 6-11."""
+@dataclass(frozen=True, eq=False)
+class Integrated:
+    """SCU's answer: Z_b (b i d), gamma (b 2), the crossmodal and the self map (b h i j) if wanted."""
+
+    rows: Tensor
+    gamma: Tensor
+    cross: Tensor | None
+    own: Tensor | None
+
+
+class SCU(nn.Module):
+    """The self- and crossmodal attention unit over the joined sources, eq. 6-11."""
 
     def __init__(self, config: MCRConfig, target: str) -> None:
         super().__init__()
@@ -272,86 +305,100 @@ class SourceUnit(nn.Module):
         self.target_norm, self.source_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.cross = MultiheadAttention(width, config.heads, config.dropouts.attention)
         self.own = MultiheadAttention(width, config.heads, config.dropouts.attention)
-        length = (config.lengths or {}).get(target, 0)
-        self.branches = BranchAttention(2, width, config.branch_attention, length, config.bounded_score)
+        self.branches = BranchAttention(2, width, config.branch_attention, config.rows_of(target), config.bounded_score)
         self.feed_forward = FeedForward(width, config.dropouts)
 
-    def forward(
-        self, target: Rows, joined: Tensor, present: Tensor, maps: Collection[str]
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """joined sources (b j d) and their presence (b j) -> Z_b (b i d), gamma (b 2), the crossmodal and the self map."""
-        normed, shown = self.target_norm(target.values), target.present
-        crossed, cross_map = self.cross(normed, self.source_norm(joined), present, "cross" in maps)
-        own, own_map = self.own(normed, normed, shown, "self" in maps)
+    def forward(self, target: Rows, joined: Rows, maps: Collection[str] = ()) -> Integrated:
+        """The target and its joined sources; maps of "cross", "self"."""
+        normed, present = self.target_norm(target.values), target.present
+        source = self.source_norm(joined.values)
+        crossed, cross_map = self.cross(normed, source, source_present=joined.present, want_map="cross" in maps)
+        own, own_map = self.own(normed, normed, source_present=present, want_map="self" in maps)
         branches = [functional.dropout(b, self.config.dropouts.residual, self.training) for b in (crossed, own)]
         if self.config.branch_residual:
             branches = [target.values + b for b in branches]
-        branches = [b * shown[..., None] for b in branches]
-        something = torch.stack([present.any(1), shown.any(1)], 1)  # sources that are absent have nothing to say
-        gamma = self.branches(branches, shown, something, target.where)
-        mask = shown[:, None, :, None]
+        branches = [b * present[..., None] for b in branches]
+        something = torch.stack([joined.present.any(1), present.any(1)], 1)  # sources that are absent have nothing to say
+        gamma = self.branches(branches, present, something, target.where)
+        mask = present[:, None, :, None]
         cross_map, own_map = (None if m is None else m * mask for m in (cross_map, own_map))
-        return self.feed_forward(weighted(branches, gamma)), gamma, cross_map, own_map
+        return Integrated(self.feed_forward(weighted(branches, gamma)), gamma, cross_map, own_map)
 
 
 class Bias(nn.Module):
-    """One bias for all rows, or (the paper's) one for each slot of a fixed layout."""
+    """One bias for all rows, or (the paper's) one for each slot of a fixed layout of `length` rows."""
 
-    def __init__(self, width: int, length: int | None) -> None:
+    def __init__(self, width: int, length: int) -> None:
         super().__init__()
-        self.bias = nn.Parameter(torch.zeros(1 if length is None else length, width))
+        self.by_row = length > 0
+        self.bias = nn.Parameter(torch.zeros(max(1, length), width))
 
-    def forward(self, where: Tensor | None) -> Tensor:
-        """slots (b n) -> (b n d), or (1 d) for all."""
-        return self.bias if where is None else self.bias[where.clamp(max=len(self.bias) - 1)]
+    def forward(self, rows: Rows) -> Tensor:
+        """-> (b n d), or (1 d) for all."""
+        if not self.by_row or rows.where is None:
+            return self.bias
+        return self.bias[rows.where.clamp(max=len(self.bias) - 1)]
 
 
-class SourceUpdate(nn.Module):
-    """SUM, eq. 12-16: the sources from the targets of the same streams, and each target's joined source."""
+@dataclass(frozen=True, eq=False)
+class Updated:
+    """SUM's answer: the sources by stream, each target's joined sources, and the gates by name (b n d)."""
+
+    sources: Mapping[str, Rows]
+    joined: Mapping[str, Rows]
+    gates: Mapping[str, Tensor]
+
+
+class SUM(nn.Module):
+    """The source modality update module, eq. 12-16: sources from the targets of the same streams, and each target's joined sources."""
 
     def __init__(self, config: MCRConfig) -> None:
         super().__init__()
         width, self.config, names = config.width, config, config.all_sources
-        lengths = (config.lengths or {}) if config.row_biases else {}
+        rows = config.rows_of if config.row_biases else lambda *_: 0
         self.feed_forward = nn.ModuleDict({m: FeedForward(width, config.dropouts) for m in names})
         if config.ablation.source_update == "selective":
             self.keep_source = nn.ModuleDict({m: nn.Linear(width, width, bias=False) for m in names})
             self.keep_target = nn.ModuleDict({m: nn.Linear(width, width, bias=False) for m in names})
-            self.keep_bias = nn.ModuleDict({m: Bias(width, lengths.get(m)) for m in names})
+            self.keep_bias = nn.ModuleDict({m: Bias(width, rows(m)) for m in names})
             if config.ablation.source_unit:
                 self.join = nn.ModuleDict({t: nn.Linear(width, width, bias=False) for t in config.targets})
-                total = {t: sum(lengths[m] for m in config.sources(t)) if lengths else None for t in config.targets}
-                self.join_bias = nn.ModuleDict({t: Bias(width, total[t]) for t in config.targets})
+                self.join_bias = nn.ModuleDict({t: Bias(width, rows(*config.sources(t))) for t in config.targets})
 
-    def forward(
-        self, sources: Mapping[str, Rows], targets: Mapping[str, Rows], where: Mapping[str, Tensor | None]
-    ) -> tuple[dict[str, Rows], dict[str, Tensor], dict[str, Tensor]]:
-        """Sources and targets by stream, slots of each target's joined source -> sources, joined sources (b j d), gates."""
+    def forward(self, sources: Mapping[str, Rows], targets: Mapping[str, Rows], joined: Mapping[str, Rows]) -> Updated:
+        """Sources and targets by stream; each target's joined sources as they were (for their presence and slots)."""
         after, gates = {}, {}
         update = self.config.ablation.source_update
         for m in self.config.all_sources:
-            fed = self.feed_forward[m](sources[m].values)
+            values = self.feed_forward[m](sources[m].values)
             target = targets[m].values
             if update == "selective":
-                bias = self.keep_bias[m](sources[m].where if self.config.row_biases else None)
-                keep = (self.keep_source[m](fed) + self.keep_target[m](target) + bias).sigmoid()  # eq. 13
+                keep = (self.keep_source[m](values) + self.keep_target[m](target) + self.keep_bias[m](sources[m])).sigmoid()  # eq. 13
                 gates[f"mu_{m}"] = keep * sources[m].present[..., None]
-                fed = (1 - keep) * target.tanh() + keep * fed  # eq. 14
+                values = (1 - keep) * target.tanh() + keep * values  # eq. 14
             elif update == "plain":
-                fed = fed + target
-            after[m] = sources[m].of(fed)
-        joined = {t: torch.cat([after[m].values for m in self.config.sources(t)], 1) for t in self.config.targets}
+                values = values + target
+            after[m] = sources[m].of(values)
+        both = {t: rows.of(torch.cat([after[m].values for m in self.config.sources(t)], 1)) for t, rows in joined.items()}
         if update == "selective" and self.config.ablation.source_unit:
-            for t, rows in joined.items():
-                present = torch.cat([after[m].present for m in self.config.sources(t)], 1)[..., None]
-                phi = (self.join[t](rows) + self.join_bias[t](where[t] if self.config.row_biases else None)).sigmoid()  # eq. 15
-                gates[f"phi_{t}"] = phi * present
-                joined[t] = phi * rows.tanh() * present  # eq. 16
-        return after, joined, gates
+            for t, rows in both.items():
+                phi = (self.join[t](rows.values) + self.join_bias[t](rows)).sigmoid()  # eq. 15
+                gates[f"phi_{t}"] = phi * rows.present[..., None]
+                both[t] = rows.of(phi * rows.values.tanh())  # eq. 16
+        return Updated(after, both, gates)
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Between two layers: the streams as targets, as sources, and each target's sources joined."""
+
+    targets: Mapping[str, Rows]
+    sources: Mapping[str, Rows]
+    joined: Mapping[str, Rows]
 
 
 class MCR(nn.Module):
-    """See the module's docstring; the contract is in outputs.py."""
+    """See the module's docstring; the contract is in outputs.py. The maps' units are "CMU" and "SCU"."""
 
     def __init__(self, config: MCRConfig) -> None:
         super().__init__()
@@ -360,106 +407,76 @@ class MCR(nn.Module):
         self.fronts = Fronts(config.streams, config.width, config.kernels, config.dropouts, config.positions, config.rate)
         rounds = range(config.layers)
         if ablation.mutual_unit:
-            self.mutual = nn.ModuleList(nn.ModuleDict({t: MutualUnit(config, t) for t in config.targets}) for _ in rounds)
+            self.mutual = nn.ModuleList(nn.ModuleDict({t: CMU(config, t) for t in config.targets}) for _ in rounds)
         if ablation.source_unit:
-            self.source = nn.ModuleList(nn.ModuleDict({t: SourceUnit(config, t) for t in config.targets}) for _ in rounds)
+            self.source = nn.ModuleList(nn.ModuleDict({t: SCU(config, t) for t in config.targets}) for _ in rounds)
         if ablation.source_update != "none":
             # what the last layer's update would make is read by nobody
-            self.update = nn.ModuleList(SourceUpdate(config) for _ in rounds[:-1])
+            self.update = nn.ModuleList(SUM(config) for _ in rounds[:-1])
         self.final = Encoder(config.width, config.heads, config.final_layers, config.dropouts)
         self.head = Head(config.width, config.outputs, config.dropouts.output)
 
     def forward(self, streams: Mapping[str, Batch], maps: Collection[str] = ()) -> Output:
         same_size(streams, self.config.streams)
-        config, ablation = self.config, self.config.ablation
-        rows = {m: self._rows(m, values, streams[m]) for m, values in self.fronts(streams).items()}
-        sources = dict(rows)
-        present = {t: torch.cat([rows[m].present for m in config.sources(t)], 1) for t in config.targets}
-        joined = {t: torch.cat([rows[m].values for m in config.sources(t)], 1) for t in config.targets}
-        where = {t: self._slots(streams, config.sources(t)) for t in config.targets}
-        kept: dict[tuple[str, str, str, str], list[Tensor]] = {}
-        gates: dict[str, list[Tensor]] = {}
+        config, recorder, state = self.config, Recorder(maps), self._start(streams)
         for layer in range(config.layers):
-            before = rows
-            for t in config.targets:
-                target, made = before[t], []
-                if ablation.mutual_unit:
-                    made.append(self._mutual(layer, t, target, sources, kept, gates, maps))
-                if ablation.source_unit:
-                    read = target.of(made.pop()) if made and ablation.order == "serial" else target
-                    made.append(self._source(layer, t, read, joined[t], present[t], kept, gates, maps))
-                rows = rows | {t: target.of(torch.stack(made).sum(0))}
-            if ablation.source_update != "none" and layer < config.layers - 1:
-                sources, joined, found = self.update[layer](sources, rows, where)
-                for name, gate in found.items():
-                    gates.setdefault(name, []).append(gate)
-        everything = torch.cat([rows[t].values for t in config.targets], 1)
-        shown = torch.cat([rows[t].present for t in config.targets], 1)
-        everything, last = self.final(everything, shown, None, shown, "memory" in maps)
-        features = present_mean(everything, shown) if config.readout == "mean" else last_present(everything, shown)
-        found_maps = [Map(kind, t, s, torch.stack(weights)) for (kind, t, s, _), weights in kept.items()]
-        if last is not None:
-            found_maps.append(Map("memory", "+".join(config.targets), "+".join(config.targets), last))
-        return Output(
-            logits=self.head(features),
-            features=features,
-            maps=tuple(found_maps),
-            gates={name: torch.stack(found) for name, found in gates.items()},
-        )
+            targets = {**state.targets, **{t: self._reinforced(layer, t, state, recorder) for t in config.targets}}
+            state = State(targets, state.sources, state.joined)
+            if config.ablation.source_update != "none" and layer < config.layers - 1:
+                updated: Updated = self.update[layer](state.sources, state.targets, state.joined)
+                for name, gate in updated.gates.items():
+                    recorder.gate(name, gate)
+                state = State(targets, updated.sources, updated.joined)
+        rows = torch.cat([state.targets[t].values for t in config.targets], 1)
+        present = torch.cat([state.targets[t].present for t in config.targets], 1)
+        rows, weights = self.final(rows, target_present=present, want_map=recorder.wants("memory"))
+        recorder.stack("memory", "+".join(config.targets), "+".join(config.targets), weights)
+        features = present_mean(rows, present) if config.readout == "mean" else last_present(rows, present)
+        return recorder.output(self.head(features), features)
 
-    def _rows(self, name: str, values: Tensor, batch: Batch) -> Rows:
-        times = index_times(batch.present) if self.config.alignment == "index" else batch.times
-        where = None if self.config.lengths is None else slots([batch.present], [self.config.lengths[name]])
-        return Rows(values, batch.present, times, where)
+    def _start(self, streams: Mapping[str, Batch]) -> State:
+        rows = {m: self._rows([m], values, streams) for m, values in self.fronts(streams).items()}
+        joined = {}
+        for t in self.config.targets:
+            names = self.config.sources(t)
+            joined[t] = self._rows(names, torch.cat([rows[m].values for m in names], 1), streams)
+        return State(rows, rows, joined)
 
-    def _slots(self, streams: Mapping[str, Batch], names: Sequence[str]) -> Tensor | None:
-        if self.config.lengths is None:
-            return None
-        return slots([streams[m].present for m in names], [self.config.lengths[m] for m in names])
+    def _rows(self, names: Sequence[str], values: Tensor, streams: Mapping[str, Batch]) -> Rows:
+        """One stream, or several joined in time."""
+        present = [streams[m].present for m in names]
+        times = [index_times(streams[m].present) if self.config.alignment == "index" else streams[m].times for m in names]
+        where = None if self.config.lengths is None else slots(present, [self.config.lengths[m] for m in names])
+        return Rows(values, torch.cat(present, 1), torch.cat(times, 1), where)
 
-    def _mutual(
-        self,
-        layer: int,
-        target: str,
-        rows: Rows,
-        sources: Mapping[str, Rows],
-        kept: dict[tuple[str, str, str, str], list[Tensor]],
-        gates: dict[str, list[Tensor]],
-        maps: Collection[str],
-    ) -> Tensor:
-        """One CMU; its maps and weights go to `kept` and `gates`."""
+    def _reinforced(self, layer: int, target: str, state: State, recorder: Recorder) -> Rows:
+        """A target after its units, merged: Z_a + Z_b."""
+        rows, made = state.targets[target], []
+        if self.config.ablation.mutual_unit:
+            made.append(self._mutual(layer, target, state, recorder))
+        if self.config.ablation.source_unit:
+            serial = made and self.config.ablation.order == "serial"
+            made.append(self._integrated(layer, target, rows.of(made.pop()) if serial else rows, state, recorder))
+        return rows.of(torch.stack(made).sum(0))
+
+    def _mutual(self, layer: int, target: str, state: State, recorder: Recorder) -> Tensor:
+        """Z_a (b i d) of one CMU."""
         names = self.config.sources(target)
         kind = "self" if names == (target,) else "cross"
-        unit = self.mutual[layer]
-        assert isinstance(unit, nn.ModuleDict)
-        values, found, alphas = unit[target](rows, [sources[m] for m in names], kind in maps)
-        for m, weights in zip(names, found, strict=False):
-            kept.setdefault((kind, target, m, "mutual unit"), []).append(weights)
-        for m, alpha in zip(names, alphas, strict=True):
-            gates.setdefault(f"alpha_{target}_{m}", []).append(alpha)
-        made: Tensor = values
-        return made
+        unit = cast(nn.ModuleDict, self.mutual[layer])[target]
+        answer: Mutual = unit(state.targets[target], {m: state.sources[m] for m in names}, recorder.wants(kind))
+        for m in names:
+            recorder.map(kind, target, m, answer.maps.get(m), "CMU")
+            recorder.gate(f"alpha_{target}_{m}", answer.alphas[m])
+        return answer.rows
 
-    def _source(
-        self,
-        layer: int,
-        target: str,
-        rows: Rows,
-        joined: Tensor,
-        present: Tensor,
-        kept: dict[tuple[str, str, str, str], list[Tensor]],
-        gates: dict[str, list[Tensor]],
-        maps: Collection[str],
-    ) -> Tensor:
-        """One SCU; its maps and weights go to `kept` and `gates`."""
+    def _integrated(self, layer: int, target: str, rows: Rows, state: State, recorder: Recorder) -> Tensor:
+        """Z_b (b i d) of one SCU."""
         names = self.config.sources(target)
-        unit = self.source[layer]
-        assert isinstance(unit, nn.ModuleDict)
-        values, gamma, cross_map, own_map = unit[target](rows, joined, present, maps)
-        if cross_map is not None and names != (target,):
-            kept.setdefault(("cross", target, "+".join(names), "source unit"), []).append(cross_map)
-        if own_map is not None:
-            kept.setdefault(("self", target, target, "source unit"), []).append(own_map)
-        gates.setdefault(f"gamma_{target}", []).append(gamma)
-        made: Tensor = values
-        return made
+        unit = cast(nn.ModuleDict, self.source[layer])[target]
+        answer: Integrated = unit(rows, state.joined[target], recorder.kinds)
+        if names != (target,):
+            recorder.map("cross", target, "+".join(names), answer.cross, "SCU")
+        recorder.map("self", target, target, answer.own, "SCU")
+        recorder.gate(f"gamma_{target}", answer.gamma)
+        return answer.rows

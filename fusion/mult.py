@@ -7,35 +7,53 @@ joined and pass the head. Equations 1-8 of the paper; residuals follow the relea
 
 Differences from the released code, all of them the default: rows that are absent are masked (there: attended), positions are seconds
 (there: index, where feature 0 is not zero), no causal mask (there: on), mean readout over present rows (there: row -1, padding or not).
-`positions="reference", causal=True|False, readout="last"` with every row marked present is the released model, to rounding.
+`positions="reference", causal=True|False, readout="last"` with every row marked present is the released model, to rounding; its dropout
+too is drawn as there, anew for every pair and apart for target, keys and values.
+
+Ablations (the paper's table 3): `targets` keeps some of the targets ("[V, A -> L]" is ("text",)); `source="intermediate"` lets layer k of a
+pair look at the source after k layers of its own self-attention (the paper's "high-level" sources), in place of its embedding; a model of
+one stream is that stream's self-attention encoder alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from .attention import last_present, present_mean
 from .batch import Batch, origin, same_size
-from .outputs import Map, Output
-from .time_encoding import reference_positions, second_positions, sinusoid
-from .transformer import Dropouts, Encoder, Front, Head
+from .outputs import Output, Recorder
+from .transformer import (
+    POSITIONS,
+    Dropouts,
+    Embedding,
+    Encoder,
+    EncoderLayer,
+    FrontEnds,
+    Head,
+    check_choice,
+    check_heads,
+    check_streams,
+    from_tables,
+    masked_dropout,
+)
 
 
 @dataclass(frozen=True)
 class MulTConfig:
     """The numbers of a MulT.
 
-    streams         name -> columns, two or more; their order is the order of everything
+    streams         name -> columns, one or more; their order is the order of everything
     outputs         width of the logits
     memory_layers   None = max(layers, 3), as released
     kernels         front-end kernel per stream, odd; 1 where not named
     rate            positions per second (positions="seconds"): the shortest period is 2 pi / rate seconds
+    targets         streams that are reinforced and read, None = all
+    source          what a target looks at: the source's "embedding" (the paper), or its "intermediate" layers
     """
 
     streams: Mapping[str, int]
@@ -46,24 +64,35 @@ class MulTConfig:
     memory_layers: int | None = None
     kernels: Mapping[str, int] = field(default_factory=dict)
     dropouts: Dropouts = field(default_factory=Dropouts)
-    positions: Literal["seconds", "reference", "none"] = "seconds"
+    positions: Literal["seconds", "index", "reference", "none"] = "seconds"
     rate: float = 10.0
     readout: Literal["mean", "last"] = "mean"
     causal: bool = False
+    targets: tuple[str, ...] | None = None
+    source: Literal["embedding", "intermediate"] = "embedding"
 
     def __post_init__(self) -> None:
-        if isinstance(self.dropouts, Mapping):  # as JSON has it
-            object.__setattr__(self, "dropouts", Dropouts(**self.dropouts))
-        if len(self.streams) < 2:
-            raise ValueError(f"mult: crossmodal attention needs two streams or more, got {list(self.streams)}")
-        if unknown := set(self.kernels) - set(self.streams):
-            raise ValueError(f"mult: kernels for streams that it does not have: {sorted(unknown)}")
-        if self.width % self.heads:
-            raise ValueError(f"mult: width {self.width} is not a multiple of {self.heads} heads")
-        choices = {"positions": ("seconds", "reference", "none"), "readout": ("mean", "last")}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"mult: {name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        from_tables(self, dropouts=Dropouts.of)
+        if self.targets is not None:
+            object.__setattr__(self, "targets", tuple(self.targets))
+        check_streams("mult", self.streams, self.kernels)
+        check_heads("mult", self.width, self.heads)
+        check_choice("mult", "positions", self.positions, POSITIONS)
+        check_choice("mult", "readout", self.readout, ("mean", "last"))
+        check_choice("mult", "source", self.source, ("embedding", "intermediate"))
+        if self.source == "intermediate" and self.layers < 2:
+            raise ValueError(f"mult: intermediate sources need two layers or more, got {self.layers}")
+        if not self.reinforced or self.reinforced != tuple(m for m in self.streams if m in self.reinforced):
+            raise ValueError(f"mult: targets must be some of {', '.join(self.streams)}, in that order, got {self.targets}")
+
+    @property
+    def reinforced(self) -> tuple[str, ...]:
+        """The streams that are targets."""
+        return tuple(self.streams) if self.targets is None else self.targets
+
+    def sources(self, target: str) -> tuple[str, ...]:
+        """The other streams."""
+        return tuple(m for m in self.streams if m != target)
 
 
 class MulT(nn.Module):
@@ -72,76 +101,112 @@ class MulT(nn.Module):
     def __init__(self, config: MulTConfig) -> None:
         super().__init__()
         self.config = config
-        names, width = list(config.streams), config.width
-        joined = (len(names) - 1) * width
-        self.front = nn.ModuleDict({m: Front(f, width, config.kernels.get(m, 1)) for m, f in config.streams.items()})
+        targets, width, dropouts = config.reinforced, config.width, config.dropouts
+        joined = max(1, len(config.streams) - 1) * width
+        self.front = FrontEnds(config.streams, width, config.kernels, dropouts)
+        self.embedding = Embedding(config.positions, config.rate)
         self.cross = nn.ModuleDict(
-            {_pair(t, s): Encoder(width, config.heads, config.layers, config.dropouts) for t in names for s in names if s != t}
+            {_pair(t, s): Encoder(width, config.heads, config.layers, dropouts) for t in targets for s in config.sources(t)}
         )
+        if config.source == "intermediate":
+            used = [m for m in config.streams if any(m in config.sources(t) for t in targets)]
+            self.levels = nn.ModuleDict(
+                {m: nn.ModuleList(EncoderLayer(width, config.heads, dropouts) for _ in range(config.layers - 1)) for m in used}
+            )
         memory_layers = max(config.layers, 3) if config.memory_layers is None else config.memory_layers
-        self.memory = nn.ModuleDict({t: Encoder(joined, config.heads, memory_layers, config.dropouts) for t in names})
-        self.head = Head(len(names) * joined, config.outputs, config.dropouts.output)
+        self.memory = nn.ModuleDict({t: Encoder(joined, config.heads, memory_layers, dropouts) for t in targets})
+        self.head = Head(len(targets) * joined, config.outputs, dropouts.output)
 
     def forward(self, streams: Mapping[str, Batch], maps: Collection[str] = ()) -> Output:
         same_size(streams, self.config.streams)
-        start = origin(streams)
-        projected = {m: self._project(m, streams[m]) for m in self.config.streams}  # (b n d) each
-        embedded = {m: self._embed(projected[m], streams[m], start) for m in projected}
-        found: list[Map] = []
-        readouts = []
-        for t in self.config.streams:
-            present = streams[t].present
-            crossed = []
-            for s in self.config.streams:
-                if s == t:
-                    continue
-                allowed = self._allowed(present, streams[s].present)
-                rows, weights = self.cross[_pair(t, s)](embedded[t], present, embedded[s], allowed, "cross" in maps)  # (b i d)
-                crossed.append(rows)
-                if weights is not None:
-                    found.append(Map("cross", t, s, weights))
-            joined = self._embed(torch.cat(crossed, dim=2), streams[t], start)  # (b i (s-1)d)
-            rows, weights = self.memory[t](joined, present, None, self._allowed(present, present), "memory" in maps)
-            if weights is not None:
-                found.append(Map("memory", t, t, weights))
-            readouts.append(present_mean(rows, present) if self.config.readout == "mean" else last_present(rows, present))
-        features = torch.cat(readouts, dim=1)  # (b s(s-1)d)
-        return Output(logits=self.head(features), features=features, maps=tuple(found))
+        recorder, start = Recorder(maps), origin(streams)
+        embedded = {m: self.embedding(rows, streams[m], start) for m, rows in self.front(streams).items()}  # (b n d) each
+        levels = self._levels(embedded, streams)
+        features = torch.cat([self._readout(t, embedded, levels, streams, start, recorder) for t in self.config.reinforced], dim=1)
+        return recorder.output(self.head(features), features)
 
-    def _project(self, name: str, batch: Batch) -> Tensor:
-        values = batch.values
-        if name == "text":
-            values = functional.dropout(values, self.config.dropouts.text, self.training)
-        projected: Tensor = self.front[name](values, batch.present)
-        return projected
+    def _levels(self, embedded: Mapping[str, Tensor], streams: Mapping[str, Batch]) -> dict[str, list[Tensor]]:
+        """Each source's rows (b j d) before and after each of its own layers; empty unless `source` is "intermediate"."""
+        levels: dict[str, list[Tensor]] = {}
+        if self.config.source == "intermediate":
+            for m, layers in self.levels.items():
+                present = streams[m].present
+                levels[m] = [self._dropped(embedded[m], present)]
+                for layer in cast(nn.ModuleList, layers):
+                    rows, _ = layer(levels[m][-1], levels[m][-1], source_present=present)
+                    levels[m].append(rows * present[..., None])
+        return levels
 
-    def _embed(self, rows: Tensor, batch: Batch, start: Tensor) -> Tensor:
-        """sqrt(d) * rows + position, zero where absent."""
-        width = rows.shape[2]
-        embedded = rows * width**0.5
-        if self.config.positions == "seconds":
-            positions = second_positions(batch.times, batch.present, start, self.config.rate)
-            embedded = embedded + sinusoid(positions, width).to(rows.dtype)
-        elif self.config.positions == "reference":
-            embedded = embedded + sinusoid(reference_positions(rows), width)
-        embedded = functional.dropout(embedded, self.config.dropouts.embedding, self.training)
-        return embedded * batch.present[..., None]
+    def _readout(
+        self,
+        target: str,
+        embedded: Mapping[str, Tensor],
+        levels: Mapping[str, Sequence[Tensor]],
+        streams: Mapping[str, Batch],
+        start: Tensor,
+        recorder: Recorder,
+    ) -> Tensor:
+        """A target reinforced from every source, joined, encoded and read: (b (s-1)d)."""
+        batch = streams[target]
+        present = batch.present
+        crossed = [self._crossed(target, s, embedded, levels, streams, recorder) for s in self.config.sources(target)]
+        joined = self.embedding(torch.cat(crossed, dim=2), batch, start) if crossed else embedded[target]  # (b i (s-1)d)
+        rows, weights = self.memory[target](
+            self._dropped(joined, present),
+            target_present=present,
+            source_present=self._allowed(present, present),
+            want_map=recorder.wants("memory"),
+        )
+        recorder.stack("memory", target, target, weights)
+        return present_mean(rows, present) if self.config.readout == "mean" else last_present(rows, present)
+
+    def _crossed(
+        self,
+        target: str,
+        source: str,
+        embedded: Mapping[str, Tensor],
+        levels: Mapping[str, Sequence[Tensor]],
+        streams: Mapping[str, Batch],
+        recorder: Recorder,
+    ) -> Tensor:
+        """The target's rows after one pair's encoder (b i d). Dropout is drawn apart for the target, the keys and the values."""
+        present, source_present = streams[target].present, streams[source].present
+        rows, weights = self.cross[_pair(target, source)](
+            self._dropped(embedded[target], present),
+            target_present=present,
+            source=levels.get(source) or self._dropped(embedded[source], source_present),
+            source_present=self._allowed(present, source_present),
+            values=self._dropped(embedded[source], source_present) if self._drops and not levels else None,
+            want_map=recorder.wants("cross"),
+        )
+        recorder.stack("cross", target, source, weights)
+        crossed: Tensor = rows
+        return crossed
+
+    @property
+    def _drops(self) -> bool:
+        return self.training and self.config.dropouts.embedding > 0
+
+    def _dropped(self, rows: Tensor, present: Tensor) -> Tensor:
+        return masked_dropout(rows, self.config.dropouts.embedding, present, self.training)
 
     def _allowed(self, target: Tensor, source: Tensor) -> Tensor:
-        """What each target row may look at: (b j), or (b i j) with the released code's causal rule."""
-        if not self.config.causal:
-            return source
-        return source[:, None, :] & causal_mask(target.shape[1], source.shape[1]).to(source.device)
+        """What each target row may look at, from both sides' presence: (b j), or (b i j) with the released code's causal rule."""
+        return source[:, None, :] & causal_mask(target, source) if self.config.causal else source
 
 
 def _pair(target: str, source: str) -> str:
     return f"{target}_from_{source}"
 
 
-def causal_mask(targets: int, sources: int) -> Tensor:
-    """(i j) bool: the released code lets target i see source j iff j <= i + |sources - targets|."""
-    i, j = torch.arange(targets)[:, None], torch.arange(sources)[None, :]
-    return j <= i + abs(sources - targets)
+def causal_mask(target: Tensor, source: Tensor) -> Tensor:
+    """Presence (b i) and (b j) -> (b i j): the released code lets row i of n_t see row j of n_s iff j <= i + |n_s - n_t|.
+
+    Rows are counted among those present, so padding and company in a batch change nothing.
+    """
+    i, j = target.cumsum(1)[:, :, None], source.cumsum(1)[:, None, :]
+    apart = (source.sum(1) - target.sum(1)).abs()[:, None, None]
+    return j <= i + apart
 
 
 def convert_reference(weights: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:

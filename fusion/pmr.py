@@ -22,8 +22,8 @@ frame. "memory": the same in deeper layers (the hub's rows are mixtures by then)
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -33,8 +33,19 @@ from torch.nn import functional
 from .attention import MultiheadAttention, last_present, present_mean
 from .batch import Batch, same_size
 from .branches import FORMS, BranchAttention, check_flat, check_lengths, slots, weighted
-from .outputs import Map, Output
-from .transformer import Dropouts, Encoder, FeedForward, Fronts, Head, check_choice, check_numbers
+from .outputs import Output, Recorder
+from .transformer import (
+    POSITIONS,
+    Dropouts,
+    Encoder,
+    FeedForward,
+    Fronts,
+    Head,
+    check_choice,
+    check_heads,
+    check_streams,
+    from_tables,
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,7 @@ class PMRConfig:
     """The numbers of a PMR. The paper's are not known to us; these are MCR's for MOSI.
 
     streams           name -> columns; their order is the order of the hub
-    branch_attention  "pooled", or the paper's "flat" (needs `lengths`, rows * width <= 8192), or "mean", "sum"
+    branch_attention  "pooled", or the paper's "flat" (needs `lengths`, and memory: branches.py), or "mean", "sum"
     lengths           rows of each stream in the fixed layout of the flat form
     rate              positions per second
     """
@@ -80,23 +91,21 @@ class PMRConfig:
     branch_attention: Literal["pooled", "flat", "mean", "sum"] = "pooled"
     lengths: Mapping[str, int] | None = None
     branch_residual: bool = True
-    positions: Literal["seconds", "index", "none"] = "seconds"
+    positions: Literal["seconds", "index", "reference", "none"] = "seconds"
     rate: float = 10.0
     readout: Literal["mean", "last"] = "mean"
     ablation: PMRAblation = field(default_factory=PMRAblation)
 
     def __post_init__(self) -> None:
-        if isinstance(self.dropouts, Mapping):  # as JSON has it
-            object.__setattr__(self, "dropouts", Dropouts(**self.dropouts))
-        if isinstance(self.ablation, Mapping):
-            object.__setattr__(self, "ablation", PMRAblation(**self.ablation))
-        check_numbers("pmr", self.streams, self.kernels, self.width, self.heads)
+        from_tables(self, dropouts=Dropouts.of, ablation=lambda table: PMRAblation(**table))
+        check_streams("pmr", self.streams, self.kernels)
+        check_heads("pmr", self.width, self.heads)
         check_choice("pmr", "branch_attention", self.branch_attention, FORMS)
-        check_choice("pmr", "positions", self.positions, ("seconds", "index", "none"))
+        check_choice("pmr", "positions", self.positions, POSITIONS)
         check_choice("pmr", "readout", self.readout, ("mean", "last"))
         if self.branch_attention == "flat":
             check_lengths("pmr", self.lengths or {}, self.streams)
-            check_flat("pmr", sum((self.lengths or {}).values()), self.width)
+            check_flat("pmr", [sum((self.lengths or {}).values())] * len(self.streams) * self.layers, self.width)
         if unknown := set(self.ablation.reinforced or ()) - set(self.streams):
             raise ValueError(f"pmr: reinforced streams that it does not have: {sorted(unknown)}")
 
@@ -111,8 +120,8 @@ class Reinforced:
     own: Tensor | None
 
 
-class ReinforcementUnit(nn.Module):
-    """A sequence reinforced from another: crossmodal and self attention, gated, then feed-forward."""
+class MRU(nn.Module):
+    """The modality reinforcement unit: crossmodal and self attention, gated, then feed-forward."""
 
     def __init__(self, config: PMRConfig) -> None:
         super().__init__()
@@ -128,35 +137,61 @@ class ReinforcementUnit(nn.Module):
             self.gate = nn.Linear(2 * width, width)
         self.feed_forward = FeedForward(width, config.dropouts)
 
-    def forward(self, target: Tensor, shown: Tensor, source: Tensor, present: Tensor, maps: Collection[str] = ()) -> Reinforced:
-        """target (b i d) and its presence `shown` (b i), source (b j d) and its `present` (b j); maps of "cross", "self"."""
-        normed, gate = self.target_norm(target), self.config.ablation.gate
-        crossed = own = mix = cross_map = own_map = None
-        if gate != "self":
-            crossed, cross_map = self.cross(normed, self.source_norm(source), present, "cross" in maps)
+    def forward(
+        self, target: Tensor, source: Tensor, *, target_present: Tensor, source_present: Tensor, maps: Collection[str] = ()
+    ) -> Reinforced:
+        """target (b i d), target_present (b i), source (b j d), source_present (b j); maps of "cross", "self"."""
+        normed = self.target_norm(target)
+        crossed = own = cross_map = own_map = None
+        if self.config.ablation.gate != "self":
+            crossed, cross_map = self.cross(normed, self.source_norm(source), source_present=source_present, want_map="cross" in maps)
             crossed = self._added(crossed, target)
-        if gate != "cross":
-            own, own_map = self.own(normed, normed, shown, "self" in maps)
+        if self.config.ablation.gate != "cross":
+            own, own_map = self.own(normed, normed, source_present=target_present, want_map="self" in maps)
             own = self._added(own, target)
-        if crossed is None:
-            rows = own
-        elif own is None:
-            rows = crossed
-        else:
-            mix = self.gate(torch.cat([own, crossed], 2)).sigmoid() if gate == "learned" else torch.full_like(own, 0.5)
-            rows = mix * own + (1 - mix) * crossed
-        rows = self.feed_forward(rows) * shown[..., None]
-        mask = shown[:, None, :, None]
+        rows, gate = self._mixed(own, crossed)
+        rows = self.feed_forward(rows) * target_present[..., None]
+        mask = target_present[:, None, :, None]
         return Reinforced(
             rows,
-            None if mix is None else mix * shown[..., None],
+            None if gate is None else gate * target_present[..., None],
             None if cross_map is None else cross_map * mask,
             None if own_map is None else own_map * mask,
         )
 
+    def _mixed(self, own: Tensor | None, crossed: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """G own + (1 - G) crossed, and G; the one that is there where the other was left out."""
+        if own is None or crossed is None:
+            (rows,) = (branch for branch in (own, crossed) if branch is not None)
+            return rows, None
+        learned = self.config.ablation.gate == "learned"
+        gate = self.gate(torch.cat([own, crossed], 2)).sigmoid() if learned else torch.full_like(own, 0.5)
+        return gate * own + (1 - gate) * crossed, gate
+
     def _added(self, attended: Tensor, target: Tensor) -> Tensor:
         attended = functional.dropout(attended, self.config.dropouts.residual, self.training)
         return target + attended if self.config.branch_residual else attended
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Between two layers: the streams' rows (b n d) and presence (b n), the hub (b C d), its presence and slots (flat form)."""
+
+    rows: Mapping[str, Tensor]
+    present: Mapping[str, Tensor]
+    hub: Tensor
+    hub_present: Tensor
+    hub_slots: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Reinforcement:
+    """What a layer did: the next state, the units' answers by stream, and the weights of the hub's versions (b s) or None."""
+
+    state: State
+    streams: Mapping[str, Reinforced]
+    hub: Mapping[str, Reinforced]
+    branches: Tensor | None
 
 
 class Layer(nn.Module):
@@ -166,29 +201,31 @@ class Layer(nn.Module):
         super().__init__()
         self.config = config
         reinforced = config.streams if config.ablation.reinforced is None else config.ablation.reinforced
-        self.streams = nn.ModuleDict({m: ReinforcementUnit(config) for m in config.streams if m in reinforced})
+        self.streams = nn.ModuleDict({m: MRU(config) for m in config.streams if m in reinforced})
         if config.ablation.hub_update:
-            self.hub = nn.ModuleDict({m: ReinforcementUnit(config) for m in config.streams})
+            self.hub = nn.ModuleDict({m: MRU(config) for m in config.streams})
             rows = sum((config.lengths or {}).values())
             self.branches = BranchAttention(len(config.streams), config.width, config.branch_attention, rows)
             self.feed_forward = FeedForward(config.width, config.dropouts)
 
-    def forward(
-        self, rows: Mapping[str, Tensor], hub: Tensor, present: Mapping[str, Tensor], where: Tensor | None, maps: Collection[str]
-    ) -> tuple[dict[str, Tensor], Tensor, dict[str, Reinforced], dict[str, Reinforced], Tensor | None]:
-        """Streams (b n d) and hub -> the next ones, the units' answers (streams, hub), the branches' weights (b s)."""
-        everyone = torch.cat([present[m] for m in rows], 1)
-        to_streams = {m: unit(rows[m], present[m], hub, everyone, maps) for m, unit in self.streams.items()}
+    def forward(self, state: State, maps: Collection[str]) -> Reinforcement:
+        rows, present, hub = state.rows, state.present, state.hub
+        to_streams = {
+            m: unit(rows[m], hub, target_present=present[m], source_present=state.hub_present, maps=maps)
+            for m, unit in self.streams.items()
+        }
         after = {m: to_streams[m].rows if m in to_streams else old for m, old in rows.items()}
         if not self.config.ablation.hub_update:
-            return after, hub, to_streams, {}, None
+            return Reinforcement(replace(state, rows=after), to_streams, {}, None)
         read = after if self.config.ablation.order == "serial" else rows
-        to_hub = {m: unit(hub, everyone, read[m], present[m], maps) for m, unit in self.hub.items()}
+        to_hub = {
+            m: unit(hub, read[m], target_present=state.hub_present, source_present=present[m], maps=maps) for m, unit in self.hub.items()
+        }
         versions = [answer.rows for answer in to_hub.values()]
-        shown = torch.stack([present[m].any(1) for m in rows], 1)  # (b s)
-        weights = self.branches(versions, everyone, shown, where)
-        hub = self.feed_forward(weighted(versions, weights)) * everyone[..., None]
-        return after, hub, to_streams, to_hub, weights
+        something = torch.stack([present[m].any(1) for m in rows], 1)  # (b s): an absent stream's version takes no part
+        weights = self.branches(versions, state.hub_present, something, state.hub_slots)
+        hub = self.feed_forward(weighted(versions, weights)) * state.hub_present[..., None]
+        return Reinforcement(replace(state, rows=after, hub=hub), to_streams, to_hub, weights)
 
 
 class PMR(nn.Module):
@@ -204,60 +241,40 @@ class PMR(nn.Module):
 
     def forward(self, streams: Mapping[str, Batch], maps: Collection[str] = ()) -> Output:
         same_size(streams, self.config.streams)
+        recorder, state = Recorder(maps), self._start(streams)
+        for number, layer in enumerate(self.layers):
+            crossed = recorder.wants("memory") or (recorder.wants("cross") and number == 0)
+            wanted = [kind for kind, yes in (("cross", crossed), ("self", recorder.wants("self"))) if yes]
+            done: Reinforcement = layer(state, wanted)
+            self._record(recorder, number, done)
+            state = done.state
+        joined = torch.cat([state.hub, *state.rows.values()], 1)  # (b 2C d)
+        present = torch.cat([state.hub_present, state.hub_present], 1)
+        joined, weights = self.final(joined, target_present=present, want_map=recorder.wants("memory"))
+        both = "+".join(2 * list(self.config.streams))
+        recorder.stack("memory", both, both, weights)
+        features = present_mean(joined, present) if self.config.readout == "mean" else last_present(joined, present)
+        return recorder.output(self.head(features), features)
+
+    def _start(self, streams: Mapping[str, Batch]) -> State:
         rows = self.fronts(streams)
         present = {m: streams[m].present for m in rows}
-        everyone = torch.cat([present[m] for m in rows], 1)  # (b C)
         where = None
         if self.config.branch_attention == "flat" and self.config.lengths is not None:
             where = slots([present[m] for m in rows], [self.config.lengths[m] for m in rows])
-        hub = torch.cat(list(rows.values()), 1)  # (b C d)
-        # deeper crossmodal maps are of kind "memory"
-        wanted = {kind for kind in ("cross", "self") if kind in maps or (kind == "cross" and "memory" in maps)}
-        to_streams, to_hub, branches = [], [], []
-        for layer in self.layers:
-            rows, hub, for_streams, for_hub, weights = layer(rows, hub, present, where, wanted)
-            to_streams.append(for_streams)
-            to_hub.append(for_hub)
-            if weights is not None:
-                branches.append(weights)
-            if "memory" not in maps:
-                wanted.discard("cross")  # only the first layer's were asked for
-        joined = torch.cat([hub, *rows.values()], 1)  # (b 2C d)
-        shown = torch.cat([everyone, everyone], 1)
-        joined, last = self.final(joined, shown, None, shown, "memory" in maps)
-        features = present_mean(joined, shown) if self.config.readout == "mean" else last_present(joined, shown)
-        gates = {f"{m}_from_hub": [answers[m].gate for answers in to_streams] for m in self.config.streams if m in to_streams[0]}
-        gates |= {f"hub_from_{m}": [answers[m].gate for answers in to_hub] for m in to_hub[0]}
-        stacked = {name: torch.stack(kept) for name, found in gates.items() if (kept := [g for g in found if g is not None])}
-        if branches:
-            stacked["branches"] = torch.stack(branches)
-        found_maps = tuple(self._maps(to_streams, to_hub, last, maps))
-        return Output(logits=self.head(features), features=features, maps=found_maps, gates=stacked)
+        return State(rows, present, torch.cat(list(rows.values()), 1), torch.cat(list(present.values()), 1), where)
 
-    def _maps(
-        self,
-        to_streams: Sequence[Mapping[str, Reinforced]],
-        to_hub: Sequence[Mapping[str, Reinforced]],
-        last: Tensor | None,
-        maps: Collection[str],
-    ) -> list[Map]:
-        """The units' maps by kind, layers stacked."""
-        hub, found = "+".join(self.config.streams), []
-        for m in to_streams[0]:
-            crossed = [c for answers in to_streams if (c := answers[m].cross) is not None]
-            if crossed and "cross" in maps:
-                found.append(Map("cross", m, hub, crossed[0][None]))
-            if len(crossed) > 1 and "memory" in maps:
-                found.append(Map("memory", m, hub, torch.stack(crossed[1:])))
-            if own := [s for answers in to_streams if (s := answers[m].own) is not None]:
-                found.append(Map("self", m, m, torch.stack(own)))
-        for m in to_hub[0]:
-            crossed = [c for answers in to_hub if (c := answers[m].cross) is not None]
-            if crossed and "memory" in maps:
-                found.append(Map("memory", hub, m, torch.stack(crossed)))
-        owns = [[s for a in answers.values() if (s := a.own) is not None] for answers in to_hub]
-        if owns[0]:
-            found.append(Map("self", hub, hub, torch.stack([torch.cat(own, 1) for own in owns])))
-        if last is not None:
-            found.append(Map("memory", f"{hub}+{hub}", f"{hub}+{hub}", last))
-        return found
+    def _record(self, recorder: Recorder, number: int, done: Reinforcement) -> None:
+        """One layer's maps and gates, by the names in the module's docstring."""
+        hub = "+".join(self.config.streams)
+        for m, answer in done.streams.items():
+            recorder.map("memory" if number else "cross", m, hub, answer.cross, "MRU hub to stream")
+            recorder.map("self", m, m, answer.own, "MRU hub to stream")
+            recorder.gate(f"{m}_from_hub", answer.gate)
+        for m, answer in done.hub.items():
+            recorder.map("memory", hub, m, answer.cross, "MRU stream to hub")
+            recorder.gate(f"hub_from_{m}", answer.gate)
+        owns = [answer.own for answer in done.hub.values() if answer.own is not None]
+        if owns:
+            recorder.map("self", hub, hub, torch.cat(owns, 1), "MRU stream to hub")
+        recorder.gate("branches", done.branches)

@@ -25,6 +25,7 @@ from emofuse.pipeline.timed import Floats64, Provenance, TimedSequence
 
 from .batch import Batch
 from .checkpoints import Checkpoint, listed, load
+from .gates import gate_summary
 from .outputs import Map, Output
 from .preparation import Prepared
 
@@ -163,6 +164,7 @@ class Predictor:
             sentiment=logits["sentiment"][0].clamp(-3, 3).item() if "sentiment" in logits else None,
             confidence=max(found),
             attention=tuple(m for m in maps if m is not None),
+            gates=gate_summary(output.gates, b, list(self.checkpoint.streams)) if kinds else {},
         )
 
 

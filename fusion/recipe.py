@@ -3,7 +3,7 @@
     name = "mosi-mult"
     about = "one line"
     [data]            form = "mult", labels = "", hide = []              which reader (datasets/), streams that stay unseen
-    [splits]          by = "data" | "speaker", valid, test, folds, fold  who is kept apart
+    [splits]          by = "data" | "speaker" | "random", valid, test, folds, fold, shares, seed, merge
     [streams.text]    source = "", columns = [], width = 300             [] = all columns; width 0 = any
     [tasks.sentiment] kind = "regress", column, labels, loss, weight, rename     see tasks.py
     [model]           name = "mult" and that model's config, without streams and outputs
@@ -22,7 +22,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from emofuse.pipeline.errors import UsageError
 
@@ -41,13 +41,22 @@ class DataPart:
 @dataclass(frozen=True)
 class SplitsPart:
     """by "data": as the data say. "speaker": the speakers named are valid and test; with `folds`, speakers in order of name are dealt
-    out to that many folds, number `fold` is test, the next is valid."""
+    out to that many folds, number `fold` is test, the next is valid. "random": utterances are drawn by `shares` and `seed`, speakers not
+    kept apart (as Panchal 2020 does; scores come out higher than on new speakers). merge: valid is trained on too (needs `keep = "last"`).
+    """
 
     by: str = "data"
     valid: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
     folds: int = 0
     fold: int = 0
+    shares: tuple[float, ...] = (0.8, 0.1, 0.1)
+    seed: int = 1111
+    merge: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.shares) != 3 or min(self.shares) <= 0 or abs(sum(self.shares) - 1) > 1e-6:
+            raise ValueError(f"shares: expected three shares above 0 of train, valid and test that sum to 1, got {list(self.shares)}")
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,7 @@ class StreamPart:
 
 @dataclass(frozen=True)
 class TaskPart:
-    """kind: regress, classes, multilabel, questions or intensities; column: the label's name in the data (the task's, where empty);
+    """kind: a name in `tasks.KINDS`; column: the label's name in the data (the task's, where empty);
     labels: classes or emotions; loss: l1, l2, cross-entropy or bce (empty = the kind's own); rename: class in the data -> ours.
     smoothing: share of a class's probability that cross-entropy spreads over all classes while training."""
 
@@ -149,7 +158,8 @@ class AugmentPart:
 @dataclass(frozen=True)
 class StagePart:
     """One stage of delta-attention's training: streams, encoders (DCCA), fused, or joint (all at once, with the correlation's
-    share `correlation`). pairing: "utterances" or "rows", of the rows that DCCA correlates."""
+    share `correlation`). pairing: "utterances" or "rows", of the rows that DCCA correlates. stream: the only one that a stage "streams"
+    trains, so that each can have numbers of its own; "" = all together."""
 
     name: str
     epochs: int
@@ -157,10 +167,13 @@ class StagePart:
     rate: float
     weight_decay: float = 0.0
     correlation: float = 0.1
-    pairing: str = "utterances"
+    pairing: Literal["utterances", "rows"] = "utterances"
+    stream: str = ""
 
     def __post_init__(self) -> None:
-        _choice("stage", self.name, ("streams", "encoders", "fused", "joint"))
+        _choice("stage", self.name, ("streams", "encoders", "fused", "joint", "all"))
+        if self.stream and self.name != "streams":
+            raise ValueError(f"stream: belongs to a stage named streams, not to {self.name}")
         _choice("pairing", self.pairing, ("utterances", "rows"))
 
 
@@ -231,6 +244,10 @@ class Recipe:
             raise UsageError(f"{where}: data.hide: no stream {', '.join(sorted(unknown))}; there are {', '.join(recipe.streams)}")
         if unknown := set(recipe.augment) - set(recipe.streams):
             raise UsageError(f"{where}: augment: no stream {', '.join(sorted(unknown))}; there are {', '.join(recipe.streams)}")
+        if recipe.splits.merge and recipe.training.keep != "last":
+            raise UsageError(f'{where}: splits.merge leaves nothing to choose an epoch by; it needs training.keep = "last"')
+        if unknown := {stage.stream for stage in recipe.stages} - {"", *recipe.streams}:
+            raise UsageError(f"{where}: stages: no stream {', '.join(sorted(unknown))}; there are {', '.join(recipe.streams)}")
         if recipe.stages and recipe.model != "delta":
             raise UsageError(f"{where}: stages: only the model delta trains in stages, this is {recipe.model}")
         return recipe
@@ -270,7 +287,9 @@ def _part(kind: type[Any], table: object, where: str) -> Any:
             "int": isinstance(value, int) and not isinstance(value, bool),
             "float": isinstance(value, int | float) and not isinstance(value, bool),
             "bool": isinstance(value, bool),
+            "tuple[float, ...]": isinstance(value, list | tuple) and all(isinstance(v, int | float) for v in value),
             "tuple[str, ...]": isinstance(value, list | tuple) and all(isinstance(v, str) for v in value),
+            "Literal['utterances', 'rows']": isinstance(value, str),
             "Mapping[str, str]": isinstance(value, Mapping) and all(isinstance(v, str) for v in value.values()),
         }
         if not fits[wanted]:

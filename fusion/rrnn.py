@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from .attention import present_mean, present_softmax
 from .batch import Batch, same_size
-from .outputs import Map, Output
+from .outputs import Output, Recorder
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ class Attention(nn.Module):
 class Recursion(nn.Module):
     """Eq. 4-13 and the decoder: a memory that looks at views, hop after hop. `width` is that of the views' rows and of the memory."""
 
-    def _made_of(self, config: RRNNConfig, views: Sequence[str], width: int) -> None:
+    def __init__(self, config: RRNNConfig, views: Sequence[str], width: int) -> None:
+        super().__init__()
         self.config, number = config, len(views)
         sets = 1 if config.tied and config.hops else config.hops
         self.attention = nn.ModuleList(
@@ -123,36 +124,28 @@ class Recursion(nn.Module):
         self.decode = nn.Linear(width, config.attention)
         self.out = nn.Linear(config.attention, config.outputs)
 
-    def recurse(self, encoded: Mapping[str, Tensor], present: Mapping[str, Tensor], want_maps: bool) -> Output:
+    def forward(self, encoded: Mapping[str, Tensor], present: Mapping[str, Tensor], maps: Collection[str] = ()) -> Output:
         """encoded: view -> (b n width); present: view -> (b n)."""
-        means = [present_mean(rows, present[m]) for m, rows in encoded.items()]
-        memory = torch.stack(means).sum(0)
+        recorder = Recorder(maps)
+        memory = torch.stack([present_mean(rows, present[m]) for m, rows in encoded.items()]).sum(0)
         if self.config.start == "zero" and self.config.hops:
             memory = torch.zeros_like(memory)
-        looked: dict[str, list[Tensor]] = {m: [] for m in encoded}
-        gates: dict[str, list[Tensor]] = {}
         for hop in range(self.config.hops):
-            attention = self.attention[0 if self.config.tied else hop]
-            assert isinstance(attention, nn.ModuleDict)
+            attention = cast(nn.ModuleDict, self.attention[0 if self.config.tied else hop])
             contexts, view = [], []
             for m, rows in encoded.items():
                 context, weights = attention[m](rows, memory, present[m])
-                looked[m].append(weights)
+                recorder.map("cross", "utterance", m, weights[:, :, None, :])
                 if self.config.gates and self.config.view_gates:
                     gate = self.view_gates[m](torch.cat([memory, context], 1)).sigmoid()  # (b r)
                     view.append(gate)
                     context = gate * context
                 contexts.append(context)
-            if view:
-                gates.setdefault("view", []).append(torch.stack(view, 1))
+            recorder.gate("view", torch.stack(view, 1) if view else None)
             memory, used = self._updated(memory, torch.cat(contexts, 1))
             for name, gate in used.items():
-                gates.setdefault(name, []).append(gate)
-        logits = self.out(self.decode(memory).relu())
-        found = []
-        if want_maps and self.config.hops:
-            found = [Map("cross", "utterance", m, torch.stack(weights)[:, :, :, None, :]) for m, weights in looked.items()]
-        return Output(logits=logits, features=memory, maps=tuple(found), gates={k: torch.stack(v) for k, v in gates.items()})
+                recorder.gate(name, gate)
+        return recorder.output(self.out(self.decode(memory).relu()), memory)
 
     def _updated(self, memory: Tensor, joined: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """memory (b r), joined contexts (b s*r) -> the next memory (eq. 9-13) and the gates used."""
@@ -166,15 +159,34 @@ class Recursion(nn.Module):
         return memory, {"joined": joined_gate.unflatten(1, (-1, memory.shape[1])), "memory": memory_gate}
 
 
-class RRNN(Recursion):
+def flattened(module: nn.Module, part: str) -> None:
+    """State dicts name the weights of `part` as if they were the module's own, as checkpoints have them."""
+
+    def shorten(_: nn.Module, state: dict[str, Any], prefix: str, __: Any) -> None:
+        for key in [key for key in state if key.startswith(f"{prefix}{part}.")]:
+            state[prefix + key.removeprefix(f"{prefix}{part}.")] = state.pop(key)
+
+    def lengthen(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
+        inside = dict(getattr(module, part).named_parameters())
+        for key in [key for key in state if key.removeprefix(prefix) in inside]:
+            state[f"{prefix}{part}.{key.removeprefix(prefix)}"] = state.pop(key)
+
+    module.register_state_dict_post_hook(shorten)  # type: ignore[no-untyped-call]
+    module.register_load_state_dict_pre_hook(lengthen)  # type: ignore[no-untyped-call]
+
+
+class RRNN(nn.Module):
     """See the module's docstring; the contract is in outputs.py."""
 
     def __init__(self, config: RRNNConfig) -> None:
         super().__init__()
+        self.config = config
         self.encoders = nn.ModuleDict({m: Encoder(f, config.hidden, config.dropout) for m, f in config.streams.items()})
-        self._made_of(config, list(config.streams), 2 * config.hidden)
+        self.recursion = Recursion(config, list(config.streams), 2 * config.hidden)
+        flattened(self, "recursion")
 
     def forward(self, streams: Mapping[str, Batch], maps: Collection[str] = ()) -> Output:
         same_size(streams, self.config.streams)
         encoded = {m: self.encoders[m](streams[m]) for m in self.config.streams}  # (b n r) each
-        return self.recurse(encoded, {m: streams[m].present for m in encoded}, "cross" in maps)
+        answer: Output = self.recursion(encoded, {m: streams[m].present for m in encoded}, maps)
+        return answer

@@ -101,6 +101,26 @@ def draw_confusion(path: Path, counts: NDArray[np.int64], labels: Sequence[str],
     plots.figure_of(plots.confusion(counts, labels, title)).savefig(path, dpi=100)
 
 
+Points = Sequence[tuple[float, float, float]]
+
+
+def draw_lines(
+    path: Path, lines: Mapping[str, Points], axis: str, title: str, panels: Mapping[str, Mapping[str, Points]] | None = None
+) -> None:
+    """Points (x, mean, deviation) over x: a panel for each of `lines`, or `panels` of several lines each."""
+    shown = panels or {name: {name: points} for name, points in lines.items()}
+    figure = plots.new_figure(4 * len(shown), 3.5)
+    for axes, (name, inside) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
+        for label, points in inside.items():
+            x, mean, deviation = (np.array(column, np.float64) for column in zip(*points, strict=True))
+            axes.errorbar(x, mean, np.nan_to_num(deviation), marker="o", capsize=3, label=label)
+        axes.set(xlabel=axis, ylabel=name)
+        if len(inside) > 1:
+            axes.legend(fontsize=7)
+    figure.suptitle(title)
+    figure.savefig(path, dpi=100)
+
+
 def plain(value: Any) -> Any:
     """NaN (a recall of a class that does not occur) becomes null: JSON has no NaN."""
     if isinstance(value, Mapping):

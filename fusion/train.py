@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,10 +24,10 @@ from emofuse.pipeline.errors import DatasetError, UsageError
 
 from . import MODELS
 from .augmentation import augmented
+from .branches import COPIES
 from .calibration import fit_temperature
 from .checkpoints import Checkpoint, StreamInput, build, save
 from .datasets.examples import Dataset
-from .phases import Learner, Phase, phases_of
 from .recipe import Recipe
 from .run_folder import (
     BEST,
@@ -44,11 +43,11 @@ from .run_folder import (
     write_metrics,
     write_state,
 )
+from .stages import Objective, Plan, Stage, whole_model
 from .tasks import Task, split_logits, tasks_of
 from .training_data import Part, in_order, inputs_of, parts_of, shuffled
 
 Row = dict[str, Any]
-SENTIMENT_CLASSES = tuple(str(k) for k in range(-3, 4))
 MILLION = 1_000_003
 WARM = 0.15
 
@@ -122,12 +121,14 @@ def train(
     cuda = [torch.cuda.current_device()] if place.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):  # the caller's random numbers are not ours to move
         torch.manual_seed(recipe.training.seed)
-        learner = Learner(build(checkpoint), tasks, bool(recipe.stages)).to(place)
-        loop = Loop(recipe, parts, inputs, learner, place, out, state, progress)
-        loop.run()
+        module = build(checkpoint)
+        if place.type == "cpu":
+            check_memory(recipe.name, sum(p.numel() for p in module.parameters()), available_bytes())
+        loop = Loop(recipe, parts, inputs, module, tasks, place, out, progress)
+        loop.run(state)
     if say is not None and not loop.board:
         say("no event files: the package tensorboard is not installed; metrics.csv has every number")
-    return _finished(loop, checkpoint, dataset, tasks)
+    return _finished(loop, checkpoint, dataset)
 
 
 def one_cycle(share: float) -> float:
@@ -138,63 +139,61 @@ def one_cycle(share: float) -> float:
 
 
 class Loop:
-    """Phases and epochs, from a saved state or from the start."""
+    """Stages and epochs, from a saved state or from the start."""
 
     def __init__(
         self,
         recipe: Recipe,
         parts: Mapping[str, Part],
         inputs: Mapping[str, StreamInput],
-        learner: Learner,
+        module: nn.Module,
+        tasks: Mapping[str, Task],
         place: torch.device,
         out: Path,
-        state: State | None,
         progress: Callable[[Row], None] | None,
     ) -> None:
-        self.recipe, self.parts, self.inputs, self.learner = recipe, parts, inputs, learner
-        self.place, self.out, self.state, self.progress = place, out, state, progress
-        self.phases = phases_of(recipe)
-        self.history: list[Row] = list(state.facts["history"]) if state else []
+        self.recipe, self.parts, self.inputs, self.module, self.tasks = recipe, parts, inputs, module, tasks
+        self.place, self.out, self.progress = place, out, progress
+        self.plan: Plan = (MODELS[recipe.model]().plan or whole_model)(module, recipe)
+        self.learner = nn.ModuleDict({"model": module, "extra": self.plan.extra}).to(place)
+        self.history: list[Row] = []
         self.best: dict[str, Tensor] = {}
         balanced = recipe.training.balanced
-        self.weights: dict[str, Tensor | None] = {
-            name: task.class_weights(parts["train"].targets[name]) if balanced else None for name, task in learner.tasks.items()
-        }
-        self.weights = {name: None if w is None else w.to(place) for name, w in self.weights.items()}
+        weights = {name: task.class_weights(parts["train"].targets[name]) if balanced else None for name, task in tasks.items()}
+        self.objective = Objective(tasks, {name: None if w is None else w.to(place) for name, w in weights.items()})
         self.board = _board(out)
 
-    def run(self) -> None:
-        for number in range(self.state.facts["phase"] if self.state else 0, len(self.phases)):
-            self.phase(number)
+    def run(self, state: State | None) -> None:
+        """All stages; `state` is what an earlier run left."""
+        if state is not None:
+            self.history = list(state.facts["history"])
+        first = state.facts["phase"] if state is not None else 0
+        for number in range(first, len(self.plan.stages)):
+            self.stage(number, state if number == first else None)
         if self.board is not None:
             self.board.close()
 
-    def phase(self, number: int) -> None:
-        """One phase to its end; the learner is left with its best weights of that phase."""
-        phase, training = self.phases[number], self.recipe.training
-        moved = self.learner.moved(phase)
+    def stage(self, number: int, state: State | None) -> None:
+        """One stage to its end; the learner is left with its best weights of that stage."""
+        stage, training = self.plan.stages[number], self.recipe.training
+        moved = self._moved(stage)
         make = torch.optim.AdamW if training.optimiser == "adamw" else torch.optim.Adam
-        optimiser = make(moved, lr=phase.rate, weight_decay=phase.weight_decay)
+        optimiser = make(moved, lr=stage.part.rate, weight_decay=stage.part.weight_decay)
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=training.factor, patience=training.plateau or 10**9)
         scaler = torch.amp.GradScaler(self.place.type, enabled=training.precision == "float16")  # type: ignore[attr-defined]
         lowest, waited, first = math.inf, 0, 1
-        if self.state is not None:
-            facts, tensors = self.state.facts, self.state.tensors
-            self.learner.load_state_dict(below(tensors, "learner"))
-            self.best = below(tensors, "best")
-            restore_optimiser(optimiser, below(tensors, "optimiser"), facts["groups"])
-            plateau.load_state_dict(facts["plateau"])
-            scaler.load_state_dict(facts["scaler"])
+        if state is not None:
+            facts = state.facts
+            self._restore(state, optimiser, plateau, scaler)
             lowest, waited, first = facts["lowest"], facts["waited"], facts["epoch"] + 1
-            self.state = None
-        for epoch in range(first, phase.epochs + 1):
+        for epoch in range(first, stage.part.epochs + 1):
             if training.stop and waited >= training.stop:
                 break
             began = time.perf_counter()
             seed = (training.seed * MILLION + number * 10_007 + epoch) % 2**63
-            train_loss = self.epoch(phase, moved, optimiser, scaler, seed, epoch)
+            train_loss = self.epoch(stage, moved, optimiser, scaler, seed, epoch)
             rate = optimiser.param_groups[0]["lr"]
-            valid_loss, scores = self.validate(phase) if len(self.parts["valid"]) else (math.nan, {})
+            valid_loss, scores = self.validate(stage) if len(self.parts["valid"]) else (math.nan, {})
             if training.schedule == "plateau" and not math.isnan(valid_loss):
                 plateau.step(valid_loss)
             if valid_loss < lowest or training.keep == "last":
@@ -202,32 +201,47 @@ class Loop:
                 self.best = {key: tensor.detach().cpu().clone() for key, tensor in self.learner.state_dict().items()}
             else:
                 waited += 1
-            row: Row = {"phase": phase.name, "epoch": epoch, "rate": rate, "train_loss": train_loss, "valid_loss": valid_loss}
+            row: Row = {"phase": stage.name, "epoch": epoch, "rate": rate, "train_loss": train_loss, "valid_loss": valid_loss}
             self.history.append(row | scores | {"seconds": round(time.perf_counter() - began, 2)})
             self.record(number, epoch, lowest, waited, optimiser, plateau.state_dict(), scaler.state_dict())
         if not self.best:
-            raise DatasetError(f"{self.recipe.name}: phase {phase.name}: the validation loss was never a number; try a lower rate")
+            raise DatasetError(f"{self.recipe.name}: phase {stage.name}: the validation loss was never a number; try a lower rate")
         self.learner.load_state_dict(self.best)
-        if number + 1 < len(self.phases):
+        if number + 1 < len(self.plan.stages):
             self.best = {}
 
+    def _moved(self, stage: Stage) -> list[nn.Parameter]:
+        """The stage's parameters; all others stand still."""
+        moved = stage.parameters()
+        chosen = {id(p) for p in moved}
+        for parameter in self.learner.parameters():
+            parameter.requires_grad_(id(parameter) in chosen)
+        return moved
+
+    def _restore(self, state: State, optimiser: torch.optim.Optimizer, plateau: Any, scaler: Any) -> None:
+        self.learner.load_state_dict(below(state.tensors, "learner"))
+        self.best = below(state.tensors, "best")
+        restore_optimiser(optimiser, below(state.tensors, "optimiser"), state.facts["groups"])
+        plateau.load_state_dict(state.facts["plateau"])
+        scaler.load_state_dict(state.facts["scaler"])
+
     def epoch(
-        self, phase: Phase, moved: list[nn.Parameter], optimiser: torch.optim.Optimizer, scaler: Any, seed: int, number: int
+        self, stage: Stage, moved: list[nn.Parameter], optimiser: torch.optim.Optimizer, scaler: Any, seed: int, number: int
     ) -> float:
         """Pass `number` over the training utterances; the mean loss."""
         torch.manual_seed(seed)
         order = torch.Generator().manual_seed(seed)
         part, total, count = self.parts["train"], 0.0, 0
-        self.learner.train()
-        for index in shuffled(part.rows(), phase.batch, order, self.recipe.training.grouped):
+        stage.train()
+        for index in shuffled(part.rows(), stage.part.batch, order, self.recipe.training.grouped):
             if self.recipe.training.schedule == "one-cycle":
-                share = (number - 1 + count / len(part)) / phase.epochs
+                share = (number - 1 + count / len(part)) / stage.part.epochs
                 for group in optimiser.param_groups:
-                    group["lr"] = phase.rate * one_cycle(share)
+                    group["lr"] = stage.part.rate * one_cycle(share)
             streams = part.batch(index, self.inputs, self.place)
             streams |= {name: augmented(streams[name], how) for name, how in self.recipe.augment.items()}
             with self.precision():
-                loss, _ = self.learner.loss(phase, streams, part.target(index, self.place), self.weights)
+                loss = stage.loss(streams, part.target(index, self.place), self.objective)
             if loss is None:
                 continue
             optimiser.zero_grad(set_to_none=True)
@@ -240,40 +254,28 @@ class Loop:
             total, count = total + loss.item() * len(index), count + len(index)
         return total / max(1, count)
 
-    def validate(self, phase: Phase) -> tuple[float, Row]:
-        """Validation loss in eval mode, and the headline scores of each task where the phase answers."""
-        part, total, views, logits = self.parts["valid"], 0.0, [], []
+    def validate(self, stage: Stage) -> tuple[float, Row]:
+        """Validation loss in eval mode, and the headline scores of each task for whoever answers in this stage."""
+        part = self.parts["valid"]
         self.learner.eval()
+        batches = ((part.batch(index, self.inputs, self.place), part.target(index, self.place)) for index in in_order(len(part)))
         with torch.inference_mode(), self.precision():
-            for index in in_order(len(part)):
-                streams, targets = part.batch(index, self.inputs, self.place), part.target(index, self.place)
-                if phase.name == "encoders":  # a correlation belongs to all utterances together, not to batches
-                    views.append(self.learner.views(phase, streams))
-                    continue
-                loss, found = self.learner.loss(dataclasses.replace(phase, correlation=0.0), streams, targets, self.weights)
-                assert loss is not None
-                total += loss.item() * len(index)
-                if found is not None:
-                    logits.append(found.cpu())
-            if phase.name == "encoders":
-                whole = self.learner.correlation([torch.cat(view) for view in zip(*views, strict=True)])
-                if whole is None:
-                    raise DatasetError(f"{self.recipe.name}: DCCA needs two streams in two validation utterances or more")
-                return whole.item(), {}
+            found = stage.validate(batches, self.objective)
         scores: Row = {}
-        if logits:
-            by_task = split_logits(self.learner.tasks, torch.cat(logits))
-            for name, task in self.learner.tasks.items():
+        for who, logits in found.logits.items():
+            by_task = split_logits(self.tasks, logits)
+            for name, task in self.tasks.items():
                 truth, answers = part.targets[name].numpy(), task.answers(by_task[name])
-                scores |= {f"{name}_{key}": metric(truth, answers) for key, metric in task.headline().items()}
-        return total / len(part), scores
+                prefix = f"{who}_{name}" if who else name
+                scores |= {f"{prefix}_{key}": metric(truth, answers) for key, metric in task.headline().items()}
+        return found.loss.item(), scores
 
     def logits(self, part: Part) -> Tensor:
         """(n all) of a whole split, on the CPU."""
         self.learner.eval()
         with torch.inference_mode(), self.precision():
             return torch.cat(
-                [self.learner.model(part.batch(index, self.inputs, self.place)).logits.float().cpu() for index in in_order(len(part))]
+                [self.module(part.batch(index, self.inputs, self.place)).logits.float().cpu() for index in in_order(len(part))]
             )
 
     def precision(self) -> Any:
@@ -303,6 +305,27 @@ class Loop:
             self.progress(row)
 
 
+def available_bytes() -> int | None:
+    """Memory that the system has to give, where it says so (Linux)."""
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def check_memory(name: str, parameters: int, available: int | None) -> None:
+    """Raises `UsageError` where a model's weights, gradients, moments and copies alone would not fit into memory."""
+    needed = 4 * COPIES * parameters
+    if available is not None and needed > available:
+        raise UsageError(
+            f"{name}: {parameters:,} parameters take {needed / 2**30:.1f} GB to train ({COPIES} copies), but only "
+            f"{available / 2**30:.1f} GB of memory are free; take a smaller or a length-free form"
+        )
+
+
 def _opened(out: Path, recipe: Recipe, resume: bool) -> State | None:
     """The state to go on from. Raises `UsageError` where a run lies there and is not to be resumed, or is another recipe's."""
     out.mkdir(parents=True, exist_ok=True)
@@ -328,19 +351,19 @@ def _board(out: Path) -> Any:
     return SummaryWriter(str(out / "tensorboard"))
 
 
-def _finished(loop: Loop, checkpoint: Checkpoint, dataset: Dataset, tasks: Mapping[str, Task]) -> Run:
+def _finished(loop: Loop, checkpoint: Checkpoint, dataset: Dataset) -> Run:
     """Temperature on validation, scores, pictures, and the checkpoint in the form that `emofuse analyze` reads. Without validation
     there are no scores and the temperature stays 1."""
     part = loop.parts["valid"]
-    by_task = split_logits(tasks, loop.logits(part)) if len(part) else {}
+    by_task = split_logits(loop.tasks, loop.logits(part)) if len(part) else {}
     validation: dict[str, Any] = {}
     temperature = 1.0
-    for name, task in tasks.items() if len(part) else ():
-        answers = task.answers(by_task[name])
+    for name, logits in by_task.items():
+        task, targets = loop.tasks[name], part.targets[name]
         nothing = task.baseline(loop.parts["train"].targets[name], len(part))
-        validation[name] = {"scores": task.scores(part.targets[name], answers), "baseline": task.scores(part.targets[name], nothing)}
-        if task.kind == "classes" and task.loss_name == "cross-entropy" and name == "emotion":
-            temperature = fit_temperature(by_task[name], part.targets[name])
+        validation[name] = {"scores": task.scores(targets, task.answers(logits)), "baseline": task.scores(targets, nothing)}
+        if task.calibrated and name == "emotion":
+            temperature = fit_temperature(logits, targets)
     numbers = {
         "seed": loop.recipe.training.seed,
         "epochs": len(loop.history),
@@ -349,25 +372,15 @@ def _finished(loop: Loop, checkpoint: Checkpoint, dataset: Dataset, tasks: Mappi
         "validation": plain(validation),
     }
     done = dataclasses.replace(checkpoint, temperature=temperature, card={**checkpoint.card, "numbers": numbers})
-    shipped = save(loop.out / BEST, done, loop.learner.model)
+    shipped = save(loop.out / BEST, done, loop.module)
     draw_curves(loop.out / "curves.png", loop.history)
-    if len(part):
-        confusion_picture(loop.out / "confusion.png", tasks, part, by_task, "validation")
+    if by_task:
+        confusion_picture(loop.out / "confusion.png", loop.tasks, part, by_task, "validation")
     return Run(loop.out, shipped, tuple(loop.history), validation)
 
 
 def confusion_picture(path: Path, tasks: Mapping[str, Task], part: Part, by_task: Mapping[str, Tensor], split: str) -> None:
-    """Of the first task that has classes; sentiment is cut to the seven classes of Acc7."""
-    for name, task in tasks.items():
-        answers, truth = task.answers(by_task[name]), part.targets[name].numpy()
-        if task.kind == "classes":
-            labels = task.part.labels
-        elif task.kind == "regress":
-            labels = SENTIMENT_CLASSES
-            truth, answers = (np.round(np.clip(values, -3, 3)).astype(np.int64) + 3 for values in (truth, answers))
-        else:
-            continue
-        counts = np.zeros((len(labels), len(labels)), np.int64)
-        np.add.at(counts, (truth, answers), 1)
-        draw_confusion(path, counts, labels, f"{name}, {split}")
-        return
+    """Of the recipe's first task with labels, else of the first; each kind says how it becomes one choice of several."""
+    name = next((name for name, task in tasks.items() if task.labels), next(iter(tasks)))
+    found = tasks[name].confusion(part.targets[name], by_task[name])
+    draw_confusion(path, found.counts, found.labels, f"{name}, {split}" + (f"\n{found.note}" if found.note else ""))

@@ -50,6 +50,8 @@ class Part:
 def parts_of(recipe: Recipe, dataset: Dataset, tasks: Mapping[str, Task]) -> dict[str, Part]:
     """Split -> Part. Raises `DatasetError` naming an utterance and its unknown label, or a stream of the wrong width."""
     split_of = _splits(recipe.splits, dataset, needed=SPLITS if recipe.training.keep == "best" else ("train", "test"))
+    if recipe.splits.merge:
+        split_of = ["train" if split == "valid" else split for split in split_of]
     columns = columns_of(recipe, dataset)
     found: dict[str, Part] = {}
     for split in SPLITS:
@@ -122,6 +124,16 @@ def _streams(recipe: Recipe, example: Example, columns: Mapping[str, tuple[str, 
     return found
 
 
+def _drawn(part: SplitsPart, size: int) -> list[str]:
+    """Splits by `shares`, utterances in an order drawn from `seed`."""
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(part.seed)).tolist()
+    train, valid = round(part.shares[0] * size), round(part.shares[1] * size)
+    found = [""] * size
+    for place, index in enumerate(order):
+        found[index] = "train" if place < train else "valid" if place < train + valid else "test"
+    return found
+
+
 def _splits(part: SplitsPart, dataset: Dataset, needed: Sequence[str]) -> list[str]:
     """Each utterance's split; valid may be empty where it is not `needed`.
 
@@ -132,8 +144,10 @@ def _splits(part: SplitsPart, dataset: Dataset, needed: Sequence[str]) -> list[s
         if missing := [split for split in needed if split not in found]:
             raise DatasetError(f"{dataset.name}: the data have no utterance in {', '.join(missing)}; recipes can split by speaker")
         return found
+    if part.by == "random":
+        return _drawn(part, len(dataset.examples))
     if part.by != "speaker":
-        raise UsageError(f"splits.by: expected data or speaker, got {part.by!r}")
+        raise UsageError(f"splits.by: expected data, speaker or random, got {part.by!r}")
     counts = Counter(example.speaker for example in dataset.examples)
     speakers = sorted(counts)
     if part.folds:

@@ -5,8 +5,9 @@ Letters: b batch, n rows, i target, j source, d width, f columns, o outputs. Pre
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +15,15 @@ from torch.nn import functional
 
 from .attention import MultiheadAttention, zero_where_not
 from .batch import Batch, origin
-from .time_encoding import index_positions, second_positions, sinusoid
+from .time_encoding import index_positions, reference_positions, second_positions, sinusoid
 
 
 @dataclass(frozen=True)
 class Dropouts:
-    """Where dropout acts: on the text's raw columns, embeddings, attention weights, residual branches, inside FFNs, in the head."""
+    """Where dropout acts: on a stream's raw columns (by stream, 0 where not named), embeddings, attention weights, residual branches,
+    inside feed-forwards, in the head."""
 
-    text: float = 0.0
+    columns: Mapping[str, float] = field(default_factory=dict)
     embedding: float = 0.1
     attention: float = 0.1
     residual: float = 0.1
@@ -29,9 +31,25 @@ class Dropouts:
     output: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, share in vars(self).items():
+        shares = {name: share for name, share in vars(self).items() if name != "columns"}
+        for name, share in (shares | {f"columns.{m}": share for m, share in self.columns.items()}).items():
             if not 0 <= share < 1:
                 raise ValueError(f"dropout {name}: expected 0 <= share < 1, got {share}")
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any]) -> Dropouts:
+        """From a recipe or a checkpoint; the key `text` stands for `columns = { text = .. }`, as older checkpoints have it."""
+        numbers = dict(table)
+        columns = {"text": numbers.pop("text")} if "text" in numbers else {}
+        return cls(**numbers | {"columns": columns | dict(numbers.get("columns", {}))})
+
+
+def from_tables(config: Any, **kinds: Callable[[Any], Any]) -> None:
+    """Fields of a frozen config that came as tables (a recipe's, a checkpoint's) become what `kinds` makes of them."""
+    for name, make in kinds.items():
+        value = getattr(config, name)
+        if isinstance(value, Mapping):
+            object.__setattr__(config, name, make(value))
 
 
 class Front(nn.Module):
@@ -51,46 +69,84 @@ class Front(nn.Module):
         return projected * present[..., None]
 
 
-class Fronts(nn.Module):
-    """Every stream to width d on one clock: sqrt(d) * convolution + position, dropout, zero where absent.
+class FrontEnds(nn.ModuleDict):
+    """A `Front` for each stream, with dropout on its raw columns before."""
 
-    positions  "seconds" since the utterance's first row * rate; "index", the count of present rows; "none"
+    def __init__(self, streams: Mapping[str, int], width: int, kernels: Mapping[str, int], dropouts: Dropouts) -> None:
+        super().__init__({m: Front(f, width, kernels.get(m, 1)) for m, f in streams.items()})
+        self.dropouts = dropouts
+
+    def forward(self, streams: Mapping[str, Batch]) -> dict[str, Tensor]:
+        """-> name: (b n d), in the order of the config."""
+        projected = {}
+        for name, front in self.items():
+            dropped = functional.dropout(streams[name].values, self.dropouts.columns.get(name, 0.0), self.training)
+            projected[name] = front(dropped, streams[name].present)
+        return projected
+
+
+POSITIONS = ("seconds", "index", "reference", "none")
+
+
+class Embedding(nn.Module):
+    """sqrt(d) * rows + where they lie, without weights.
+
+    positions  "seconds" since the utterance's first row * rate; "index", the count of present rows; "reference", the released MulT's
+               rule (its own index, 0 where a row's first feature is 0); "none"
     """
+
+    def __init__(self, positions: str, rate: float) -> None:
+        super().__init__()
+        self.positions, self.rate = positions, rate
+
+    def forward(self, rows: Tensor, batch: Batch, start: Tensor) -> Tensor:
+        """rows (b n d) of a stream, start (b 1) the utterance's first second -> (b n d)."""
+        width = rows.shape[2]
+        embedded: Tensor = rows * width**0.5
+        if self.positions == "seconds":
+            embedded = embedded + sinusoid(second_positions(batch.times, batch.present, start, self.rate), width).to(rows.dtype)
+        elif self.positions == "index":
+            embedded = embedded + sinusoid(index_positions(batch.present), width).to(rows.dtype)
+        elif self.positions == "reference":
+            embedded = embedded + sinusoid(reference_positions(embedded), width)
+        return embedded
+
+
+class Fronts(nn.Module):
+    """Every stream to width d on one clock: sqrt(d) * convolution + position, dropout, zero where absent."""
 
     def __init__(
         self, streams: Mapping[str, int], width: int, kernels: Mapping[str, int], dropouts: Dropouts, positions: str, rate: float
     ) -> None:
         super().__init__()
-        self.width, self.dropouts, self.positions, self.rate = width, dropouts, positions, rate
-        self.front = nn.ModuleDict({m: Front(f, width, kernels.get(m, 1)) for m, f in streams.items()})
+        self.dropouts = dropouts
+        self.front = FrontEnds(streams, width, kernels, dropouts)
+        self.embedding = Embedding(positions, rate)
 
     def forward(self, streams: Mapping[str, Batch]) -> dict[str, Tensor]:
         """-> name: (b n d), in the order of the config."""
         start = origin(streams)
-        return {m: self._embed(m, streams[m], start) for m in self.front}
-
-    def _embed(self, name: str, batch: Batch, start: Tensor) -> Tensor:
-        values = batch.values
-        if name == "text":
-            values = functional.dropout(values, self.dropouts.text, self.training)
-        rows: Tensor = self.front[name](values, batch.present) * self.width**0.5
-        if self.positions != "none":
-            if self.positions == "seconds":
-                positions = second_positions(batch.times, batch.present, start, self.rate)
-            else:
-                positions = index_positions(batch.present)
-            rows = rows + sinusoid(positions, self.width).to(rows.dtype)
-        return functional.dropout(rows, self.dropouts.embedding, self.training) * batch.present[..., None]
+        embedded = {m: self.embedding(rows, streams[m], start) for m, rows in self.front(streams).items()}
+        return {m: masked_dropout(e, self.dropouts.embedding, streams[m].present, self.training) for m, e in embedded.items()}
 
 
-def check_numbers(model: str, streams: Mapping[str, int], kernels: Mapping[str, int], width: int, heads: int) -> None:
-    """What the configs of the transformers have in common; raises `ValueError` naming the model."""
-    if not streams:
-        raise ValueError(f"{model}: expected a stream or more, got none")
+def masked_dropout(rows: Tensor, share: float, present: Tensor, training: bool) -> Tensor:
+    """(b n d), present (b n) -> (b n d), zero where absent."""
+    return functional.dropout(rows, share, training) * present[..., None]
+
+
+def check_streams(model: str, streams: Mapping[str, int], kernels: Mapping[str, int], least: int = 1) -> None:
+    """Raises `ValueError` for too few streams, or kernels of others."""
+    if len(streams) < least:
+        raise ValueError(f"{model}: expected {'a stream' if least == 1 else f'{least} streams'} or more, got {list(streams) or 'none'}")
     if unknown := set(kernels) - set(streams):
         raise ValueError(f"{model}: kernels for streams that it does not have: {sorted(unknown)}")
-    if width % heads:
-        raise ValueError(f"{model}: width {width} is not a multiple of {heads} heads")
+
+
+def check_heads(model: str, width: int, heads: int, name: str = "heads") -> None:
+    """Raises `ValueError` unless the heads share the width evenly."""
+    if heads < 1 or width % heads:
+        raise ValueError(f"{model}: width {width} is not a multiple of {heads} {name}")
 
 
 def check_choice(model: str, name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -127,15 +183,20 @@ class EncoderLayer(nn.Module):
         self.attention = MultiheadAttention(width, heads, dropouts.attention)
         self.feed_forward = FeedForward(width, dropouts)
 
-    def forward(self, target: Tensor, source: Tensor, present: Tensor, want_map: bool = False) -> tuple[Tensor, Tensor | None]:
-        """target (b i d), source (b j d), present (b j) or (b i j) -> (b i d), weights (b h i j) or None."""
-        attended, weights = self.attention(self.norm(target), self.norm(source), present, want_map)
+    def forward(
+        self, target: Tensor, source: Tensor, *, source_present: Tensor, values: Tensor | None = None, want_map: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """target (b i d), source and values (b j d), source_present (b j) or (b i j) -> (b i d), weights (b h i j) or None."""
+        read = None if values is None else self.norm(values)
+        attended, weights = self.attention(
+            self.norm(target), self.norm(source), source_present=source_present, values=read, want_map=want_map
+        )
         attended = functional.dropout(attended, self.residual_dropout, self.training)
         return self.feed_forward(target + attended), weights
 
 
 class Encoder(nn.Module):
-    """Layers and a final layer norm. Given a source, every layer looks at that same source (MulT's low-level features); else at itself."""
+    """Layers and a final layer norm. Given a source, every layer looks at it (MulT's low-level features); else at the rows themselves."""
 
     def __init__(self, width: int, heads: int, layers: int, dropouts: Dropouts) -> None:
         super().__init__()
@@ -143,19 +204,29 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(
-        self, target: Tensor, shown: Tensor, source: Tensor | None, present: Tensor, want_map: bool = False
+        self,
+        target: Tensor,
+        *,
+        target_present: Tensor,
+        source: Tensor | Sequence[Tensor] | None = None,
+        source_present: Tensor | None = None,
+        values: Tensor | None = None,
+        want_map: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """target (b i d) with its rows' presence `shown` (b i); source (b j d) or None; present (b j) or (b i j).
+        """target (b i d), target_present (b i); source (b j d), or one for each layer, source_present (b j) or (b i j), both the target's
+        where not given.
 
-        Returns (b i d), zero in absent rows, and the maps (layer b h i j) if wanted.
+        values (b j d): as in `MultiheadAttention`. Returns (b i d), zero in absent rows, and the maps (layer b h i j) if wanted.
         """
+        allowed = target_present if source_present is None else source_present
         rows, maps = target, []
-        for layer in self.layers:
-            rows, weights = layer(rows, rows if source is None else source, present, want_map)
-            rows = rows * shown[..., None]
+        for k, layer in enumerate(self.layers):
+            looked_at = rows if source is None else source if isinstance(source, Tensor) else source[k]
+            rows, weights = layer(rows, looked_at, source_present=allowed, values=values, want_map=want_map)
+            rows = rows * target_present[..., None]
             maps.append(weights)
-        rows = self.norm(rows) * shown[..., None]
-        return rows, torch.stack([zero_where_not(m, shown[:, None, :, None]) for m in maps]) if want_map else None
+        rows = self.norm(rows) * target_present[..., None]
+        return rows, torch.stack([zero_where_not(m, target_present[:, None, :, None]) for m in maps]) if want_map else None
 
 
 class Head(nn.Module):

@@ -6,13 +6,15 @@ The models need no alignment; this is for comparing with aligned results, and fo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from emofuse.pipeline.columns import FACE_ID
 from emofuse.pipeline.errors import StreamError
-from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
+from emofuse.pipeline.timed import Floats32, TimedSequence
 
 from .batch import Batch, Scaling
 
@@ -32,11 +34,19 @@ def word_means(stream: TimedSequence, words: TimedSequence) -> tuple[Floats32, N
 
 
 def onto_words(stream: TimedSequence, words: TimedSequence) -> TimedSequence:
-    """A stream with one row per word, at the word's time; words in which the stream has no row are left out."""
-    means, found = word_means(stream, words)
-    made = Provenance(stream.provenance.extractor, stream.provenance.version, stream.provenance.weights, stream.provenance.options)
-    aligned = TimedSequence(stream.name, stream.columns, means, words.start, words.end, made, reason=stream.reason or "no words")
-    return aligned.rows(np.flatnonzero(found), reason=f"no row of {stream.name} lies in a word")
+    """A stream with one row per word, at the word's time; words in which the stream has no row are left out. Faces are averaged apart: a
+    stream with the column `face_id` has one row per word and face. The provenance says so."""
+    faces = np.unique(stream.column(FACE_ID)) if FACE_ID in stream.columns and len(stream) else [None]
+    values, spans = [], []
+    for face in faces:
+        means, some = word_means(stream if face is None else stream.rows(np.flatnonzero(stream.column(FACE_ID) == face)), words)
+        values.append(means[some])
+        spans.append(np.stack([words.start[some], words.end[some]], 1))
+    rows, times = np.concatenate(values), np.concatenate(spans)
+    order = np.argsort(times[:, 0], kind="stable")
+    made = replace(stream.provenance, options={**stream.provenance.options, "align": "words"})
+    reason = "" if len(rows) else stream.reason or (f"no row of {stream.name} lies in a word" if len(words) else "no words")
+    return TimedSequence(stream.name, stream.columns, rows[order], times[order, 0], times[order, 1], made, reason=reason)
 
 
 def aligned_batch(streams: Sequence[TimedSequence], words: Sequence[TimedSequence], scaling: Scaling | None = None) -> Batch:

@@ -91,12 +91,15 @@ class Prediction:
     sentiment      -3..3, None where the model has no such head
     confidence     0..1: the calibrated probability that the most probable emotion is right
     attention      every map that the model made (empty unless it was asked for)
+    gates          the model's gates, a number per layer (or hop) each, by the names of docs/models/; empty for models without, and unless
+                   attention was asked for
     """
 
     probabilities: Mapping[str, float]
     sentiment: float | None
     confidence: float
     attention: tuple[Attention, ...] = ()
+    gates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

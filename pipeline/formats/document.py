@@ -82,6 +82,7 @@ def _prediction(prediction: Prediction | None) -> dict[str, Any]:
         "probabilities": dict(prediction.probabilities),
         "sentiment": prediction.sentiment,
         "confidence": prediction.confidence,
+        **({"gates": {name: list(values) for name, values in prediction.gates.items()}} if prediction.gates else {}),
     }
 
 

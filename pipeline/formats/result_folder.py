@@ -178,7 +178,8 @@ def _utterance(found: Mapping[str, Any], maps: tuple[Attention, ...]) -> Analyze
 def _prediction(found: Mapping[str, Any], maps: tuple[Attention, ...]) -> Prediction | None:
     if found["probabilities"] is None:
         return None
-    return Prediction(found["probabilities"], found["sentiment"], found["confidence"], maps)
+    gates = {name: tuple(map(float, values)) for name, values in found.get("gates", {}).items()}
+    return Prediction(found["probabilities"], found["sentiment"], found["confidence"], maps, gates)
 
 
 def _rows(path: Path, streams: Mapping[str, TimedSequence]) -> Iterator[AttentionRow]:

@@ -38,6 +38,7 @@ def analyze(
     face_id: int | None = None,
     prior: Prior | None = None,
     baseline: PathLike | None = None,
+    align: str | None = None,
     influence: bool | None = None,
     maps: Maps = "small",
     progress: Progress | None = None,
@@ -75,6 +76,7 @@ def analyze(
         "face_id": face_id,
         "prior": prior,
         "baseline": baseline,
+        "align": align,
         "influence": influence,
     }
     return Assembly(options_with(options, changes)).analyze(path, progress, maps=maps)

@@ -129,7 +129,19 @@ class Assembly:
         """All chosen streams of a clip."""
         clip = Clip(path, self.options.reading)
         info = clip.info  # a file that is no clip is refused before anything is loaded for it
-        return info, extract(clip, self.extractors(clip.path, for_model=False), progress)
+        return info, self._aligned(extract(clip, self.extractors(clip.path, for_model=False), progress))
+
+    def _aligned(self, extraction: Extraction) -> Extraction:
+        """Face and voice per word where the options say so. Doing it twice changes nothing."""
+        if self.options.align == "none":
+            return extraction
+        from emofuse.fusion.word_alignment import onto_words
+
+        words = extraction.streams.get("words")
+        if words is None:
+            raise UsageError("--align words: there are no words to average over; give a transcript or a recogniser with --words")
+        streams = {name: onto_words(s, words) if name in ("face", "voice") else s for name, s in extraction.streams.items()}
+        return replace(extraction, streams=streams)
 
     def analyze(
         self,
@@ -174,7 +186,7 @@ class Assembly:
         influence = InfluenceOptions(self._embed(clip), prior_of(self.options.prior)) if self.options.influence else None
         return fuse(
             clip,
-            extraction,
+            self._aligned(extraction),
             self.model,
             maps=maps,
             progress=progress,

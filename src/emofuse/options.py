@@ -17,6 +17,7 @@ from emofuse.pipeline.streams import EMOTIONS
 
 PathLike = str | os.PathLike[str]
 Prior = str | Mapping[str, float]
+ALIGNMENTS = ("none", "words")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Options:
                     its own prior would count twice
     baseline        what is usual for the person, for models that read departures from it (docs/baseline.md): "auto": the person's other
                     utterances of the clip; "none": everybody's; or a recording of the person, best a calm and neutral one
+    align           "none": face and voice keep their own rows; "words": one row per word, the mean over the word's span, as word-aligned
+                    data sets have it (docs/training.md); what lies outside of words is left out
     influence       compute how much each answer rests on each word, half second and stream (docs/influence.md)
     Raises `UsageError` for a value of the wrong kind or an impossible prior. Whether a provider or a path exists is checked on use.
     """
@@ -60,6 +63,7 @@ class Options:
     face_id: int | None = None
     prior: Prior | None = None
     baseline: PathLike = "auto"
+    align: str = "none"
     influence: bool = True
 
     def __post_init__(self) -> None:
@@ -75,6 +79,8 @@ class Options:
         _is(self.language, str | None, "language", "a code such as en, or None")
         _is(self.tier, str | None, "tier", "names of tiers, or None")
         _is(self.limits, Limits | None, "limits", "emofuse.Limits or None")
+        if self.align not in ALIGNMENTS:
+            raise UsageError(f"align: expected {' or '.join(ALIGNMENTS)}, got {self.align!r}")
         for name in ("face_id", "audio_track"):
             if isinstance(getattr(self, name), bool):
                 raise UsageError(f"{name}: expected a whole number or None, got {getattr(self, name)!r}")

@@ -41,8 +41,8 @@ def test_the_fast_path_and_the_path_with_maps_agree(causal: bool) -> None:
     present = torch.tensor([[True] * 5, [True, True, False, False, False], [False] * 5])
     allowed = present[:, None, :] & (torch.arange(5) <= torch.arange(4)[:, None]) if causal else present
     layer = attention()
-    fast, nothing = layer(target, source, allowed)
-    explicit, weights = layer(target, source, allowed, want_map=True)
+    fast, nothing = layer(target, source, source_present=allowed)
+    explicit, weights = layer(target, source, source_present=allowed, want_map=True)
     assert nothing is None
     torch.testing.assert_close(fast, explicit, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(fast[2], layer.out.bias.expand(4, 8))  # nothing to look at: only the bias
@@ -63,14 +63,14 @@ def test_it_equals_torchs_own_attention() -> None:
     target, source = torch.randn(2, 4, 8, generator=generator), torch.randn(2, 5, 8, generator=generator)
     present = torch.tensor([[True] * 5, [False, True, True, False, False]])
     expected, expected_weights = theirs(target, source, source, key_padding_mask=~present, average_attn_weights=False)
-    found, weights = layer(target, source, present, want_map=True)
+    found, weights = layer(target, source, source_present=present, want_map=True)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(weights, expected_weights)
 
 
 def test_weights_come_out_before_dropout() -> None:
     layer = MultiheadAttention(8, 2, dropout=0.9).train()
-    _, weights = layer(torch.randn(1, 3, 8), torch.randn(1, 4, 8), torch.ones(1, 4, dtype=torch.bool), want_map=True)
+    _, weights = layer(torch.randn(1, 3, 8), torch.randn(1, 4, 8), source_present=torch.ones(1, 4, dtype=torch.bool), want_map=True)
     torch.testing.assert_close(weights.sum(-1), torch.ones(1, 2, 3))
 
 

@@ -11,7 +11,7 @@ import torch
 from emofuse.fusion.augmentation import augmented
 from emofuse.fusion.batch import Batch
 from emofuse.fusion.recipe import AugmentPart, Recipe
-from emofuse.fusion.tasks import Task, TaskPart
+from emofuse.fusion.tasks import TaskPart, task_of
 from emofuse.fusion.train import one_cycle
 from emofuse.pipeline.errors import UsageError
 
@@ -66,13 +66,13 @@ def test_the_rate_of_one_cycle() -> None:
 
 def test_smoothing_by_hand() -> None:
     """Logits (0, ln 3): probabilities 1/4, 3/4. Truth 1, smoothed by 0.2: 0.1 and 0.9."""
-    task = Task("emotion", TaskPart("classes", labels=("a", "b"), smoothing=0.2))
+    task = task_of("emotion", TaskPart("classes", labels=("a", "b"), smoothing=0.2))
     logits, truth = torch.tensor([[0.0, math.log(3)]]), torch.tensor([1])
     assert task.loss(logits, truth).item() == pytest.approx(-math.log(0.75))
     expected = -0.9 * math.log(0.75) - 0.1 * math.log(0.25)
     assert task.loss(logits, truth, smoothing=0.2).item() == pytest.approx(expected)
     with pytest.raises(UsageError, match="smoothing belongs to classes with cross-entropy, not to regress"):
-        Task("sentiment", TaskPart("regress", smoothing=0.2))
+        task_of("sentiment", TaskPart("regress", smoothing=0.2))
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,8 @@ def test_early_attention_reads_every_stream_at_the_fastest_ones_times() -> None:
     assert isinstance(model, EarlyAttention)
     seen: list[torch.Tensor] = []
     model.encoders = torch.nn.ModuleDict({m: Through() for m in ("text", "voice")})
-    model.recurse = lambda encoded, present, want_maps: seen.append(encoded["joined"])  # type: ignore[method-assign,assignment,return-value]
+    model.recursion.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]["joined"]))
+    model.recursion.forward = lambda encoded, present: None  # type: ignore[method-assign,assignment,misc,return-value]
     seconds = torch.tensor([[0.0, 1.0, 2.0]], dtype=torch.float64)
     text = Batch(torch.tensor([[[0.0], [2.0]]]), seconds[:, ::2], torch.ones(1, 2, dtype=torch.bool))
     voice = Batch(torch.tensor([[[5.0], [6.0], [7.0]]]), seconds, torch.ones(1, 3, dtype=torch.bool))

@@ -158,7 +158,7 @@ def test_maps_and_biases_are_handed_out(small: Small, streams_of: StreamsOf) -> 
         ("self", "voice", "voice"): (1, 3, 2, 9, 9),
         ("cross", joined, joined): (1, 3, 1, 21, 21),
     }
-    assert output.gates["delta_face"].shape == (3, 7, 7)
+    assert output.gates["delta_face"].shape == (1, 3, 7, 7)
 
 
 NO_SKIPS = {"attention_skip": False, "fused_skip": False, "fused_feed_forward": False}
@@ -205,7 +205,7 @@ def test_the_first_stages_heads_read_their_own_stream(small: Small, streams_of: 
     heads = StageHeads(module.config)
     other = streams | {"voice": Batch(-streams["voice"].values, streams["voice"].times, streams["voice"].present)}
     with torch.no_grad():
-        before, after = (heads(module.attended(s)[0], s) for s in (streams, other))
+        before, after = (heads(module.attended(s), s) for s in (streams, other))
     assert torch.equal(before["text"], after["text"]) and not torch.allclose(before["voice"], after["voice"])
 
 

@@ -127,8 +127,12 @@ def test_the_golden_fixture_gives_the_released_numbers(causal: bool, logits: lis
 
 
 def test_the_causal_rule_solved_by_hand() -> None:
-    assert causal_mask(3, 5).tolist() == [[True] * 3 + [False] * 2, [True] * 4 + [False], [True] * 5]
-    assert causal_mask(5, 3).all()
+    everything = lambda n: torch.ones(1, n, dtype=torch.bool)  # noqa: E731
+    assert causal_mask(everything(3), everything(5))[0].tolist() == [[True] * 3 + [False] * 2, [True] * 4 + [False], [True] * 5]
+    assert causal_mask(everything(5), everything(3)).all()
+    # one row of padding on the left of the target and on the right of the source: rows are counted among those present
+    padded = torch.tensor([[False, True, True, True]]), torch.tensor([[True] * 5 + [False]])
+    assert causal_mask(*padded)[0, 1:, :5].tolist() == causal_mask(everything(3), everything(5))[0].tolist()
 
 
 def test_a_foreign_tensor_is_refused_by_name() -> None:

@@ -40,7 +40,7 @@ def test_a_stage_moves_nothing_of_the_others(votes: ModuleType) -> None:
     streams, _ = votes.draw(64, torch.Generator().manual_seed(2))
 
     def correlation() -> torch.Tensor:
-        rows, _, _ = module.attended(streams)
+        rows = module.attended(streams)
         loss: torch.Tensor = votes.dcca_loss(votes.paired(module.encoded(rows, streams), streams))
         return loss
 

@@ -32,7 +32,7 @@ def test_no_hops_decode_the_sum_of_means(streams_of: StreamsOf) -> None:
     model, streams = made(hops=0), streams_of(1)
     means = sum(present_mean(model.encoders[m](streams[m]), streams[m].present) for m in ("text", "face", "voice"))
     with torch.no_grad():
-        torch.testing.assert_close(model(streams).logits, model.out(model.decode(means).relu()))
+        torch.testing.assert_close(model(streams).logits, model.recursion.out(model.recursion.decode(means).relu()))
 
 
 def test_a_zero_start_looks_evenly_at_first(streams_of: StreamsOf) -> None:
@@ -48,8 +48,8 @@ def test_a_zero_start_looks_evenly_at_first(streams_of: StreamsOf) -> None:
 def test_a_shut_memory_gate_keeps_the_memory(streams_of: StreamsOf) -> None:
     model, streams = made(), streams_of(3)
     with torch.no_grad():
-        model.memory_gate.weight.zero_()
-        model.memory_gate.bias.fill_(-60)
+        model.recursion.memory_gate.weight.zero_()
+        model.recursion.memory_gate.bias.fill_(-60)
         output = model(streams)
         means = sum(present_mean(model.encoders[m](streams[m]), streams[m].present) for m in ("text", "face", "voice"))
     torch.testing.assert_close(output.features, means)
@@ -62,8 +62,8 @@ def test_one_update_solved_by_hand() -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-        model.update.weight[0, 2] = 1  # the memory has two units (two directions): use the first of each
-        memory, gates = model._updated(torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0]]))
+        model.recursion.update.weight[0, 2] = 1  # the memory has two units (two directions): use the first of each
+        memory, gates = model.recursion._updated(torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0]]))
     assert gates["memory"][0, 0] == 0.5
     torch.testing.assert_close(memory[0, 0], torch.tensor(0.880797))
 

@@ -17,7 +17,7 @@ from emofuse.fusion.checkpoints import build, load
 from emofuse.fusion.datasets.examples import Dataset, Example
 from emofuse.fusion.evaluate import evaluate
 from emofuse.fusion.recipe import Recipe, find, shipped
-from emofuse.fusion.tasks import Task, TaskPart
+from emofuse.fusion.tasks import TaskPart, task_of
 from emofuse.fusion.train import model_config, train
 from emofuse.fusion.training_data import inputs_of, parts_of, shuffled
 from emofuse.pipeline.errors import DatasetError, UsageError
@@ -222,7 +222,7 @@ def test_folds_keep_speakers_apart_and_test_everyone_once() -> None:
     data, tested = synthetic(), []
     for fold in range(3):
         chosen = recipe(splits={"by": "speaker", "folds": 3, "fold": fold})
-        parts = parts_of(chosen, data, {"sentiment": Task("sentiment", chosen.tasks["sentiment"])})
+        parts = parts_of(chosen, data, {"sentiment": task_of("sentiment", chosen.tasks["sentiment"])})
         speakers = [set(parts[split].speakers) for split in ("train", "valid", "test")]
         assert all(speakers) and sum(map(len, speakers)) == 6
         tested += sorted(parts["test"].names)
@@ -231,7 +231,7 @@ def test_folds_keep_speakers_apart_and_test_everyone_once() -> None:
 
 def test_standardisation_knows_the_training_split_only() -> None:
     data, chosen = synthetic(), recipe()
-    parts = parts_of(chosen, data, {"sentiment": Task("sentiment", chosen.tasks["sentiment"])})
+    parts = parts_of(chosen, data, {"sentiment": task_of("sentiment", chosen.tasks["sentiment"])})
     rows = np.concatenate([e.streams["text"].values for e in data.examples if e.split == "train"])
     np.testing.assert_allclose(inputs_of(chosen, data, parts["train"])["text"].scaling.mean, rows.mean(0), rtol=1e-5)
 
@@ -242,7 +242,7 @@ def test_a_shipped_recipe_reads_back_and_fits_its_model(name: str) -> None:
     assert Recipe.of(json.loads(json.dumps(found.to_json())), name) == found
     widths = {stream_name: part.width or 5 for stream_name, part in found.streams.items()}
     example = Example("u", {s: stream(s, np.ones((2, width))) for s, width in widths.items()}, {})
-    tasks = {task: Task(task, part) for task, part in found.tasks.items()}
+    tasks = {task: task_of(task, part) for task, part in found.tasks.items()}
     data = Dataset(name, (example,))
     inputs = inputs_of(found, data, dataclasses.replace(parts_of(recipe(), synthetic(), {})["train"], streams=()))
     config = model_config(found, inputs, tasks)
@@ -283,7 +283,7 @@ def test_a_shipped_recipe_trains(name: str, tmp_path: Path) -> None:
     chosen = dataclasses.replace(chosen, training=dataclasses.replace(chosen.training, epochs=1), stages=stages)
     data = of_its_shape(chosen)
     run = train(chosen, data, tmp_path / "run", device="cpu")
-    assert [row["phase"] for row in run.history] == ([stage.name for stage in stages] or ["all"])
+    assert [row["phase"] for row in run.history] == ([f"{stage.name} {stage.stream}".rstrip() for stage in stages] or ["all"])
     assert all(np.isfinite(row["train_loss"]) and np.isfinite(row["valid_loss"]) for row in run.history)
     torch.manual_seed(chosen.training.seed)
     first, last = build(run.checkpoint).state_dict(), weights(tmp_path / "run")
@@ -350,14 +350,14 @@ def test_losses_of_each_kind_solved_by_hand() -> None:
         (TaskPart("intensities", labels=("a", "b")), logits[:, 2:], torch.tensor([[1.0, 2.0]]), 0.5),
     ]
     for part, given, target, expected in cases:
-        assert Task("t", part).loss(given, target).item() == pytest.approx(expected)
+        assert task_of("t", part).loss(given, target).item() == pytest.approx(expected)
 
 
 def test_copies_train_and_nothing_else(tmp_path: Path) -> None:
     plain = synthetic(20)
     copies = tuple(dataclasses.replace(e, name=f"{e.name}-fast", copy_of=e.name) for e in plain.examples)
     data = Dataset("copied", plain.examples + copies)
-    parts = parts_of(recipe(), data, {"sentiment": Task("sentiment", TaskPart("regress"))})
+    parts = parts_of(recipe(), data, {"sentiment": task_of("sentiment", TaskPart("regress"))})
     assert len(parts["train"]) == 24 and sum(name.endswith("-fast") for name in parts["train"].names) == 12
     assert (len(parts["valid"]), len(parts["test"])) == (4, 4)
     assert not any(name.endswith("-fast") for split in ("valid", "test") for name in parts[split].names)

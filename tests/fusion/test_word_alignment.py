@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from emofuse.assembly import Assembly
 from emofuse.fusion.batch import Batch, Scaling
 from emofuse.fusion.dcca import paired
 from emofuse.fusion.word_alignment import aligned_batch, onto_words, word_means
-from emofuse.pipeline.errors import StreamError
+from emofuse.options import Options
+from emofuse.pipeline.errors import StreamError, UsageError
+from emofuse.pipeline.extraction import Extraction
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
 BY = Provenance("test", "1")
@@ -42,6 +45,35 @@ def test_a_word_without_rows_has_none() -> None:
     assert onto_words(nothing, WORDS).reason == "silent"
     silent = WORDS.rows(np.zeros(0, np.intp))
     assert len(onto_words(VOICE, silent)) == 0
+
+
+def test_aligning_twice_changes_nothing_and_the_provenance_says_so() -> None:
+    once = onto_words(VOICE, WORDS)
+    twice = onto_words(once, WORDS)
+    np.testing.assert_array_equal(once.values, twice.values)
+    assert once.start.tolist() == twice.start.tolist()
+    assert once.provenance.options["align"] == "words" and once.provenance.extractor == "test"
+
+
+def test_faces_are_averaged_apart() -> None:
+    start = np.array([0.0, 0.0, 0.2, 0.2, 2.0])
+    values = np.array([[0, 1], [1, 10], [0, 3], [1, 30], [1, 50]], np.float32)
+    face = TimedSequence("face", ("face_id", "x"), values, start, start + 0.1, BY)
+    aligned = onto_words(face, WORDS)
+    assert aligned.values.tolist() == [[0, 2], [1, 20], [1, 50]]
+    assert aligned.start.tolist() == [0, 0, 2]
+
+
+def test_the_option_aligns_face_and_voice_after_extraction_and_needs_words() -> None:
+    assembly = Assembly(Options(align="words"))
+    extraction = Extraction({"words": WORDS.select(()), "text": WORDS, "voice": VOICE}, None, {})
+    streams = assembly._aligned(extraction).streams
+    assert streams["voice"].start.tolist() == [0, 2] and streams["text"] is WORDS
+    assert Assembly(Options())._aligned(extraction) is extraction
+    with pytest.raises(UsageError, match="no words to average over"):
+        assembly._aligned(Extraction({"voice": VOICE}, None, {}))
+    with pytest.raises(UsageError, match="align: expected none or words, got 'frames'"):
+        Options(align="frames")
 
 
 def test_a_row_belongs_where_its_middle_lies() -> None:

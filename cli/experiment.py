@@ -1,0 +1,87 @@
+"""`emofuse experiment`: a table of one of the papers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from emofuse.fusion.datasets.examples import Dataset
+from emofuse.fusion.experiments import EXPERIMENTS
+from emofuse.fusion.recipe import Recipe
+from emofuse.pipeline.errors import UsageError
+
+from .options import provider_options
+from .train import load
+
+MADE_UP = "synthetic"
+
+
+def listed() -> str:
+    return "\n\n".join(f"{name}: {one.about} ({one.paper})." for name, one in EXPERIMENTS.items())
+
+
+@click.command("experiment", epilog=listed())
+@click.argument("name", type=click.Choice(tuple(EXPERIMENTS)), metavar="NAME")
+@click.option(
+    "--data", type=click.Path(path_type=Path), required=True, help=f"As for `emofuse train`, or {MADE_UP}: made-up data of CMU-MOSI's size."
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the runs and the table.")
+@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Runs of each row.")
+@click.option("--quick", is_flag=True, help="A twentieth of the utterances, long streams thinned, one epoch, two seeds.")
+@click.option("--recipe", default="", metavar="RECIPE", help="Instead of the experiment's first (it names those that it fits).")
+@click.option(
+    "--row", "rows", multiple=True, metavar="LABEL", help="This row only (once each); the first is what others are tested against."
+)
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="A change to every row's recipe, as in `emofuse train`.")
+@click.option("--extracted", type=click.Path(path_type=Path), help="Where streams of raw clips are kept. [default: OUT/extracted]")
+@provider_options
+def command(
+    name: str,
+    data: Path,
+    out: Path,
+    seeds: int,
+    quick: bool,
+    recipe: str,
+    rows: tuple[str, ...],
+    changes: tuple[str, ...],
+    extracted: Path | None,
+    **values: Any,
+) -> None:
+    """Train and score every row of a paper's table with several seeds: mean, deviation and a paired t-test against the first row.
+
+    OUT gets table.csv, table.md and table.tex, a picture of sweeps and noise curves, and a folder for each run. The same command again goes
+    on where it stopped. What each paper's table is called here, and what cannot be as printed: docs/papers.md.
+    """
+    from emofuse.fusion.experiments.running import Settings, run_experiment
+    from emofuse.fusion.experiments.tables import to_markdown
+    from emofuse.fusion.settings import parse_settings
+
+    experiment = EXPERIMENTS[name]
+    settings = Settings(recipe, parse_settings(changes), seeds, quick, rows, values["device"])
+    table = run_experiment(
+        experiment,
+        reader(data, extracted or out / "extracted", values),
+        out,
+        settings,
+        say=lambda line: click.echo(line, err=True),
+    )
+    click.echo(to_markdown(table))
+    if experiment.differs:
+        click.echo(experiment.differs)
+
+
+def reader(data: Path, extracted: Path, values: dict[str, Any]) -> Any:
+    """What reads the data in a recipe's form; `MADE_UP` makes them."""
+
+    def read(recipe: Recipe) -> Dataset:
+        if str(data) == MADE_UP and not data.exists():
+            from emofuse.fusion.datasets.made_up import made_up
+
+            return made_up(recipe)
+        if not data.exists():
+            raise UsageError(f"--data {data}: no such file or folder; {MADE_UP} stands for made-up data")
+        return load(recipe, data, extracted, values)
+
+    return read
