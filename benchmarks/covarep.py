@@ -24,7 +24,7 @@ import numpy as np
 import soundfile
 
 from emofuse.extractors.voice.covarep.voice import CovarepCompatVoice, CovarepVoice
-from emofuse.pipeline.ports import ClipInfo, Frame, Samples
+from emofuse.pipeline.media import ClipInfo, Frame, Samples
 
 RATE = 16000
 PYIN = "librosa pYIN (F0, VUV)"

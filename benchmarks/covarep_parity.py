@@ -23,7 +23,7 @@ from PIL import Image
 from emofuse.extractors.voice.covarep import compat
 from emofuse.extractors.voice.covarep.voice import CovarepVoice
 from emofuse.pipeline.columns import COVAREP, HMPDD, HMPDM, MCEP
-from emofuse.pipeline.ports import ClipInfo, Frame, Samples
+from emofuse.pipeline.media import ClipInfo, Frame, Samples
 
 ROWS: dict[str, tuple[str, ...]] = {
     **{name: (name,) for name in COVAREP[:10]},

@@ -24,7 +24,7 @@ from emofuse.extractors.voice.covarep.linear_prediction import residuals
 from emofuse.extractors.voice.covarep.sound import Sound
 from emofuse.extractors.voice.covarep.survey import survey
 from emofuse.extractors.voice.covarep.voice import CovarepCompatVoice, CovarepVoice
-from emofuse.pipeline.ports import ClipInfo, Frame, Samples
+from emofuse.pipeline.media import ClipInfo, Frame, Samples
 from emofuse.pipeline.timed import TimedSequence
 
 Floats = NDArray[np.float64]

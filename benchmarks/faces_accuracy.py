@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from emofuse.extractors.face.compact.layout import AUS, SHAPES, activations, au_matrix
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 
 MOVES = 0.02
 """Teacher's standard deviation within a clip above which an action unit is said to move."""

@@ -19,7 +19,7 @@ from matplotlib.patches import Rectangle
 from emofuse.extractors.face.compact.extractor import Compact
 from emofuse.extractors.face.compact.layout import AUS
 from emofuse.pipeline.clip import Clip
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import TimedSequence
 
 SAMPLES = Path(__file__).parent.parent / "samples"

@@ -29,7 +29,7 @@ from emofuse.extractors.face.compact.centerface import CenterFace
 from emofuse.extractors.face.compact.detect import Box, crops, grey_of, wrapped
 from emofuse.extractors.face.compact.detector import FaceDetector
 from emofuse.extractors.face.compact.extractor import DETECTOR, Compact, shipped_reader
-from emofuse.pipeline.ports import ClipInfo, Frame, Samples
+from emofuse.pipeline.media import ClipInfo, Frame, Samples
 from training.face_network.photographs import frames_of, textures
 from training.face_network.train import NEGATIVE_CLIPS
 

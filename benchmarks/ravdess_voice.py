@@ -25,7 +25,8 @@ from sklearn.svm import SVC
 
 from emofuse.extractors.voice.covarep.voice import CovarepCompatVoice, CovarepVoice
 from emofuse.extractors.voice.librosa_voice import LibrosaVoice
-from emofuse.pipeline.ports import SAMPLE_RATE, AudioInfo, ClipInfo, Extractor, Frame, Samples
+from emofuse.pipeline.media import SAMPLE_RATE, AudioInfo, ClipInfo, Frame, Samples
+from emofuse.pipeline.ports import Extractor
 from emofuse.pipeline.timed import TimedSequence
 
 PROVIDERS: Mapping[str, type[LibrosaVoice] | type[CovarepVoice] | type[CovarepCompatVoice]] = {

@@ -21,7 +21,7 @@ import numpy as np
 from emofuse.pipeline.attention.fuse import fuse
 from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.extraction import Extraction
-from emofuse.pipeline.ports import ClipInfo
+from emofuse.pipeline.media import ClipInfo
 from emofuse.pipeline.views.report import write_report
 
 MADE = Path(__file__).parent.parent / "tests/report/conftest.py"

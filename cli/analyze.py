@@ -15,9 +15,10 @@ from emofuse.assembly import Assembly
 from emofuse.pipeline.formats.document import analysis_document
 from emofuse.pipeline.formats.registry import WRITABLE, named
 from emofuse.pipeline.formats.result_folder import ResultFolders
-from emofuse.pipeline.ports import EMOTIONS, Analysis
 from emofuse.pipeline.profile import Profile
+from emofuse.pipeline.results import Analysis
 from emofuse.pipeline.shared_pass import Progress
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.writing import REPORT, write_analysis
 
 from .batch import batch, batch_options, is_batch

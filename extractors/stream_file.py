@@ -23,7 +23,7 @@ from emofuse.pipeline.formats.openface import read_openface
 from emofuse.pipeline.formats.parquet import read_stream
 from emofuse.pipeline.formats.spreadsheet import read_table
 from emofuse.pipeline.hashing import sha256_of
-from emofuse.pipeline.ports import Media, Medium
+from emofuse.pipeline.media import Media, Medium
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
 from .provider import Provider, Request, Status

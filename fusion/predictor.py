@@ -19,8 +19,8 @@ from torch import nn
 from emofuse.pipeline.baseline import Tally
 from emofuse.pipeline.errors import CheckpointError
 from emofuse.pipeline.halving import in_halves
-from emofuse.pipeline.ports import EMOTIONS, Attention, Prediction, Utterance
-from emofuse.pipeline.results import AttentionKind
+from emofuse.pipeline.results import Attention, AttentionKind, Prediction, Utterance
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Floats64, Provenance, TimedSequence
 
 from .batch import Batch

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from emofuse.pipeline.columns import HEAD_POSE
 from emofuse.pipeline.errors import CheckpointError
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Floats32, Floats64, TimedSequence
 
 Floats = NDArray[np.floating[Any]]

@@ -14,7 +14,7 @@ from typing import Any
 
 from .clip import Clip, DecodeEnd, filled
 from .errors import EmofuseError, NoStream
-from .ports import ClipInfo, Frame, Medium, Samples
+from .media import ClipInfo, Frame, Medium, Samples
 
 FRAMES_AHEAD = 8
 BLOCKS_AHEAD = 64

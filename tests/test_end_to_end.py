@@ -17,7 +17,7 @@ from click.testing import CliRunner
 import emofuse
 from emofuse.cli.main import main
 from emofuse.pipeline.formats.parquet import read_stream
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 
 FRAME = 0.04
 WARNINGS = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")

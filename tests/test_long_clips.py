@@ -22,8 +22,10 @@ from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.extraction import Extraction
 from emofuse.pipeline.formats import parquet
 from emofuse.pipeline.formats.result_folder import read_analysis
-from emofuse.pipeline.ports import EMOTIONS, Analysis, Attention, AudioInfo, ClipInfo, Prediction, Utterance
+from emofuse.pipeline.media import AudioInfo, ClipInfo
+from emofuse.pipeline.results import Analysis, Attention, Prediction, Utterance
 from emofuse.pipeline.spool import Spool
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Provenance, TimedSequence
 from emofuse.writing import write_analysis
 

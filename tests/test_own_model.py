@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from emofuse.cli.main import main
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 
 CLIPS = ("smile.mp4", "late.mkv")
 pytestmark = [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from emofuse.pipeline.ports import SAMPLE_RATE, AudioInfo, ClipInfo, Frame, Samples
+from emofuse.pipeline.media import SAMPLE_RATE, AudioInfo, ClipInfo, Frame, Samples
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import numpy as np
 from emofuse.pipeline.columns import FACE_BOX, HEAD_POSE
 from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.hashing import sha256_of
-from emofuse.pipeline.ports import Frame, Media, Medium
+from emofuse.pipeline.media import Frame, Media, Medium
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
 from ..provider import Provider, Request, Status

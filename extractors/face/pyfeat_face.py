@@ -25,7 +25,8 @@ from emofuse.pipeline.columns import FACE_BOX, FACE_SCORE, HEAD_POSE
 from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.hashing import sha256_of
 from emofuse.pipeline.head_pose import from_pyfeat as pose_angles
-from emofuse.pipeline.ports import EMOTIONS, Frame, Media, Medium
+from emofuse.pipeline.media import Frame, Media, Medium
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
 from ..provider import Provider, Request, Status

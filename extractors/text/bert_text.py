@@ -24,7 +24,7 @@ import numpy as np
 from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.halving import in_halves
 from emofuse.pipeline.hashing import check_sha256, sha256_of
-from emofuse.pipeline.ports import Media, Medium
+from emofuse.pipeline.media import Media, Medium
 from emofuse.pipeline.spool import let_go, on_disk
 from emofuse.pipeline.timed import Floats32, Floats64, Provenance, TimedSequence
 

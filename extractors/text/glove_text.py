@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.hashing import sha256_of
-from emofuse.pipeline.ports import Media, Medium
+from emofuse.pipeline.media import Media, Medium
 from emofuse.pipeline.spool import on_disk
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 

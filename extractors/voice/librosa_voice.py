@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emofuse.pipeline.errors import WeightsError
-from emofuse.pipeline.ports import SAMPLE_RATE, Media, Medium
+from emofuse.pipeline.media import SAMPLE_RATE, Media, Medium
 from emofuse.pipeline.timed import Floats32, Floats64, Provenance, TimedSequence
 
 from ..provider import Provider, Request, Status

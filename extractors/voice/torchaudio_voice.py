@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from emofuse.pipeline.errors import WeightsError
-from emofuse.pipeline.ports import SAMPLE_RATE, Media, Medium
+from emofuse.pipeline.media import SAMPLE_RATE, Media, Medium
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
 from ..provider import Provider, Request, Status

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emofuse.pipeline.ports import SAMPLE_RATE, Samples
+from emofuse.pipeline.media import SAMPLE_RATE, Samples
 from emofuse.pipeline.spool import Spool
 from emofuse.pipeline.timed import Floats32, Floats64, Provenance, TimedSequence
 

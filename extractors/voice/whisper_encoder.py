@@ -20,7 +20,7 @@ import torchaudio  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emofuse.pipeline.ports import SAMPLE_RATE
+from emofuse.pipeline.media import SAMPLE_RATE
 
 FRAME, HOP = 400, 160
 ROW = 2 * HOP

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emofuse.pipeline.errors import StreamError
-from emofuse.pipeline.ports import SAMPLE_RATE, Samples
+from emofuse.pipeline.media import SAMPLE_RATE, Samples
 from emofuse.pipeline.timed import Floats32
 
 ROW = 320

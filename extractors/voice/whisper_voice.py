@@ -27,7 +27,7 @@ import numpy as np
 
 from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.hashing import check_sha256
-from emofuse.pipeline.ports import Media, Medium
+from emofuse.pipeline.media import Media, Medium
 from emofuse.pipeline.spool import Spool
 from emofuse.pipeline.timed import Floats32, Floats64, Provenance, TimedSequence
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from emofuse.pipeline.errors import NoStream, UsageError
-from emofuse.pipeline.ports import SAMPLE_RATE, Media, Medium, Samples
+from emofuse.pipeline.media import SAMPLE_RATE, Media, Medium, Samples
 from emofuse.pipeline.timed import Floats32, Provenance, Span, TimedSequence
 
 from ..provider import Provider, Request, Status

@@ -20,7 +20,7 @@ import numpy as np
 
 from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.hashing import check_sha256
-from emofuse.pipeline.ports import SAMPLE_RATE, Samples
+from emofuse.pipeline.media import SAMPLE_RATE, Samples
 from emofuse.pipeline.timed import Floats32, Span
 
 from .recording import CONTIGUOUS, Samples16, Stretch, join, to_int16

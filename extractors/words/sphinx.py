@@ -15,7 +15,7 @@ from typing import Any
 
 from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.hashing import sha256_of
-from emofuse.pipeline.ports import SAMPLE_RATE
+from emofuse.pipeline.media import SAMPLE_RATE
 
 from .recording import Stretch
 

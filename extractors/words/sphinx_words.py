@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from emofuse.pipeline.errors import NoStream, WeightsError
-from emofuse.pipeline.ports import Media, Medium
+from emofuse.pipeline.media import Media, Medium
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
 from ..provider import Provider, Request, Status

@@ -14,7 +14,7 @@ from typing import Any
 
 from emofuse.pipeline.errors import NoStream, TranscriptError
 from emofuse.pipeline.hashing import sha256_of
-from emofuse.pipeline.ports import Media, Medium
+from emofuse.pipeline.media import Media, Medium
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 
 from ..provider import Provider, Request, Status

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from emofuse.pipeline.ports import SAMPLE_RATE, Samples
+from emofuse.pipeline.media import SAMPLE_RATE, Samples
 
 from .recording import CONTIGUOUS, Samples16, Stretch, join, to_int16
 

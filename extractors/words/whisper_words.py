@@ -20,8 +20,7 @@ import numpy as np
 
 from emofuse.pipeline.errors import NoStream, TranscriptError, UsageError, WeightsError
 from emofuse.pipeline.hashing import sha256_of
-from emofuse.pipeline.media import Media, Medium
-from emofuse.pipeline.ports import SAMPLE_RATE
+from emofuse.pipeline.media import SAMPLE_RATE, Media, Medium
 from emofuse.pipeline.timed import Floats32, Provenance, Span, TimedSequence
 
 from ..provider import Provider, Request, Status

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError
-from ..ports import EMOTIONS
+from ..streams import EMOTIONS
 from ..timed import Provenance, TimedSequence
 from ..utterances import segment
 from .optional import require

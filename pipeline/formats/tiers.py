@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..ports import EMOTIONS
+from ..streams import EMOTIONS
 from ..timed import Provenance, TimedSequence
 from .session import TIER, UTTERANCE_COLUMNS, UTTERANCES, Session, tier
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import StreamError
-from ..ports import EMOTIONS
+from ..streams import EMOTIONS
 from ..timed import Floats32, Floats64, TimedSequence
 from .session import UTTERANCES, Session
 

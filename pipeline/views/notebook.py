@@ -7,7 +7,7 @@ import io
 from html import escape
 from pathlib import Path
 
-from ..ports import Analysis, Prediction
+from ..results import Analysis, Prediction
 
 CELL = "text-align:left;padding:2px 10px"
 

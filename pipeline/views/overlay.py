@@ -17,7 +17,8 @@ import numpy as np
 from ..clip import Clip
 from ..columns import FACE_BOX, is_action_unit
 from ..palette import EMOTION_COLOURS
-from ..ports import EMOTIONS, Analysis, AnalyzedUtterance
+from ..results import Analysis, AnalyzedUtterance
+from ..streams import EMOTIONS
 from ..timed import Floats64, TimedSequence
 from .report.data import read_face
 from .transcode import Picture, film, fitted

@@ -17,7 +17,8 @@ from ..attention.shares import attended, attention_on, in_utterances, relative
 from ..columns import ENERGY, PITCH, VOICED
 from ..errors import StreamError
 from ..palette import EMOTION_COLOURS, NEGATIVE, POSITIVE
-from ..ports import EMOTIONS, Analysis, Attention
+from ..results import Analysis, Attention
+from ..streams import EMOTIONS
 from .report.data import ENERGY_UNITS, action_units_grid, read_face_document
 from .report.line import with_gaps
 

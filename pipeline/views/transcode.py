@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ..clip import Clip
 from ..errors import EmofuseError
-from ..ports import SAMPLE_RATE, ClipInfo, Frame, Samples
+from ..media import SAMPLE_RATE, ClipInfo, Frame, Samples
 
 Picture = NDArray[np.uint8]
 Draw = Callable[[Picture, float], Picture]

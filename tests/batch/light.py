@@ -34,8 +34,11 @@ from emofuse.pipeline.batch.worker import serve
 from emofuse.pipeline.clip import Clip, Limits
 from emofuse.pipeline.errors import NotMedia
 from emofuse.pipeline.extraction import Extraction
-from emofuse.pipeline.ports import EMOTIONS, Analysis, Attention, ClipInfo, Extractor, Media, Medium, Prediction, Utterance
+from emofuse.pipeline.media import ClipInfo, Media, Medium
+from emofuse.pipeline.ports import Extractor
+from emofuse.pipeline.results import Analysis, Attention, Prediction, Utterance
 from emofuse.pipeline.shared_pass import Progress
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Provenance, TimedSequence
 from emofuse.writing import fill_analysis
 

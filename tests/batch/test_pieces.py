@@ -11,7 +11,7 @@ import pytest
 
 from emofuse.cli.batch import DEFAULTS, shard_of
 from emofuse.cli.batch_progress import Pace, clock
-from emofuse.pipeline.attention_rows import AttentionRows
+from emofuse.pipeline.attention_rows import AttentionRow, AttentionRows
 from emofuse.pipeline.batch.cache import Cache
 from emofuse.pipeline.batch.discovery import Candidate, discover
 from emofuse.pipeline.batch.manifest import SCHEMA, TIMINGS
@@ -20,7 +20,8 @@ from emofuse.pipeline.batch.store import LocalStore
 from emofuse.pipeline.batch.task import REASONS, reason_of
 from emofuse.pipeline.codec import decode, encode
 from emofuse.pipeline.errors import EmofuseError, StreamError, UsageError
-from emofuse.pipeline.ports import MODALITIES, Attention, AttentionRow
+from emofuse.pipeline.results import Attention
+from emofuse.pipeline.streams import MODALITIES
 
 DOCS = Path(__file__).parents[2] / "docs/batch.md"
 RIFF = b"RIFF\x00\x00\x00\x00WAVEfmt " + b"\x00" * 100

@@ -24,8 +24,7 @@ from emofuse.pipeline.attention_rows import AttentionRows
 from emofuse.pipeline.errors import ClipChanged, ClipLimit, FormatError
 from emofuse.pipeline.formats.eaf import read_eaf
 from emofuse.pipeline.media import ClipInfo
-from emofuse.pipeline.quality import Quality
-from emofuse.pipeline.results import Analysis, AnalyzedUtterance, ClipFacts
+from emofuse.pipeline.results import Analysis, AnalyzedUtterance, ClipFacts, Quality
 from emofuse.pipeline.timed import Provenance, Span
 from emofuse.pipeline.whole_folder import sweep, whole_folder
 

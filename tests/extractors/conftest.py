@@ -15,7 +15,7 @@ import soundfile
 import soxr
 
 from emofuse.pipeline.errors import NoStream
-from emofuse.pipeline.ports import SAMPLE_RATE, ClipInfo, Frame, Samples
+from emofuse.pipeline.media import SAMPLE_RATE, ClipInfo, Frame, Samples
 from emofuse.pipeline.timed import Floats32
 
 

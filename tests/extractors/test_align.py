@@ -21,7 +21,7 @@ from emofuse.extractors.words.spelling import cardinal, readings
 from emofuse.extractors.words.sphinx import model_folder
 from emofuse.extractors.words.transcript_words import TranscriptWords
 from emofuse.pipeline.errors import TranscriptError, WeightsError
-from emofuse.pipeline.ports import SAMPLE_RATE, Samples
+from emofuse.pipeline.media import SAMPLE_RATE, Samples
 from emofuse.pipeline.timed import Span
 
 SENTENCE = "Ask not what your country can do for you, but ask what you can do for your country."

@@ -21,7 +21,7 @@ from emofuse.extractors.provider import Request
 from emofuse.extractors.text.bert_text import BertText, MinilmText, PlainMinilmText, fitting, sentences
 from emofuse.extractors.weights import download
 from emofuse.pipeline.errors import StreamError, UsageError, WeightsError
-from emofuse.pipeline.ports import AudioInfo, ClipInfo
+from emofuse.pipeline.media import AudioInfo, ClipInfo
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
 VOCABULARY = [

@@ -18,7 +18,7 @@ from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.coded_frame import coded_boxes
 from emofuse.pipeline.columns import FACE_BOX
 from emofuse.pipeline.errors import StreamError
-from emofuse.pipeline.ports import VideoInfo
+from emofuse.pipeline.media import VideoInfo
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
 FACE = np.array([225.5, 124.3, 108.1])

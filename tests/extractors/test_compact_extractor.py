@@ -16,7 +16,8 @@ from emofuse.extractors.face.compact.layout import AUS
 from emofuse.extractors.provider import Request
 from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.errors import WeightsError
-from emofuse.pipeline.ports import EMOTIONS, ClipInfo, Frame, Samples
+from emofuse.pipeline.media import ClipInfo, Frame, Samples
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import TimedSequence
 
 FACE = (225.5, 124.3, 108.1)

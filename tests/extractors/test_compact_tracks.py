@@ -11,7 +11,7 @@ from emofuse.extractors.face.compact.detect import Box, grey_of
 from emofuse.extractors.face.compact.layout import CROP, NOMINAL, Read
 from emofuse.extractors.face.compact.tracks import Sighting, Tracker, chunks
 from emofuse.extractors.face.scene_cuts import is_cut, thumbnail
-from emofuse.pipeline.ports import Frame
+from emofuse.pipeline.media import Frame
 
 Disc = tuple[float, float, float]
 RATE = 25.0

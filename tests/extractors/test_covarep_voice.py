@@ -21,7 +21,8 @@ from emofuse.extractors.voice.covarep.survey import survey
 from emofuse.extractors.voice.covarep.voice import CovarepCompatVoice, CovarepVoice
 from emofuse.pipeline.columns import COVAREP, HMPDM
 from emofuse.pipeline.errors import StreamError
-from emofuse.pipeline.ports import Extractor, Samples
+from emofuse.pipeline.media import Samples
+from emofuse.pipeline.ports import Extractor
 from emofuse.pipeline.timed import TimedSequence
 
 RATE = 16000

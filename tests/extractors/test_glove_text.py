@@ -19,7 +19,7 @@ from emofuse.extractors.text.glove_text import PACKAGED, GloveText, open_table
 from emofuse.extractors.weights import catalogue
 from emofuse.extractors.weights.catalogue import KnownWeights, known
 from emofuse.pipeline.errors import WeightsError
-from emofuse.pipeline.ports import AudioInfo, ClipInfo
+from emofuse.pipeline.media import AudioInfo, ClipInfo
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
 WORDS = ["the", "happy", "Happy", "do", "n't", ". . .", "caf\u00e9", "na\u0085ive", "we", "'s", "'", ","]

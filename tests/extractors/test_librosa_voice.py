@@ -14,7 +14,7 @@ from emofuse.extractors.provider import Request
 from emofuse.extractors.voice.librosa_voice import LibrosaVoice, pitch
 from emofuse.extractors.voice.voice_rows import CHUNK_ROWS, chunks
 from emofuse.pipeline.errors import NoStream
-from emofuse.pipeline.ports import AudioInfo, ClipInfo, Frame, Samples
+from emofuse.pipeline.media import AudioInfo, ClipInfo, Frame, Samples
 from emofuse.pipeline.timed import Floats32, TimedSequence
 
 RATE = 16000

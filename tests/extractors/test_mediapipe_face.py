@@ -20,7 +20,8 @@ from emofuse.extractors.provider import Request
 from emofuse.extractors.weights.catalogue import known
 from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.errors import NoStream, WeightsError
-from emofuse.pipeline.ports import EMOTIONS, ClipInfo, Frame, Samples, VideoInfo
+from emofuse.pipeline.media import ClipInfo, Frame, Samples, VideoInfo
+from emofuse.pipeline.streams import EMOTIONS
 
 WIDTH, HEIGHT = 200, 100
 

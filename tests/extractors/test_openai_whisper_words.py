@@ -28,7 +28,7 @@ from emofuse.extractors.weights.openai_whisper import find_weights, whisper_name
 from emofuse.extractors.words import openai_whisper_words
 from emofuse.extractors.words.openai_whisper_words import OpenaiWhisperWords, stretches
 from emofuse.pipeline.errors import UsageError, WeightsError
-from emofuse.pipeline.ports import SAMPLE_RATE, Samples
+from emofuse.pipeline.media import SAMPLE_RATE, Samples
 
 SENTENCE = " It cost $5.50 in 1961, didn't it?"
 WIDTH = 64

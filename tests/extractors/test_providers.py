@@ -14,7 +14,7 @@ import pytest
 from emofuse.assembly import choose
 from emofuse.extractors import EXTRACTORS, Provider, Request, provider_table
 from emofuse.pipeline.errors import UsageError
-from emofuse.pipeline.ports import STREAMS
+from emofuse.pipeline.streams import STREAMS
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL = [provider for providers in EXTRACTORS.values() for provider in providers]

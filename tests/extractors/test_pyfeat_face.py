@@ -20,7 +20,8 @@ from emofuse.extractors.face.face_ids import FaceIds
 from emofuse.extractors.face.pyfeat_face import AUS, COLUMNS, PyfeatFace, as_columns, assemble, batches, pose_angles
 from emofuse.extractors.provider import Request
 from emofuse.pipeline.errors import NoStream, UsageError, WeightsError
-from emofuse.pipeline.ports import EMOTIONS, ClipInfo, Frame, Samples, VideoInfo
+from emofuse.pipeline.media import ClipInfo, Frame, Samples, VideoInfo
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Floats64, Provenance
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # py-feat's own, on import

@@ -15,7 +15,8 @@ from emofuse.extractors.words.align_sphinx import SphinxAligner
 from emofuse.extractors.words.recording import Recording
 from emofuse.extractors.words.sphinx_words import SphinxWords
 from emofuse.extractors.words.voice_activity import speech_stretches
-from emofuse.pipeline.ports import SAMPLE_RATE, Extractor, Samples
+from emofuse.pipeline.media import SAMPLE_RATE, Samples
+from emofuse.pipeline.ports import Extractor
 from emofuse.pipeline.timed import Floats32, TimedSequence
 
 SAID = "and so my fellow americans ask not what your country can do for you ask what you can do for your country"

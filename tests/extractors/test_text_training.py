@@ -19,7 +19,7 @@ from emofuse.extractors.text.adapter import merge, read_adapter
 from emofuse.extractors.text.bert_text import ADAPTER, BertText
 from emofuse.pipeline.errors import UsageError, WeightsError
 from emofuse.pipeline.hashing import sha256_of
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 from training.text.corpora import Comment, Corpora, Line, Opinion, bare, damaged, read_corpora, words_of
 from training.text.encoder import Encoder
 from training.text.learning import Learner, Recipe

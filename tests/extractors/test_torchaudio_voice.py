@@ -12,7 +12,7 @@ from emofuse.extractors.provider import Request
 from emofuse.extractors.voice.librosa_voice import LibrosaVoice
 from emofuse.extractors.voice.torchaudio_voice import TorchaudioVoice
 from emofuse.pipeline.errors import NoStream, UsageError
-from emofuse.pipeline.ports import AudioInfo, ClipInfo, Frame, Samples
+from emofuse.pipeline.media import AudioInfo, ClipInfo, Frame, Samples
 from emofuse.pipeline.timed import Floats32, TimedSequence
 
 RATE = 16000

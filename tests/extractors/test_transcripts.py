@@ -14,7 +14,7 @@ from emofuse.extractors.words.cues import words_of
 from emofuse.extractors.words.transcript_words import TranscriptWords
 from emofuse.extractors.words.transcripts import Transcript, read_transcript
 from emofuse.pipeline.errors import TranscriptError
-from emofuse.pipeline.ports import SAMPLE_RATE, Samples
+from emofuse.pipeline.media import SAMPLE_RATE, Samples
 
 
 def written(folder: Path, name: str, text: str | bytes) -> Path:

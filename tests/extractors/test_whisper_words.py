@@ -22,7 +22,7 @@ from emofuse.extractors.words.silero import spoken_stretches
 from emofuse.extractors.words.whisper_output import HeardWord, cut_loops, in_order, whole_words
 from emofuse.extractors.words.whisper_words import WhisperWords
 from emofuse.pipeline.errors import UsageError, WeightsError
-from emofuse.pipeline.ports import SAMPLE_RATE, Samples
+from emofuse.pipeline.media import SAMPLE_RATE, Samples
 from emofuse.pipeline.timed import Floats32, Span
 
 TEXT = "ask not what your country can do for you but ask what you can do for your country"

@@ -25,7 +25,7 @@ from emofuse.pipeline.formats.labels import Labels
 from emofuse.pipeline.formats.parquet import read_stream
 from emofuse.pipeline.formats.registry import FORMATS, WRITABLE
 from emofuse.pipeline.formats.session import Session
-from emofuse.pipeline.ports import ClipInfo, Frame, Samples, VideoInfo
+from emofuse.pipeline.media import ClipInfo, Frame, Samples, VideoInfo
 
 FRAMES = np.array([0.48, 0.52, 0.57, 0.60, 0.64])
 """A clip that starts late and has an uneven frame rate."""

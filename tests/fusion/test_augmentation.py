@@ -10,8 +10,8 @@ import torch
 
 from emofuse.fusion.augmentation import augmented
 from emofuse.fusion.batch import Batch
-from emofuse.fusion.recipe import AugmentPart, Recipe
-from emofuse.fusion.tasks import TaskPart, task_of
+from emofuse.fusion.recipe import AugmentPart, Recipe, TaskPart
+from emofuse.fusion.tasks import task_of
 from emofuse.fusion.train import one_cycle
 from emofuse.pipeline.errors import UsageError
 

@@ -16,7 +16,7 @@ from emofuse.fusion.checkpoints import load
 from emofuse.fusion.outputs import Map, Output
 from emofuse.pipeline.baseline import Tally, deviation
 from emofuse.pipeline.errors import UsageError
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Provenance, TimedSequence
 from training.fusion_checkpoints.__main__ import make, measure, write_cards
 from training.fusion_checkpoints.composer import (

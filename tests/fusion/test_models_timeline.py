@@ -14,7 +14,8 @@ from emofuse.fusion.checkpoints import Checkpoint, StreamInput
 from emofuse.fusion.predictor import Predictor
 from emofuse.pipeline.attention.timeline import record
 from emofuse.pipeline.attention_rows import AttentionRows
-from emofuse.pipeline.ports import EMOTIONS, Utterance
+from emofuse.pipeline.results import Utterance
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 
 COLUMNS = {"text": 6, "face": 5, "voice": 4}

@@ -19,7 +19,9 @@ from emofuse.fusion.checkpoints import Checkpoint, StreamInput, load, save
 from emofuse.fusion.predictor import Predictor, batches
 from emofuse.pipeline.baseline import Tally
 from emofuse.pipeline.errors import CheckpointError, OutOfMemory, StreamError
-from emofuse.pipeline.ports import EMOTIONS, FusionModel, Utterance
+from emofuse.pipeline.ports import FusionModel
+from emofuse.pipeline.results import Utterance
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 
 CARD = {"training_data": "none: random weights", "licence": "MIT", "numbers": {}, "intended_use": "tests", "limits": "all"}

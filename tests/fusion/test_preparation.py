@@ -25,7 +25,7 @@ from emofuse.fusion.preparation import (
     preparation_to_json,
 )
 from emofuse.pipeline.errors import CheckpointError
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
 BY = Provenance("made", "1")

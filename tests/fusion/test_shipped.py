@@ -10,7 +10,8 @@ import pytest
 from emofuse.extractors import EXTRACTORS
 from emofuse.fusion.predictor import Predictor
 from emofuse.fusion.shipped import DEFAULT, FOLDER, description, locate, shipped
-from emofuse.pipeline.ports import EMOTIONS, MODALITIES, Prediction, Utterance
+from emofuse.pipeline.results import Prediction, Utterance
+from emofuse.pipeline.streams import EMOTIONS, MODALITIES
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 
 NAMES = ("delta", "mcr", "mult", "pmr", "rrnn")

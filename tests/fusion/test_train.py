@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from emofuse.fusion.checkpoints import build, load
 from emofuse.fusion.datasets.examples import Dataset, Example
 from emofuse.fusion.evaluate import evaluate
-from emofuse.fusion.recipe import Recipe, find, shipped
-from emofuse.fusion.tasks import TaskPart, task_of
+from emofuse.fusion.recipe import Recipe, TaskPart, find, shipped
+from emofuse.fusion.tasks import task_of
 from emofuse.fusion.train import model_config, train
 from emofuse.fusion.training_data import inputs_of, parts_of, shuffled
 from emofuse.pipeline.errors import DatasetError, UsageError

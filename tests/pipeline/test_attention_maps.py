@@ -10,7 +10,7 @@ import pytest
 
 from emofuse.pipeline.attention.maps import pairs, pooled, read_maps, small, write_maps
 from emofuse.pipeline.errors import StreamError
-from emofuse.pipeline.ports import Attention
+from emofuse.pipeline.results import Attention
 
 
 def attention(target: str, source: str, n: int, m: int, layers: int = 2, heads: int = 3, kind: str = "cross") -> Attention:

@@ -97,8 +97,8 @@ def test_a_face_is_sparse_below_half_of_the_time(share: float, sparse: bool) -> 
     assert ("sparse_face" in quality(piece(face=face), {}).flags) is sparse
 
 
-@pytest.mark.parametrize(("sure", "flag"), [(0.49, True), (0.5, False), (0.75, False)])
-def test_words_count_from_a_mean_probability_of_a_half(sure: float, flag: bool) -> None:
+@pytest.mark.parametrize(("sure", "flag"), [(0.59, True), (0.6, False), (0.75, False)])
+def test_words_count_from_a_mean_probability_of_six_tenths(sure: float, flag: bool) -> None:
     spoken = rows("words", [(0, 1), (1, 2), (20, 21)], "probability", [sure + 0.25, sure - 0.25, 0.0], word=("a",) * 3, speaker=("",) * 3)
     assert ("uncertain_words" in quality(piece(), {"words": spoken}).flags) is flag
     assert words_sure(spoken, Span(0, 10)) == pytest.approx(sure)

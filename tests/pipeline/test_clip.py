@@ -19,7 +19,7 @@ import pytest
 
 from emofuse.pipeline.clip import Clip, DecodeEnd, Limits, filled
 from emofuse.pipeline.errors import ClipError, ClipLimit, DecodeCrashed, DecodeTimeout, NoStream, NotMedia
-from emofuse.pipeline.ports import SAMPLE_RATE, Frame, Samples
+from emofuse.pipeline.media import SAMPLE_RATE, Frame, Samples
 
 RATE = 48_000
 

@@ -14,7 +14,7 @@ import pytest
 from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.errors import DecodeCrashed, StreamError
 from emofuse.pipeline.extraction import extract
-from emofuse.pipeline.ports import Media, Medium
+from emofuse.pipeline.media import Media, Medium
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
 Read = Callable[[Media, Mapping[str, TimedSequence]], list[tuple[float, float, float]]]

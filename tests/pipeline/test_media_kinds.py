@@ -26,7 +26,7 @@ from emofuse.pipeline.decoding.clock import PacketClock
 from emofuse.pipeline.decoding.picture import square_size
 from emofuse.pipeline.decoding.sound import mix_of
 from emofuse.pipeline.errors import ClipLimit, NoStream
-from emofuse.pipeline.ports import SAMPLE_RATE, Frame, Samples
+from emofuse.pipeline.media import SAMPLE_RATE, Frame, Samples
 
 FLASH, SECONDS = 1.0, 2
 # A dark picture of 64x48 that turns bright at FLASH, with a corner that is always bright; a tone from the same second on.

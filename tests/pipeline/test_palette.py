@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from emofuse.pipeline.palette import EMOTION_COLOURS, NEGATIVE, POSITIVE, ink_on, luminance
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 
 PIPELINE = Path(__file__).parents[2] / "pipeline"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.extraction import extract
-from emofuse.pipeline.ports import Media, Medium
+from emofuse.pipeline.media import Media, Medium
 from emofuse.pipeline.profile import BAR, Profile
 from emofuse.pipeline.timed import Provenance, TimedSequence
 

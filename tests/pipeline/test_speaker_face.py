@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from emofuse.pipeline.errors import UsageError
-from emofuse.pipeline.ports import FaceChoice
 from emofuse.pipeline.quality import quality
+from emofuse.pipeline.results import FaceChoice
 from emofuse.pipeline.speaker_face import FaceSelector, voiced_spans
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 from emofuse.pipeline.utterances import utterance

@@ -7,7 +7,8 @@ import pytest
 
 from emofuse.pipeline.attention.timeline import record, shares
 from emofuse.pipeline.attention_rows import AttentionRows
-from emofuse.pipeline.ports import EMOTIONS, Attention, Prediction, Utterance
+from emofuse.pipeline.results import Attention, Prediction, Utterance
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 
 ROWS = {"text": 2, "face": 3, "voice": 4}

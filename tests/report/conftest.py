@@ -14,7 +14,9 @@ import pytest
 from emofuse.pipeline.attention.fuse import fuse
 from emofuse.pipeline.clip import Clip, DecodeEnd
 from emofuse.pipeline.extraction import Extraction
-from emofuse.pipeline.ports import EMOTIONS, Analysis, Attention, ClipInfo, Prediction, Utterance
+from emofuse.pipeline.media import ClipInfo
+from emofuse.pipeline.results import Analysis, Attention, Prediction, Utterance
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
 BY = Provenance("test", "1", notes={"<b>": "</script><script>window.bad=1</script>"})

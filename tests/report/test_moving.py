@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from emofuse.pipeline.clip import Clip
-from emofuse.pipeline.ports import AudioInfo, ClipInfo, VideoInfo
+from emofuse.pipeline.media import AudioInfo, ClipInfo, VideoInfo
 from emofuse.pipeline.views.transcode import Picture, film, fitted, playable
 
 

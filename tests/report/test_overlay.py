@@ -12,7 +12,7 @@ import pytest
 
 from emofuse.pipeline.attention_rows import AttentionRows
 from emofuse.pipeline.clip import Clip
-from emofuse.pipeline.ports import Analysis
+from emofuse.pipeline.results import Analysis
 from emofuse.pipeline.timed import Span, TimedSequence
 from emofuse.pipeline.views.overlay import Overlay, captions, write_overlay
 from emofuse.writing import write_analysis

@@ -22,7 +22,8 @@ from emofuse.pipeline.attention_rows import AttentionRows
 from emofuse.pipeline.errors import FormatError, StreamError
 from emofuse.pipeline.formats.document import analysis_document
 from emofuse.pipeline.formats.result_folder import read_analysis
-from emofuse.pipeline.ports import EMOTIONS, Analysis
+from emofuse.pipeline.results import Analysis
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import TimedSequence
 from emofuse.pipeline.views import plots
 from emofuse.writing import write_analysis

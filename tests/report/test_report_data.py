@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from emofuse.pipeline.attention_rows import AttentionRows
-from emofuse.pipeline.ports import Analysis
+from emofuse.pipeline.results import Analysis
 from emofuse.pipeline.views.report import address, data, line, report_html
 from emofuse.pipeline.views.report.page import harmless
 

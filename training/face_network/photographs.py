@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from emofuse.extractors.face.compact.layout import BLENDSHAPES
 from emofuse.pipeline.errors import UsageError
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Floats32
 
 LONGEST_SIDE = 96

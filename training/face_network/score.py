@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from emofuse.extractors.face.compact.layout import au_matrix
 from emofuse.extractors.face.compact.network import CompactNetwork, Reader
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Floats32
 
 from .distort import centred

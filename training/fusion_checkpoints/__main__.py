@@ -25,7 +25,7 @@ import torch
 from emofuse.fusion.checkpoints import Checkpoint, load, save
 from emofuse.fusion.shipped import description
 from emofuse.pipeline.errors import EmofuseError, UsageError
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 
 from .card import card, markdown
 from .material import SPLITS, Prepared, Speakers, material

@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 
 from emofuse.fusion.batch import Batch, Scaling
-from emofuse.pipeline.ports import EMOTIONS, MODALITIES
+from emofuse.pipeline.streams import EMOTIONS, MODALITIES
 from emofuse.pipeline.timed import Floats32, Floats64
 
 from .texts import Texts

@@ -28,7 +28,7 @@ from emofuse.extractors.face.compact.extractor import WEIGHTS, Compact
 from emofuse.extractors.face.compact.layout import AUS, CROP, NOMINAL, Read, activations
 from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.columns import HEAD_POSE
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 
 from ..face_network.distort import warp, webcam
 from ..face_network.photographs import DEFAULT_BOXES, LONGEST_SIDE, NAMES, part_of

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from emofuse.extractors.text.bert_text import BertText
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 
 from ..text.corpora import SPLITS, Corpora, damaged, read_corpora
 from ..text.shipping import word_rows

@@ -25,7 +25,8 @@ from scipy.signal import butter, fftconvolve, resample_poly, sosfilt
 
 from emofuse.extractors import EXTRACTORS, Request
 from emofuse.pipeline.errors import UsageError
-from emofuse.pipeline.ports import SAMPLE_RATE, Extractor
+from emofuse.pipeline.media import SAMPLE_RATE
+from emofuse.pipeline.ports import Extractor
 
 from ..sound import Sound
 from .voices import Clip

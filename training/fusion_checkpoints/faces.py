@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from emofuse.fusion.preparation import Preparation
 from emofuse.pipeline.columns import HEAD_POSE
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Floats32, Floats64
 
 from .voices import Row, prepared

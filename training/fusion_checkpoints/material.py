@@ -24,7 +24,7 @@ from emofuse.fusion import preparation as preparation_code
 from emofuse.fusion.batch import Scaling
 from emofuse.fusion.checkpoints import StreamInput
 from emofuse.fusion.preparation import Expression, Preparation, Speech
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 
 from . import voices as voices_code
 from .composer import Material, Pool

@@ -24,7 +24,8 @@ import torch
 from emofuse.fusion.checkpoints import load
 from emofuse.fusion.preparation import Preparation
 from emofuse.fusion.shipped import description
-from emofuse.pipeline.ports import EMOTIONS, SAMPLE_RATE
+from emofuse.pipeline.media import SAMPLE_RATE
+from emofuse.pipeline.streams import EMOTIONS
 
 from ..sound import Sound
 from .composer import Material

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emofuse.fusion.calibration import fit_temperature
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 
 BINS = 10
 Floats = NDArray[np.float64]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from emofuse.fusion.batch import Scaling
 from emofuse.pipeline.metrics import evaluate_sentiment
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 
 from .composer import NEUTRAL, SUBSETS, Composer, Material, Member, Shares
 from .evidence import pointing

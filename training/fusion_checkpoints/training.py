@@ -27,7 +27,7 @@ from emofuse.fusion.dcca import dcca_loss, paired
 from emofuse.fusion.delta import HDA, StageHeads, stage_parameters
 from emofuse.fusion.outputs import Output
 from emofuse.pipeline.errors import UsageError
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 
 from .composer import Composer, Material, Member, Shares, collate
 
@@ -174,7 +174,7 @@ def learn_stages(recipe: Recipe, stages: Stages, module: HDA, scalings: dict[str
         loss = torch.zeros(())
         for members in next(batches):
             part = collate(members, scalings, random)
-            for name, logits in heads(module.attended(part.streams)[0], part.streams).items():
+            for name, logits in heads(module.attended(part.streams), part.streams).items():
                 present = part.streams[name].present.any(1)
                 if (present & (part.labels >= 0)).any():
                     loss = loss + loss_of(logits[present], part.labels[present], part.sentiments[present], part.priors[present], recipe)
@@ -185,7 +185,7 @@ def learn_stages(recipe: Recipe, stages: Stages, module: HDA, scalings: dict[str
     for _ in range(stages.encoders):
         part = collate(next(whole)[0], scalings, random)
         with torch.no_grad():
-            rows = module.attended(part.streams)[0]
+            rows = module.attended(part.streams)
         loss = dcca_loss([view.float() for view in paired(module.encoded(rows, part.streams), part.streams)]) / (3 * module.config.encoded)
         step_of(encoders, loss)
     say(f"stage encoders: {stages.encoders} steps, mean correlation {-loss.item():.3f}")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emofuse.fusion.preparation import Heard, Preparation, Speech
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Floats32, Floats64, Provenance, TimedSequence
 
 ROW_SECONDS = 0.01

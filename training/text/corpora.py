@@ -15,7 +15,7 @@ import numpy as np
 import pandas
 
 from emofuse.pipeline.errors import UsageError
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")

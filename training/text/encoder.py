@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from emofuse.extractors.text.adapter import DOWN, HEADS, UP
 from emofuse.extractors.text.bert_text import load_encoder, sentences
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 
 TASKS = {"goemotions": len(EMOTIONS), "meld": len(EMOTIONS), "mosi": 1}
 """Head -> outputs: independent logits, logits of one class, sentiment."""

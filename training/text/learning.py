@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from emofuse.pipeline.errors import UsageError
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Floats64
 
 from .corpora import Corpora, bare, damaged

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emofuse.pipeline.metrics import evaluate_classes, evaluate_multilabel, evaluate_sentiment
-from emofuse.pipeline.ports import EMOTIONS
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Floats64
 
 from .corpora import Corpora

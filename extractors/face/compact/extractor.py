@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from emofuse.pipeline.columns import FACE_BOX, FACE_SCORE, HEAD_POSE
 from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.hashing import check_sha256
-from emofuse.pipeline.ports import EMOTIONS, Media, Medium
+from emofuse.pipeline.media import Media, Medium
+from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
 from ...provider import Provider, Request, Status

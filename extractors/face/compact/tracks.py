@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from emofuse.pipeline.ports import Frame
+from emofuse.pipeline.media import Frame
 from emofuse.pipeline.timed import Floats32
 
 from ..scene_cuts import is_cut, thumbnail

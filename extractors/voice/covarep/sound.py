@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emofuse.pipeline.errors import StreamError
-from emofuse.pipeline.ports import SAMPLE_RATE, Samples
+from emofuse.pipeline.media import SAMPLE_RATE, Samples
 from emofuse.pipeline.spool import Spool, let_go
 
 from .framing import Floats

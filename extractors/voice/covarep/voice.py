@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from emofuse.pipeline.columns import COVAREP
-from emofuse.pipeline.ports import SAMPLE_RATE, Media, Medium
+from emofuse.pipeline.media import SAMPLE_RATE, Media, Medium
 from emofuse.pipeline.timed import Floats32, Floats64, Provenance, TimedSequence
 
 from ...provider import Provider, Request, Status

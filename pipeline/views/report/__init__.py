@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from ...clip import Clip
 from ...errors import EmofuseError
-from ...ports import Analysis
+from ...results import Analysis
 from .data import report_data
 from .page import bokeh, own, page
 

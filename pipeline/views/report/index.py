@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from ...palette import palette
-from ...ports import EMOTIONS
+from ...streams import EMOTIONS
 from . import address
 from .page import own, page
 
