@@ -5,25 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from .attention_rows import AttentionRow as AttentionRow
-from .media import SAMPLE_RATE as SAMPLE_RATE
-from .media import AudioInfo as AudioInfo
-from .media import ClipInfo as ClipInfo
-from .media import Frame as Frame
-from .media import Media as Media
-from .media import Medium as Medium
-from .media import Samples as Samples
-from .media import VideoInfo as VideoInfo
-from .results import Analysis as Analysis
-from .results import AnalyzedUtterance as AnalyzedUtterance
-from .results import Attention as Attention
-from .results import FaceChoice as FaceChoice
-from .results import Prediction as Prediction
-from .results import Quality as Quality
-from .results import Utterance as Utterance
-from .streams import EMOTIONS as EMOTIONS
-from .streams import MODALITIES as MODALITIES
-from .streams import STREAMS as STREAMS
+from .media import Media, Medium
+from .results import Prediction, Utterance
 from .timed import Provenance, Span, TimedSequence
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, get_args
 
 from emofuse.pipeline.attention.fuse import Maps
@@ -58,27 +59,10 @@ def analyze(
     >>> sorted(analysis.summary.probabilities)
     ['anger', 'disgust', 'fear', 'happiness', 'neutral', 'sadness', 'surprise']
     """
+    given = dict(locals())
     if maps not in get_args(Maps):
         raise UsageError(f"maps: expected {', '.join(get_args(Maps))}, got {maps!r}")
-    changes = {
-        "words": words,
-        "text": text,
-        "face": face,
-        "voice": voice,
-        "model": model,
-        "device": device,
-        "offline": offline,
-        "language": language,
-        "acoustic_model": acoustic_model,
-        "tier": tier,
-        "limits": limits,
-        "audio_track": audio_track,
-        "face_id": face_id,
-        "prior": prior,
-        "baseline": baseline,
-        "align": align,
-        "influence": influence,
-    }
+    changes = {field.name: given[field.name] for field in fields(Options)}
     return Assembly(options_with(options, changes)).analyze(path, progress, maps=maps)
 
 

@@ -82,6 +82,45 @@ def part_of(digest: str) -> str:
     return "test" if share < 10 else "validation" if share < 13 else "train"
 
 
+@dataclass(frozen=True, eq=False)
+class Taught:
+    """The teacher's labels of n photographs, two views each (the picture and its mirror image).
+
+    row_of  name -> row;  seen (n 2): whether there is a face;  agreed (n): whether both views say the same of its pose
+    box     (n 2 3) pixels;  shapes (n 2 53): blendshapes and the gap of the lips, 0..1;  pose (n 2 3) radians
+    """
+
+    row_of: dict[str, int]
+    seen: NDArray[np.bool_]
+    agreed: NDArray[np.bool_]
+    box: NDArray[np.float64]
+    shapes: NDArray[np.float64]
+    pose: NDArray[np.float64]
+
+    @classmethod
+    def read(cls, path: Path) -> Taught:
+        """From the file of teacher.py; raises `UsageError` for other blendshapes than MediaPipe's."""
+        with np.load(path) as file:
+            taught = {name: file[name] for name in file.files}
+        if tuple(taught["blendshape_names"].tolist()) != BLENDSHAPES:
+            raise UsageError(f"{path}: expected MediaPipe's 52 blendshapes in their order, got {taught['blendshape_names'].tolist()}")
+        seen, pose = taught["found"], taught["pose"]
+        return cls(
+            row_of={name: i for i, name in enumerate(taught["names"].tolist())},
+            seen=seen,
+            agreed=seen.all(1) & (np.abs(pose[:, 0] - pose[:, 1]).max(1) < AGREEMENT),
+            box=taught["box"],
+            shapes=np.concatenate([taught["blendshapes"], taught["lip_gap"][:, :, None]], axis=2),
+            pose=pose,
+        )
+
+    def box_of(self, row: int) -> NDArray[np.float64] | None:
+        """(3) left, top and side in pixels: the mean of both views if they agree, else of the view with a face; None without one."""
+        if not self.seen[row].any():
+            return None
+        return np.asarray(self.box[row].mean(0) if self.agreed[row] else self.box[row, int(np.argmax(self.seen[row]))])
+
+
 def read_photographs(folder: Path, labels: Path) -> Photographs:
     """Parquet files (name, emotion, image) of a folder with the teacher's labels (see teacher.py), in order of name.
 
@@ -90,22 +129,14 @@ def read_photographs(folder: Path, labels: Path) -> Photographs:
     import cv2
     import pandas
 
-    with np.load(labels) as file:
-        taught = {name: file[name] for name in file.files}
-    if tuple(taught["blendshape_names"].tolist()) != BLENDSHAPES:
-        raise UsageError(f"{labels}: expected MediaPipe's 52 blendshapes in their order, got {taught['blendshape_names'].tolist()}")
-    row_of = {name: i for i, name in enumerate(taught["names"].tolist())}
-    found, pose_views = taught["found"], taught["pose"]
-    agreed = found.all(1) & (np.abs(pose_views[:, 0] - pose_views[:, 1]).max(1) < AGREEMENT)
-    shape_views = np.concatenate([taught["blendshapes"], taught["lip_gap"][:, :, None]], axis=2)
-
+    taught = Taught.read(labels)
     images: list[Grey] = []
     columns: dict[str, list[object]] = {k: [] for k in ("source", "part", "box", "row", "expression")}
     known: dict[str, int] = {}
     for path in sorted(folder.glob("*.parquet")):
         table = pandas.read_parquet(path)
         for name, emotion, data in zip(table["name"], table["emotion"], table["image"], strict=True):
-            if (key := f"{path.stem}:{name}") not in row_of:
+            if (key := f"{path.stem}:{name}") not in taught.row_of:
                 raise UsageError(f"{labels}: expected a label of {key}, found none")
             grey = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE), np.uint8)
             emotion = NAMES.get(emotion, emotion)
@@ -115,18 +146,17 @@ def read_photographs(folder: Path, labels: Path) -> Photographs:
                 columns["expression"][known[digest]] += label  # type: ignore[operator]
                 continue
             known[digest] = len(images)
-            row = row_of[key]
+            row = taught.row_of[key]
             columns["expression"].append(label)
             columns["source"].append(path.stem)
             columns["part"].append(part_of(digest))
             columns["row"].append(row)
             height, width = grey.shape
             scale = min(1.0, LONGEST_SIDE / max(height, width))
-            view = int(np.argmax(found[row]))
-            box = taught["box"][row].mean(0) if agreed[row] else taught["box"][row, view]
-            if not found[row].any():
-                box = np.array(DEFAULT_BOXES[path.stem]) * (width, height, max(width, height))
-            columns["box"].append(box * scale)
+            box = taught.box_of(row)
+            columns["box"].append(
+                (np.array(DEFAULT_BOXES[path.stem]) * (width, height, max(width, height)) if box is None else box) * scale
+            )
             images.append(
                 np.asarray(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8) if scale < 1 else grey
             )
@@ -140,10 +170,10 @@ def read_photographs(folder: Path, labels: Path) -> Photographs:
         source=np.array(columns["source"]),
         part=np.array(columns["part"]),
         box=np.array(columns["box"], np.float32),
-        seen=agreed[rows],
-        shapes=shape_views[rows].mean(1).astype(np.float32),
-        views=shape_views[rows].astype(np.float32),
-        pose=pose_views[rows].mean(1).astype(np.float32),
+        seen=taught.agreed[rows],
+        shapes=taught.shapes[rows].mean(1).astype(np.float32),
+        views=taught.shapes[rows].astype(np.float32),
+        pose=taught.pose[rows].mean(1).astype(np.float32),
         expression=expression,
     )
 

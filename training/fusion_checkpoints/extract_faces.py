@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -58,18 +59,43 @@ def views(image: NDArray[np.uint8], box: Box, random: np.random.Generator) -> li
     return found
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("data", "clips", "out"):
-        arguments.add_argument(f"--{name}", type=Path, required=True)
-    options = arguments.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    provider = Compact()
+@dataclass
+class Photos:
+    """Photographs as grey pictures, each with its box, label, corpus, part and a number of 0 to 99 that its bytes give it."""
 
-    images, boxes, labels, sources, parts, shares = [], [], [], [], [], []
-    known: set[str] = set()
+    images: list[NDArray[np.uint8]] = field(default_factory=list)
+    boxes: list[Box] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+    shares: list[int] = field(default_factory=list)
+
+    @property
+    def groups(self) -> list[tuple[str, str]]:
+        """Corpus and part of each."""
+        return list(zip(self.sources, self.parts, strict=True))
+
+    def add(self, grey: NDArray[np.uint8], label: int, source: str, part: str, share: int) -> None:
+        """One picture (h w), scaled down to `LONGEST_SIDE`, with its corpus's usual box."""
+        height, width = grey.shape
+        scale = min(1.0, LONGEST_SIDE / max(height, width))
+        if scale < 1:
+            grey = np.asarray(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+            height, width = grey.shape
+        x, y, side = DEFAULT_BOXES[source]
+        self.images.append(grey)
+        self.boxes.append(Box(x * width, y * height, side * max(width, height)))
+        self.labels.append(label)
+        self.sources.append(source)
+        self.parts.append(part)
+        self.shares.append(share)
+
+
+def read_photos(folder: Path) -> Photos:
+    """The photographs of a folder's tables, each once, at most `MOST` per corpus and emotion to train on."""
+    photos, known = Photos(), set[str]()
     taken: Counter[tuple[str, str]] = Counter()
-    for path in sorted((options.data / "faces").glob("*.parquet")):
+    for path in sorted(folder.glob("*.parquet")):
         table = pandas.read_parquet(path).sample(frac=1, random_state=0)
         for emotion, data in zip(table["emotion"], table["image"], strict=True):
             name = NAMES.get(emotion, emotion)
@@ -82,41 +108,47 @@ def main() -> None:
                 continue
             known.add(digest)
             taken[path.stem, name] += part == "train"
-            height, width = grey.shape
-            scale = min(1.0, LONGEST_SIDE / max(height, width))
-            if scale < 1:
-                grey = np.asarray(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-                height, width = grey.shape
-            x, y, side = DEFAULT_BOXES[path.stem]
-            images.append(grey)
-            boxes.append(Box(x * width, y * height, side * max(width, height)))
-            labels.append(EMOTIONS.index(name))
-            sources.append(path.stem)
-            parts.append(part)
-            shares.append(int(digest[:8], 16) % 10000 // 100)
-    print(len(images), Counter(zip(sources, parts, strict=True)), flush=True)
+            photos.add(grey, EMOTIONS.index(name), path.stem, part, int(digest[:8], 16) % 10000 // 100)
+    return photos
 
+
+def look_at(photos: Photos, provider: Compact) -> NDArray[np.float32]:
+    """(photographs views columns): what the network says of several views of each, once its box is corrected."""
     for _ in range(ROUNDS):
-        for first in range(0, len(images), 256):
-            some = range(first, min(len(images), first + 256))
-            said = provider._read(crops((images[i], boxes[i]) for i in some))
+        for first in range(0, len(photos.images), 256):
+            some = range(first, min(len(photos.images), first + 256))
+            said = provider._read(crops((photos.images[i], photos.boxes[i]) for i in some))
             for i, off in zip(some, said.box, strict=True):
-                boxes[i] = boxes[i].corrected(*(float(v) for v in off))
-    values = np.zeros((len(images), VIEWS, len(COLUMNS)), np.float32)
-    for i, (image, box) in enumerate(zip(images, boxes, strict=True)):
+                photos.boxes[i] = photos.boxes[i].corrected(*(float(v) for v in off))
+    values = np.zeros((len(photos.images), VIEWS, len(COLUMNS)), np.float32)
+    for i, (image, box) in enumerate(zip(photos.images, photos.boxes, strict=True)):
         shown = np.stack(views(image, box, np.random.default_rng([7, i])))
         values[i] = columns_of(provider, provider._read(shown))
-    right = values[:, :, -len(EMOTIONS) :].mean(1).argmax(1) == np.array(labels)
-    for key in sorted(set(zip(sources, parts, strict=True))):
-        here = np.array([pair == key for pair in zip(sources, parts, strict=True)])
+    return values
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("data", "clips", "out"):
+        arguments.add_argument(f"--{name}", type=Path, required=True)
+    options = arguments.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    provider = Compact()
+
+    photos = read_photos(options.data / "faces")
+    print(len(photos.images), Counter(photos.groups), flush=True)
+    values = look_at(photos, provider)
+    right = values[:, :, -len(EMOTIONS) :].mean(1).argmax(1) == np.array(photos.labels)
+    for key in sorted(set(photos.groups)):
+        here = np.array([group == key for group in photos.groups])
         print(key, here.sum(), "right", right[here].mean().round(3), flush=True)
     np.savez(
         options.out / "faces.npz",
         values=values,
-        labels=labels,
-        source=sources,
-        part=parts,
-        share=shares,
+        labels=photos.labels,
+        source=photos.sources,
+        part=photos.parts,
+        share=photos.shares,
         columns=np.array(COLUMNS),
         network=hashlib.sha256(WEIGHTS.read_bytes()).hexdigest(),
     )

@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -120,7 +120,14 @@ def material(
             voice=pool_of(heard, told, who),
             rough=rough if rough is not None and len(rough.rows) else None,
         )
-    facts: dict[str, object] = {
+    return Prepared(found, inputs, facts_of(folder, voices, stills, speakers, found, inputs))
+
+
+def facts_of(
+    folder: Path, voices: Voices, stills: Stills, speakers: Speakers, found: Mapping[str, Material], inputs: Mapping[str, StreamInput]
+) -> dict[str, object]:
+    """What a card says of the data: how many of each, and from which networks."""
+    return {
         "voices": {split: int(split_of_voices(voices, split, speakers).sum()) for split in SPLITS} | {"copies": len(set(voices.copies))},
         "emodb_clips": int(
             ((voices.corpora == "emodb") & (np.array(voices.copies) == 0) & split_of_voices(voices, "train", speakers)).sum()
@@ -132,7 +139,6 @@ def material(
         "face_network": network_of(folder),
         "emotions": list(EMOTIONS),
     }
-    return Prepared(found, inputs, facts)
 
 
 def pool_of(voices: Voices, rows: Sequence[Row], who: NDArray[np.intp]) -> Pool:
@@ -183,7 +189,7 @@ def fitted(rows: Sequence[Row]) -> Scaling:
     return dataclasses.replace(Scaling.fit(np.concatenate([row.values for row in rows]).astype(np.float32)), limit=LIMIT)
 
 
-def text_encoder(inputs: dict[str, StreamInput]) -> str:
+def text_encoder(inputs: Mapping[str, StreamInput]) -> str:
     """What made the words' columns, by their names."""
     adapted = inputs["text"].columns[0].startswith("minilm_emotion_")
     return f"all-MiniLM-L6-v2 (Apache-2.0){', trained for emotion (docs/text.md)' if adapted else ''}; not part of this file"
