@@ -39,9 +39,10 @@ class Dropouts:
     @classmethod
     def of(cls, table: Mapping[str, Any]) -> Dropouts:
         """From a recipe or a checkpoint; the key `text` stands for `columns = { text = .. }`, as older checkpoints have it."""
-        numbers = dict(table)
+        numbers: dict[str, Any] = dict(table)
         columns = {"text": numbers.pop("text")} if "text" in numbers else {}
-        return cls(**numbers | {"columns": columns | dict(numbers.get("columns", {}))})
+        columns |= dict(numbers.pop("columns", {}))
+        return cls(**numbers, columns=columns)
 
 
 def from_tables(config: Any, **kinds: Callable[[Any], Any]) -> None:

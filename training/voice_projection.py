@@ -52,7 +52,7 @@ def rows_of(paths: Sequence[Path], encoder: WhisperEncoder) -> Floats32:
     rows = []
     for path in paths:
         sound, _ = soundfile.read(path, dtype="float32")
-        whole = sound[: len(sound) // 320 * 320]
+        whole = np.asarray(sound[: len(sound) // 320 * 320], np.float32)
         layers = layers_of_piece(encoder, [Piece(0.0, whole, slice(0, len(whole) // 320), last=True)], LAYERS)[0]
         level = np.sqrt((whole.reshape(-1, 320).astype(np.float64) ** 2).mean(1))
         rows.append(layers.numpy()[level >= LOUD * level.max()])

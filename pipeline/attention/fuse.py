@@ -97,7 +97,8 @@ class _Recorder:
     ) -> None:
         self.rows, self.store = AttentionRows.empty(streams), MapStore()
         self.analyzed: list[AnalyzedUtterance] = []
-        self._streams, self._model, self._maps, self._influence, self._step = streams, model, maps, influence, step
+        self._maps: Maps = maps
+        self._streams, self._model, self._influence, self._step = streams, model, influence, step
 
     def add(self, number: int, piece: Utterance, prediction: Prediction | None) -> None:
         record(self.rows, number, piece, prediction)

@@ -126,6 +126,6 @@ class Extracting:
             for item in clip.decode(frames="video" in unknown, samples="audio" in unknown):
                 if isinstance(item, DecodeEnd):
                     media |= item.media
-        new = {medium: end for medium, end in media.items() if medium in unknown}
+        new: dict[Medium, MediumEnd] = {medium: end for medium, end in media.items() if medium in unknown}
         self._keep_ends(ends_at, new)
         return new

@@ -194,8 +194,8 @@ class Contained:
 
     def array(self, parent: Any, name: str) -> NDArray[Any]:
         """What a data set of this name holds; no more in all than the file's own bytes can be packed from."""
-        found = parent[name] if self._own(parent, name) else None
-        if not isinstance(found, self.h5py.Dataset):
+        found: Any = parent[name] if self._own(parent, name) else None
+        if found is None or not isinstance(found, self.h5py.Dataset):
             raise FormatError(f"{self.path}: expected {parent.name}/{name} to be a data set")
         if found.external or found.is_virtual:
             raise FormatError(f"{self.path}: refused: {found.name} keeps its values in another file")

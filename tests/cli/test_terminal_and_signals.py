@@ -100,7 +100,11 @@ def test_a_folder_that_a_killed_process_left_half_written_goes_with_the_next(tmp
         (folder / "file").write_text("x")
     link = tmp_path / f".emofuse-{os.uname().nodename}-{gone}-link00"
     link.symlink_to(mine, target_is_directory=True)
-    whole_folder(tmp_path / "clip", lambda target: (target / "analysis.json").write_text("{}") and None)
+
+    def fill(target: Path) -> None:
+        (target / "analysis.json").write_text("{}")
+
+    whole_folder(tmp_path / "clip", fill)
     assert not dead.exists() and all((f / "file").exists() for f in (living, elsewhere, mine))
     sweep(tmp_path)
     assert (mine / "file").exists()

@@ -51,7 +51,7 @@ def test_a_turned_box_gives_the_upright_crop(degrees: int) -> None:
     import cv2
 
     picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (100, 100), dtype=np.uint8), (0, 0), 3)
-    picture = np.asarray(cv2.normalize(picture, None, 0, 255, cv2.NORM_MINMAX), np.uint8)
+    picture = np.asarray(cv2.normalize(picture, np.zeros_like(picture), 0, 255, cv2.NORM_MINMAX), np.uint8)
     upright = crops([(picture, Box(60.0, 42.0, 30.0))])[0].astype(int)
     turned = np.ascontiguousarray(np.rot90(picture, degrees // 90))  # numpy turns counter-clockwise
     x, y = {90: (42.0, 100 - 60.0), 180: (100 - 60.0, 100 - 42.0), -90: (100 - 42.0, 60.0)}[degrees]

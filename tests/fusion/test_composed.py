@@ -334,7 +334,7 @@ def test_scaling_reads_prepared_columns(made: Prepared) -> None:
 
 def flat(value: float, n: int, columns: int = 3) -> Row:
     """A stream of n rows, one every 0.1 s, that say `value` everywhere."""
-    return Row(np.full((n, columns), value, np.float16), np.arange(n) * 0.1 + 0.05, n * 0.1)
+    return Row(np.full((n, columns), value, np.float16), np.arange(n, dtype=np.float64) * 0.1 + 0.05, n * 0.1)
 
 
 def test_placed_evidence_is_the_loudest_stretch_and_where_it_is_said_to_be() -> None:
@@ -381,7 +381,7 @@ def test_a_baseline_moves_rows_as_the_predictor_moves_them() -> None:
     random = np.random.default_rng(3)
     columns, everybody = ("a", "b"), np.array([0.3, -0.2], np.float32)
     clips = [random.normal(i, 1, (20, 2)).astype(np.float16) for i in range(4)]
-    start = np.arange(20) * 0.1
+    start = np.arange(20, dtype=np.float64) * 0.1
     streams = [TimedSequence("voice", columns, c.astype(np.float32), start, start + 0.1, Provenance("t", "1")) for c in clips]
     usual = Tally.all_of(columns, [Tally.of(s) for s in streams[1:]]).usual()
     expected = deviation(streams[0], usual, everybody).values

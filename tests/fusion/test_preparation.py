@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 import torch
+from numpy.typing import ArrayLike
 
 from emofuse.extractors.voice.covarep.voice import CovarepVoice
 from emofuse.fusion.batch import Batch, Scaling
@@ -150,9 +149,9 @@ def test_attention_is_handed_out_for_the_streams_own_rows() -> None:
     np.testing.assert_array_equal(found.source_start, middles)
 
 
-def heard(level: Sequence[float], values: Sequence[float]) -> TimedSequence:
-    start = 0.02 * np.arange(len(level))
+def heard(level: ArrayLike, values: ArrayLike) -> TimedSequence:
     rows = np.stack([np.asarray(values), np.asarray(level)], axis=1).astype(np.float32)
+    start = 0.02 * np.arange(len(rows), dtype=np.float64)
     return TimedSequence("voice", ("whisper_tiny.en_0", "rms"), rows, start, start + 0.02, Provenance("test", "1"))
 
 

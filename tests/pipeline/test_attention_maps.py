@@ -10,10 +10,10 @@ import pytest
 
 from emofuse.pipeline.attention.maps import pairs, pooled, read_maps, small, write_maps
 from emofuse.pipeline.errors import StreamError
-from emofuse.pipeline.results import Attention
+from emofuse.pipeline.results import Attention, AttentionKind
 
 
-def attention(target: str, source: str, n: int, m: int, layers: int = 2, heads: int = 3, kind: str = "cross") -> Attention:
+def attention(target: str, source: str, n: int, m: int, layers: int = 2, heads: int = 3, kind: AttentionKind = "cross") -> Attention:
     weights = np.random.default_rng(n + m).random((layers, heads, n, m)).astype(np.float32)
     weights /= weights.sum(-1, keepdims=True)
     i, j = np.arange(n, dtype=np.float64) * 0.5, np.arange(m, dtype=np.float64) * 0.25

@@ -15,7 +15,7 @@ COLUMNS = ("pitch", "level")
 
 def utterance(values: ArrayLike, row: float = 0.5, columns: tuple[str, ...] = COLUMNS) -> TimedSequence:
     rows = np.asarray(values, np.float32).reshape(-1, len(columns))
-    start = row * np.arange(len(rows))
+    start = row * np.arange(len(rows), dtype=np.float64)
     return TimedSequence("voice", columns, rows, start, start + row, Provenance("test", "1"))
 
 

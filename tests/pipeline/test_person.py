@@ -16,7 +16,7 @@ MADE = Provenance("made", "1")
 
 
 def stream(name: str, start: float, value: float) -> TimedSequence:
-    times = start + 0.5 * np.arange(4)
+    times = start + 0.5 * np.arange(4, dtype=np.float64)
     return TimedSequence(name, ("x",), np.full((4, 1), value, np.float32), times, times + 0.5, MADE)
 
 
@@ -33,7 +33,7 @@ def tally(one: Utterance) -> dict[str, Tally]:
 
 
 def words(speakers: Sequence[str]) -> TimedSequence:
-    start = 2.0 * np.arange(len(speakers)) + 0.5
+    start = 2.0 * np.arange(len(speakers), dtype=np.float64) + 0.5
     labels = {"word": tuple("a" for _ in speakers), "speaker": tuple(speakers)}
     return TimedSequence("words", (), np.zeros((len(speakers), 0), np.float32), start, start + 1, MADE, labels)
 

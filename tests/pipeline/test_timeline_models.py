@@ -7,7 +7,7 @@ import pytest
 
 from emofuse.pipeline.attention.timeline import record, shares
 from emofuse.pipeline.attention_rows import AttentionRows
-from emofuse.pipeline.results import Attention, Prediction, Utterance
+from emofuse.pipeline.results import Attention, AttentionKind, Prediction, Utterance
 from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 
@@ -15,7 +15,7 @@ ROWS = {"text": 2, "face": 3, "voice": 4}
 BY = Provenance("test", "1")
 
 
-def attention(kind: str, target: str, source: str, seed: int = 0, layers: int = 2, rows: dict[str, int] = ROWS) -> Attention:
+def attention(kind: AttentionKind, target: str, source: str, seed: int = 0, layers: int = 2, rows: dict[str, int] = ROWS) -> Attention:
     """Seeded weights whose rows sum to 1; times do not matter to shares."""
     i, j = (1 if name == "utterance" else sum(rows.get(part, 0) for part in name.split("+")) for name in (target, source))
     weights = np.random.default_rng(seed).random((layers, 3, i, j)).astype(np.float32)

@@ -60,9 +60,9 @@ def distorted(sound: NDArray[np.float32], random: np.random.Generator, share: fl
         curve = np.interp(np.log(np.maximum(np.fft.rfftfreq(len(x), 1 / SAMPLE_RATE), 30)), np.log(knots), random.normal(0, 4, 8))
         x = np.fft.irfft(np.fft.rfft(x) * 10 ** (curve / 20), len(x))
     if random.random() < 0.3:
-        x = sosfilt(butter(4, random.uniform(3400, 7400), "low", fs=SAMPLE_RATE, output="sos"), x)
+        x = np.asarray(sosfilt(butter(4, random.uniform(3400, 7400), "low", fs=SAMPLE_RATE, output="sos"), x))
     if random.random() < 0.3:
-        x = sosfilt(butter(2, random.uniform(60, 300), "high", fs=SAMPLE_RATE, output="sos"), x)
+        x = np.asarray(sosfilt(butter(2, random.uniform(60, 300), "high", fs=SAMPLE_RATE, output="sos"), x))
     x = x / max(1e-6, np.abs(x).max()) * np.abs(sound).max()
     gain, noisy, pink, ratio = random.normal(0, 6), random.random() < 0.6, random.random() < 0.5, random.uniform(12, 45)
     if noisy:  # drawn last: it takes as many numbers as a clip has samples, and the rest is to be the same in all of a person's clips
@@ -150,10 +150,11 @@ def provider_of(wish: str) -> Extractor:
 
 def heard(file: Path, copy: int) -> NDArray[np.float32]:
     """A clip's sound, or what another microphone makes of it."""
-    values, rate = soundfile.read(file, dtype="float32")
-    assert rate == SAMPLE_RATE and values.ndim == 1, file
+    sound, rate = soundfile.read(file, dtype="float32")
+    assert rate == SAMPLE_RATE and sound.ndim == 1, file
+    values = np.asarray(sound, np.float32)
     if not copy:
-        return np.asarray(values, np.float32)
+        return values
     person = Clip.of(file.stem).person
     values = distorted(values, np.random.default_rng([person, copy]), *SPEEDS[min(copy, 2)])
     room = np.random.default_rng([person, copy, 1])

@@ -88,6 +88,7 @@ def main() -> None:
     valid = material(options.features, speakers, recipe["seed"], splits=("valid",)).splits["valid"]
     clean = voices.where(first & (np.array(voices.copies) == 0))
     sounds = {"clean": clean} | {coding: coded_voices(clean, options.data, coding, options.features) for coding in CODINGS}
+    read, heard = None, {}
     for name in options.models:
         checkpoint, module = load(options.weights / f"{name}.safetensors")
         read = checkpoint.streams["voice"]
@@ -102,7 +103,9 @@ def main() -> None:
                 shares = np.bincount(said, minlength=len(EMOTIONS)) / len(said)
                 shown.append(f"{key} {100 * uar(labels_of(members), said):.1f} (answers {np.round(100 * shares).astype(int).tolist()})")
             print(f"{name}, {sound}: {'; '.join(shown)}", flush=True)
-    means = {k: np.array([np.nanmean(read.scaling.apply(r.values.astype(np.float32)), 0) for r in m.voice.rows]) for k, m in heard.items()}
+    assert read is not None, "there is at least one model"
+    scale = read.scaling.apply
+    means = {k: np.array([np.nanmean(scale(r.values.astype(np.float32)), 0) for r in m.voice.rows]) for k, m in heard.items()}
     made = np.array(read.preparation.made(read.columns))
     for coding in CODINGS:
         moved = np.nanmedian(np.abs(means[coding] - means["clean"]), 0)
