@@ -223,3 +223,14 @@ def test_lint_forbids_what_runs_other_peoples_code(line: str) -> None:
     done = subprocess.run(command, input=line + "\n", capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1, done.stdout + done.stderr
     assert any(code in done.stdout for code in ("TID251", "S102", "S307", "S506", "S602", "S605")), done.stdout
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    long = []
+    for path in [p for folder in (*FLOORS, "training") for p in sources(folder)] + sorted((ROOT / "src/emofuse").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                if lines > 60:
+                    long.append(f"{path}:{node.lineno} {node.name}: {lines} lines")
+    assert not long, "\n".join(long)
