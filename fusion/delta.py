@@ -152,6 +152,7 @@ class StreamEncoder(nn.Module):
         self.second = Front(config.width, config.encoded, 3, bias=True)
 
     def forward(self, rows: Tensor, present: Tensor) -> Tensor:
+        """(b n width), present (b n) -> (b n r)."""
         encoded: Tensor = self.second(self.first(rows, present).relu(), present)
         return encoded
 

@@ -174,6 +174,7 @@ class Rows:
     where: Tensor | None
 
     def of(self, values: Tensor) -> Rows:
+        """Other values (b n d) at the same rows; absent rows become 0."""
         return Rows(values * self.present[..., None], self.present, self.times, self.where)
 
 

@@ -71,6 +71,6 @@ class Recorder:
             self._gates.setdefault(name, []).append(values)
 
     def output(self, logits: Tensor, features: Tensor) -> Output:
-        """The answer with all that was recorded, layers stacked in front."""
+        """The answer, logits (b o) and features (b c), with all that was recorded, layers stacked in front."""
         maps = tuple(Map(kind, target, source, torch.stack(w), unit) for (kind, target, source, unit), w in self._maps.items())
         return Output(logits, features, maps, {name: torch.stack(values) for name, values in self._gates.items()})

@@ -94,11 +94,11 @@ class Task:
         raise NotImplementedError
 
     def baseline(self, training: Tensor, utterances: int) -> Answers:
-        """Answers without a model: the training mean, or the training majority."""
+        """Answers (n) or (n labels) without a model: the mean or majority of the training's targets, for n `utterances`."""
         return metrics.majority_answer(training.numpy(), utterances)
 
     def scores(self, targets: Tensor, answers: Answers) -> dict[str, Any]:
-        """Every score of this kind of task, as plain values."""
+        """Every score of this kind of task, as plain values: targets and answers, (n) or (n labels), row by row."""
         raise NotImplementedError
 
     def headline(self) -> dict[str, Metric]:
@@ -106,7 +106,7 @@ class Task:
         raise NotImplementedError
 
     def confusion(self, targets: Tensor, logits: Tensor) -> Confusion:
-        """The task as one choice of several, counted."""
+        """The task as one choice of several, counted: targets (n) or (n labels), logits (n outputs)."""
         raise NotImplementedError
 
     def class_weights(self, targets: Tensor) -> Tensor | None:
@@ -227,7 +227,7 @@ class Strongest(Classes):
         return metrics.majority_answer(training[self.counted(training)].numpy(), utterances)
 
     def scores(self, targets: Tensor, answers: Answers) -> dict[str, Any]:
-        """As for classes, and each class as a yes or no of its own (`one_against_rest`); `uncounted` utterances have no truth."""
+        """Targets and answers (n): as for classes, and each class as a yes or no (`one_against_rest`); `uncounted` have no truth."""
         counted = self.counted(targets).numpy()
         truth, chosen = targets.numpy()[counted], answers[counted]
         hot = np.eye(len(self.labels))

@@ -170,6 +170,7 @@ class FeedForward(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, rows: Tensor) -> Tensor:
+        """(b n d) -> (b n d)."""
         inner = functional.dropout(self.expand(self.norm(rows)).relu(), self.dropouts.relu, self.training)  # (b n 4d)
         return rows + functional.dropout(self.shrink(inner), self.dropouts.residual, self.training)
 
@@ -241,6 +242,7 @@ class Head(nn.Module):
         self.out = nn.Linear(features, outputs)
 
     def forward(self, features: Tensor) -> Tensor:
+        """(b c) features -> (b o) logits."""
         inner = functional.dropout(self.first(features).relu(), self.dropout, self.training)
         logits: Tensor = self.out(features + self.second(inner))
         return logits

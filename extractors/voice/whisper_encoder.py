@@ -43,6 +43,7 @@ class LogMel(nn.Module):
         self.register_buffer("scale", scale.T.contiguous(), persistent=False)  # (m, bins)
 
     def forward(self, sound: Tensor) -> Tensor:
+        """(b samples) sound at 16 kHz -> (b mels frames) log10 mel scaled as Whisper has it, 100 frames per second."""
         frames = F.pad(sound, (FRAME // 2 - HOP, FRAME // 2)).unfold(1, FRAME, HOP)  # (b f n), the middle of frame f at 160 (f + 1)
         power = torch.fft.rfft(frames * self.window).abs() ** 2  # (b f bins)
         logarithm = (self.scale @ power.transpose(1, 2)).clamp_min(10**LOG_FLOOR).log10()  # (b m f)
@@ -60,6 +61,7 @@ class Attention(nn.Module):
         self.key = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(b t d) -> (b t d)."""
         query, key, value = (part(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value))
         rows: Tensor = self.out(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))  # (b h t d/h) -> (b t d)
         return rows
@@ -75,6 +77,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(b t d) -> (b t d)."""
         x = x + self.attn(self.attn_ln(x))
         deeper: Tensor = x + self.mlp(self.mlp_ln(x))
         return deeper

@@ -385,7 +385,7 @@ def _rows(row: Row, scaling: Scaling, stretch: float, random: np.random.Generato
 
 
 def padded(found: Sequence[tuple[Floats32, Floats64] | None], columns: int) -> Batch:
-    """Right-padded; None is an absent stream."""
+    """Values (n columns) and times (n) of each utterance, right-padded; None is an absent stream."""
     n = max(1, *(0 if f is None else len(f[0]) for f in found)) if found else 1
     values = np.zeros((len(found), n, columns), np.float32)
     times, present = np.zeros((len(found), n)), np.zeros((len(found), n), bool)

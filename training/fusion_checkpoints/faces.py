@@ -46,6 +46,7 @@ class Stills:
     share: NDArray[np.intp]
 
     def where(self, keep: NDArray[np.bool_]) -> Stills:
+        """Those of the n that `keep` (n) marks."""
         return Stills(self.columns, self.values[keep], self.labels[keep], self.source[keep], self.part[keep], self.share[keep])
 
     @property

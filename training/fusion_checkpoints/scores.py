@@ -54,12 +54,13 @@ def probabilities(logits: Tensor, temperature: float) -> Floats:
 
 
 def even_temperature(logits: Tensor, labels: Index) -> float:
-    """The temperature with the least log loss under an even prior."""
+    """The temperature with the least log loss of logits (n 7 or 8) against labels (n), under an even prior."""
     return fit_temperature(logits[:, : len(EMOTIONS)], torch.from_numpy(labels), torch.from_numpy(even_weights(labels)))
 
 
 def calibration_error(found: Floats, labels: Index, even: bool = True) -> float:
-    """Mean over confidence bins of |confidence - share right|, every class (or, not `even`, every utterance) counting alike."""
+    """Probabilities (n 7), labels (n): mean over confidence bins of |confidence - share right|; every class (or, not `even`, every
+    utterance) counts alike."""
     return binned(found.max(1), found.argmax(1) == labels, weights_of(labels, even))
 
 
@@ -70,20 +71,23 @@ def error_of_luck(found: Floats, labels: Index, even: bool = True, draws: int = 
 
 
 def weights_of(labels: Index, even: bool) -> Floats:
+    """(n) weights that sum to 1: every class, or every utterance, counts alike."""
     return even_weights(labels) if even else np.full(len(labels), 1 / len(labels))
 
 
 def binned(sure: Floats, right: NDArray[np.bool_], weights: Floats) -> float:
+    """Calibration error of confidences (n) 0..1, with whether each was right (n) and its weight (n)."""
     slot = np.minimum((sure * BINS).astype(int), BINS - 1)
     return float(np.abs(np.bincount(slot, weights * (sure - right), minlength=BINS)).sum())
 
 
 def uar(labels: Index, answers: Index) -> float:
+    """Mean recall over the classes, 0..1, of answers (n) against labels (n)."""
     return float((even_weights(labels) * (labels == answers)).sum())
 
 
 def f1(labels: Index, answers: Index) -> tuple[float, float]:
-    """Macro F1 over the classes of the set, and F1 weighted by their sizes."""
+    """Labels (n), answers (n): macro F1 over the classes of the set, and F1 weighted by their sizes."""
     found = []
     for k in np.unique(labels):
         hits = ((labels == k) & (answers == k)).sum()

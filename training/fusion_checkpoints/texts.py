@@ -23,6 +23,7 @@ class Texts:
         return len(self.rows)
 
     def where(self, keep: NDArray[np.bool_]) -> Texts:
+        """Those of the n that `keep` (n) marks."""
         index = np.flatnonzero(keep)
         return Texts(self.columns, tuple(self.rows[i] for i in index), self.labels[index], self.source[index], self.damaged[index])
 

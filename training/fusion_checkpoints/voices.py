@@ -87,6 +87,7 @@ class Voices:
         return np.array([clip.corpus for clip in self.clips])
 
     def where(self, keep: NDArray[np.bool_]) -> Voices:
+        """Those of the n that `keep` (n) marks."""
         index = np.flatnonzero(keep)
         return Voices(
             self.columns,

@@ -43,6 +43,7 @@ class LowRank(nn.Module):
         self.up = nn.Parameter(torch.zeros(base.out_features, rank))
 
     def forward(self, rows: Tensor) -> Tensor:
+        """(... in) -> (... out)."""
         plain: Tensor = self.base(rows)
         return plain + (rows @ self.down.T) @ self.up.T
 
