@@ -84,5 +84,5 @@ def summary(utterances: Sequence[AnalyzedUtterance]) -> Prediction | None:
     return Prediction(
         probabilities=probabilities,
         sentiment=mean(sentiments) if len(sentiments) == len(answered) else None,
-        confidence=mean([p.confidence for _, p in answered]),
+        confidence=max(probabilities.values()),
     )
