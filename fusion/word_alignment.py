@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from emofuse.pipeline.columns import FACE_ID
 from emofuse.pipeline.errors import StreamError
+from emofuse.pipeline.formats.word_table import means_in
 from emofuse.pipeline.timed import Floats32, TimedSequence
 
 from .batch import Batch, Scaling
@@ -24,13 +25,9 @@ def word_means(stream: TimedSequence, words: TimedSequence) -> tuple[Floats32, N
 
     A column that is not measured (NaN) in any of a word's rows stays NaN; a word without rows is all NaN.
     """
-    middle = (stream.start + stream.end) / 2
-    inside = (middle >= words.start[:, None]) & (middle < words.end[:, None])  # (w n)
-    measured = ~np.isnan(stream.values)
-    sums = inside.astype(np.float64) @ np.where(measured, stream.values, 0).astype(np.float64)
-    counts = inside.astype(np.float64) @ measured.astype(np.float64)
-    means = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
-    return means.astype(np.float32), np.asarray(inside.any(axis=1))
+    middle = np.sort((stream.start + stream.end) / 2)
+    has_rows = np.searchsorted(middle, words.end, "left") > np.searchsorted(middle, words.start, "left")
+    return means_in(stream, words.start, words.end), has_rows
 
 
 def onto_words(stream: TimedSequence, words: TimedSequence) -> TimedSequence:
