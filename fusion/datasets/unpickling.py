@@ -31,7 +31,8 @@ BYTES = 2**30
 """What any pickle may take, whatever it claims; a large file more, by its own bytes: data sets hold tens of gigabytes."""
 BYTES_PER_BYTE = 4
 BYTES_PER_SECOND = 10 * 2**20
-MOST_ARRAYS = 100_000
+MOST_ENTRIES = 100_000
+"""Of all dictionaries together, where one that is held twice counts twice."""
 CONSTANTS: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
@@ -309,23 +310,32 @@ def _text(item: Any, path: Path) -> str:
     raise DatasetError(f"{path}: refused: an array of Python objects ({type(item).__name__}); text and numbers are read")
 
 
-def _flat(found: Any, prefix: str = "") -> dict[str, NDArray[Any]]:
-    """Nested dictionaries -> "a/b" -> array; lists of numbers or text become arrays, others are left out."""
-    if isinstance(found, dict):
-        flat: dict[str, NDArray[Any]] = {}
-        for key, item in found.items():
-            flat |= _flat(item, f"{prefix}/{key}" if prefix else str(key))
-            if len(flat) > MOST_ARRAYS:
-                raise ValueError(f"expected at most {MOST_ARRAYS} arrays")
-        return flat
-    if isinstance(found, list):
-        plain = [item.decode("utf-8", "replace") if isinstance(item, bytes) else item for item in found]
-        if not all(isinstance(item, str | int | float) for item in plain):
-            return {}
-        found = np.array(plain)
-    if isinstance(found, np.ndarray) and not found.dtype.hasobject:
-        return {prefix: np.char.decode(found, "utf-8", "replace") if found.dtype.kind == "S" else found}
-    return {}
+def _flat(whole: Any) -> dict[str, NDArray[Any]]:
+    """Nested dictionaries -> "a/b" -> array; lists of numbers or text become arrays, others are left out. A dictionary that is held twice
+    counts twice, so the number of entries is bounded, not only that of arrays."""
+    flat: dict[str, NDArray[Any]] = {}
+    waiting, entries = [("", whole)], 0
+    while waiting:
+        prefix, item = waiting.pop()
+        if isinstance(item, dict):
+            entries += len(item)
+            if entries > MOST_ENTRIES:
+                raise ValueError(f"expected at most {MOST_ENTRIES} entries")
+            waiting.extend((f"{prefix}/{key}" if prefix else str(key), part) for key, part in reversed(item.items()))
+        elif (array := _array(item)) is not None:
+            flat[prefix] = array
+    return flat
+
+
+def _array(item: Any) -> NDArray[Any] | None:
+    if isinstance(item, list):
+        parts = [part.decode("utf-8", "replace") if isinstance(part, bytes) else part for part in item]
+        if not all(isinstance(part, str | int | float) for part in parts):
+            return None
+        item = np.array(parts)
+    if isinstance(item, np.ndarray) and not item.dtype.hasobject:
+        return np.char.decode(item, "utf-8", "replace") if item.dtype.kind == "S" else item
+    return None
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
