@@ -30,6 +30,7 @@ from emofuse.pipeline.timed import TimedSequence
 
 from . import MODELS
 from .batch import Scaling
+from .likeness import Likeness
 from .preparation import AsItIs, Preparation, Prepared, preparation_from_json, preparation_to_json
 
 FORMAT = 1
@@ -43,16 +44,20 @@ class StreamInput:
 
     baseline   whether it was trained on how far the rows depart from what is usual for the person (pipeline/baseline.py); the usual is
                tallied over prepared rows, before standardisation
+    likeness   where the training's utterances lay (likeness.py); None: not known
     """
 
     columns: tuple[str, ...]
     scaling: Scaling
     preparation: Preparation = field(default_factory=AsItIs)
     baseline: bool = False
+    likeness: Likeness | None = None
 
     def __post_init__(self) -> None:
         if self.width != len(self.scaling.mean):
             raise CheckpointError(f"checkpoint: {self.width} columns, but a standardisation of {len(self.scaling.mean)}")
+        if self.likeness is not None and len(self.likeness.mean) != self.width:
+            raise CheckpointError(f"checkpoint: {self.width} columns, but a likeness of {len(self.likeness.mean)}")
 
     @property
     def width(self) -> int:
@@ -142,6 +147,7 @@ class Checkpoint:
                     "limit": stream.scaling.limit,
                     "preparation": preparation_to_json(stream.preparation),
                     **({"baseline": True} if stream.baseline else {}),
+                    **({} if stream.likeness is None else {"likeness": likeness_to_json(stream.likeness)}),
                 }
                 for name, stream in self.streams.items()
             },
@@ -169,6 +175,7 @@ class Checkpoint:
                         Scaling(s["mean"], s["deviation"], float(s["limit"])),
                         preparation_from_json(s.get("preparation")),
                         s.get("baseline", False) is True,
+                        Likeness(**s["likeness"]) if s.get("likeness") is not None else None,
                     )
                     for name, s in data["streams"].items()
                 },
@@ -180,6 +187,14 @@ class Checkpoint:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{where}: not a checkpoint's description: {type(error).__name__} {error}") from error
+
+
+def likeness_to_json(likeness: Likeness) -> dict[str, Any]:
+    return {
+        "mean": [float(x) for x in likeness.mean],
+        "deviation": [float(x) for x in likeness.deviation],
+        "limit": likeness.limit,
+    }
 
 
 def build(checkpoint: Checkpoint) -> nn.Module:

@@ -129,6 +129,10 @@ class Predictor:
             output: Output = self.module(padded, maps=tuple(dict.fromkeys(kind for own in kinds for kind in own)))
         return [self._prediction(output, b, streams, padded, kinds[b]) for b, streams in enumerate(chosen)]
 
+    def _unlike(self, name: str, rows: TimedSequence) -> float | None:
+        stream = self.checkpoint.streams[name]
+        return None if stream.likeness is None or not len(rows) else stream.likeness.unlike(stream.scaling.apply(rows.values))
+
     def _let_go(self) -> None:
         """Give what a failed try held back to the device."""
         if torch.cuda.is_available():
@@ -165,6 +169,7 @@ class Predictor:
             confidence=max(found),
             attention=tuple(m for m in maps if m is not None),
             gates=gate_summary(output.gates, b, list(self.checkpoint.streams)) if kinds else {},
+            unlike={name: far for name, stream in streams.items() if (far := self._unlike(name, stream.rows)) is not None} if kinds else {},
         )
 
 

@@ -16,11 +16,11 @@ WORDS_SURE = 0.6  # mean probability of the words, below which they do not count
 VOICE_HEARD = 0.1  # share of the voice's rows that are voiced, below which there is hardly a voice
 
 
-def quality(utterance: Utterance, streams: Mapping[str, TimedSequence]) -> Quality:
+def quality(utterance: Utterance, streams: Mapping[str, TimedSequence], unlike: Mapping[str, float] | None = None) -> Quality:
     """Flags, reasons and coverage (share of the utterance's seconds that each modality's rows cover, 0..1).
 
     Flags: no_text, no_face, no_voice, sparse_face, uncertain_words, several_faces, unsure_face, weak_voice, abstain (every stream is
-    absent or poor: the answer is not to be used).
+    absent or poor: the answer is not to be used), unlike_voice and unlike_face (`unlike`, stream -> `Prediction.unlike`, is above 1).
     """
     flags: list[str] = []
     reasons: dict[str, str] = {}
@@ -52,6 +52,12 @@ def quality(utterance: Utterance, streams: Mapping[str, TimedSequence]) -> Quali
     if (heard := voiced_share(utterance.streams.get("voice"))) < VOICE_HEARD:
         flags.append("weak_voice")
         reasons.setdefault("voice", f"{heard:.0%} of this sound is voiced")
+    for name, far in (unlike or {}).items():
+        if far > 1:
+            flags.append(f"unlike_{name}")
+            reasons.setdefault(
+                name, f"unlike what the model learned from: {far:.2f} times as far off as 99 of 100 of its validation utterances"
+            )
     poor = ({"no_text"}, {"no_face", "sparse_face"}, {"no_voice", "weak_voice"})
     if all(kinds & set(flags) for kinds in poor):
         flags.append("abstain")

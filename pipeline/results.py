@@ -93,6 +93,8 @@ class Prediction:
     attention      every map that the model made (empty unless it was asked for)
     gates          the model's gates, a number per layer (or hop) each, by the names of docs/models/; empty for models without, and unless
                    attention was asked for
+    unlike         stream -> how far the utterance lies from those that the model learned from, in units of what is still usual: above 1 it
+                   is unlike them; empty for models that do not know, and unless attention was asked for
     """
 
     probabilities: Mapping[str, float]
@@ -100,6 +102,7 @@ class Prediction:
     confidence: float
     attention: tuple[Attention, ...] = ()
     gates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    unlike: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

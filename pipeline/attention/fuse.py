@@ -108,7 +108,7 @@ class _Recorder:
             prediction = replace(prediction, attention=())
             if self._influence is not None:
                 parts = record_influence(self.rows, piece, self._model, self._streams, self._influence, self._step)
-        rests_on = quality(piece, self._streams)
+        rests_on = quality(piece, self._streams, None if prediction is None else prediction.unlike)
         self.analyzed.append(AnalyzedUtterance(number, piece.span, piece.text, prediction, rests_on, piece.face, parts))
 
     def release(self) -> None:

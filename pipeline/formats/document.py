@@ -82,6 +82,7 @@ def _prediction(prediction: Prediction | None) -> dict[str, Any]:
         "probabilities": dict(prediction.probabilities),
         "sentiment": prediction.sentiment,
         "confidence": prediction.confidence,
+        **({"unlike": dict(prediction.unlike)} if prediction.unlike else {}),
         **({"gates": {name: list(values) for name, values in prediction.gates.items()}} if prediction.gates else {}),
     }
 

@@ -179,7 +179,7 @@ def _prediction(found: Mapping[str, Any], maps: tuple[Attention, ...]) -> Predic
     if found["probabilities"] is None:
         return None
     gates = {name: tuple(map(float, values)) for name, values in found.get("gates", {}).items()}
-    return Prediction(found["probabilities"], found["sentiment"], found["confidence"], maps, gates)
+    return Prediction(found["probabilities"], found["sentiment"], found["confidence"], maps, gates, found.get("unlike", {}))
 
 
 def _rows(path: Path, streams: Mapping[str, TimedSequence]) -> Iterator[AttentionRow]:

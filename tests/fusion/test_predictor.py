@@ -16,10 +16,12 @@ import torch
 
 from emofuse.fusion.batch import Batch, Scaling
 from emofuse.fusion.checkpoints import Checkpoint, StreamInput, load, save
+from emofuse.fusion.likeness import Likeness
 from emofuse.fusion.predictor import Predictor, batches
 from emofuse.pipeline.baseline import Tally
 from emofuse.pipeline.errors import CheckpointError, OutOfMemory, StreamError
 from emofuse.pipeline.ports import FusionModel
+from emofuse.pipeline.quality import quality
 from emofuse.pipeline.results import Utterance
 from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
@@ -118,6 +120,30 @@ def test_that_a_checkpoint_reads_baselines_survives_the_disk(checkpoint_of: Make
     save(tmp_path / "model.safetensors", with_baseline(checkpoint, "voice"), module)
     loaded, _ = load(tmp_path / "model.safetensors")
     assert {name: stream.baseline for name, stream in loaded.streams.items()} == {"text": False, "face": False, "voice": True}
+
+
+def test_a_model_that_knows_what_it_learned_from_says_what_is_unlike_it(checkpoint_of: Make, tmp_path: Path) -> None:
+    """The description keeps it; the distance is of standardised rows: a voice four deviations off is unlike, its face is not judged."""
+    checkpoint, module = checkpoint_of("mult")
+    like = Likeness(np.zeros(4, np.float32), np.ones(4, np.float32), 2.0)
+    voice = replace(checkpoint.streams["voice"], likeness=like)
+    save(tmp_path / "model.safetensors", replace(checkpoint, streams={**checkpoint.streams, "voice": voice}), module)
+    predictor = Predictor.load(tmp_path / "model.safetensors")
+    one = utterance(1, {"text": 3, "face": 4, "voice": 5})
+    far = one.streams["voice"]
+    other = replace(one, streams={**one.streams, "voice": replace(far, values=far.values + np.float32(8))})
+    near, off = (p.unlike for p in predictor.predict([one, other]))
+    standardised = checkpoint.streams["voice"].scaling.apply(far.values[:, 1:])
+    assert set(near) == {"voice"} and near["voice"] == pytest.approx(np.sqrt((standardised.mean(0) ** 2).mean()) / 2, rel=1e-5)
+    assert (
+        near["voice"] < 1 < off["voice"]
+        and "unlike_voice" in quality(other, {}, off).flags
+        and "unlike" in quality(other, {}, off).reasons["voice"]
+    )
+    assert "unlike_voice" not in quality(one, {}, near).flags
+    assert predictor.predict([replace(one, streams={"text": one.streams["text"]})])[0].unlike == {}
+    with pytest.raises(CheckpointError, match="a likeness of 3"):
+        replace(voice, likeness=Likeness(np.zeros(3, np.float32), np.ones(3, np.float32), 2.0))
 
 
 def test_half_precision_halves_the_file(checkpoint_of: Make, tmp_path: Path) -> None:

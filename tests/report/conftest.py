@@ -52,7 +52,9 @@ class Looks:
                 span = np.array([piece.span.start]), np.array([piece.span.end])
                 maps.append(Attention("cross", "utterance", source, weights, *span, s.start, s.end))
         p = rng.dirichlet(np.ones(len(EMOTIONS)))
-        return Prediction(dict(zip(EMOTIONS, map(float, p), strict=True)), float(rng.uniform(-3, 3)), float(p.max()), tuple(maps))
+        answer = dict(zip(EMOTIONS, map(float, p), strict=True))
+        gates, unlike = {"alpha": (0.25, 0.5)}, {"voice": 0.75}
+        return Prediction(answer, float(rng.uniform(-3, 3)), float(p.max()), tuple(maps), gates, unlike)
 
 
 def streams(words: Sequence[str], seconds: float, seed: int = 0) -> dict[str, TimedSequence]:

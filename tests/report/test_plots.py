@@ -146,7 +146,7 @@ def test_results_come_back_from_their_folder(analyzed: Callable[..., Analysis], 
         assert (a.utterance, a.stream, a.index, a.start, a.end, a.label) == (b.utterance, b.stream, b.index, b.start, b.end, b.label)
         assert (b.overall or 0) == pytest.approx(a.overall or 0, rel=1e-6) and set(b.shares) == set(a.shares)
     for u, v in zip(analysis.utterances, back.utterances, strict=True):
-        assert u.prediction is not None and v.prediction is not None
+        assert u.prediction is not None and v.prediction is not None and v.prediction.unlike == u.prediction.unlike == {"voice": 0.75}
         assert [m.weights.tolist() for m in u.prediction.attention] == [m.weights.tolist() for m in v.prediction.attention]
 
 

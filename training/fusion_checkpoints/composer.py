@@ -368,9 +368,14 @@ def baselined(row: Row, scaling: Scaling) -> Floats32:
     return np.asarray(values - np.nan_to_num(share * (row.usual - scaling.mean)), np.float32)
 
 
+def standardised(row: Row, scaling: Scaling) -> Floats32:
+    """The rows (m g) as departures from what is known of the person, standardised; NaN is not measured."""
+    return scaling.apply(baselined(row, scaling))
+
+
 def _rows(row: Row, scaling: Scaling, stretch: float, random: np.random.Generator | None) -> tuple[Floats32, Floats64]:
     """Rows and times; in training with noise, a lag of up to 0.1 s, and a stretch of rows lost now and then."""
-    values, times = _scaled(baselined(row, scaling), scaling), row.times * stretch
+    values, times = np.nan_to_num(standardised(row, scaling), nan=0.0), row.times * stretch
     if random is None:
         return values, times
     values = values + (0.1 * random.standard_normal(values.shape)).astype(np.float32)

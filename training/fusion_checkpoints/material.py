@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from emofuse.fusion import preparation as preparation_code
 from emofuse.fusion.batch import Scaling
 from emofuse.fusion.checkpoints import StreamInput
+from emofuse.fusion.likeness import Likeness
 from emofuse.fusion.preparation import Expression, Preparation, Speech
 from emofuse.pipeline.streams import EMOTIONS
 
 from . import voices as voices_code
-from .composer import Material, Pool
+from .composer import OTHERS, Material, Pool, standardised
 from .faces import Stills, read_stills, read_talking, streams
 from .texts import read_texts
 from .voices import Row, Voices, plain_voices, preparation_of, read_voices, varied_voices
@@ -38,6 +39,8 @@ LIMIT = 3.0
 """Deviations at which a prepared voice's or face's column is cut."""
 ROUGH = 2
 """The copy of validation voices that is measured beside the clips as they are: another microphone, noise and coding."""
+LIKE_TRAINING, LIKE_VALIDATION = 2000, 1000
+"""Utterances of either split by which likeness is judged."""
 SPLITS = ("train", "valid", "test")
 NAMES = {"train": "train", "valid": "dev", "test": "test"}
 
@@ -120,7 +123,29 @@ def material(
             voice=pool_of(heard, told, who),
             rough=rough if rough is not None and len(rough.rows) else None,
         )
+    if "train" in found and "valid" in found:
+        inputs = {name: judged(name, read, found["train"], found["valid"], seed) for name, read in inputs.items()}
     return Prepared(found, inputs, facts_of(folder, voices, stills, speakers, found, inputs))
+
+
+def judged(name: str, read: StreamInput, train: Material, valid: Material, seed: int) -> StreamInput:
+    """What is read of a voice or face, and where the training's utterances of it lie; persons are known by none or some of their others."""
+    if name == "text":
+        return read
+    random = np.random.default_rng([seed, 17])
+    utterances = [
+        [standardised(row, read.scaling) for row in known(getattr(part, name), count, random)]
+        for part, count in ((train, LIKE_TRAINING), (valid, LIKE_VALIDATION))
+    ]
+    return dataclasses.replace(read, likeness=Likeness.fit(*utterances))
+
+
+def known(pool: Pool, count: int, random: np.random.Generator) -> list[Row]:
+    """So many streams of a pool; a voice's person is known by 0 to 20 others, as in training (a face brings what is known)."""
+    index = random.choice(len(pool.rows), min(count, len(pool.rows)), replace=False)
+    return [
+        pool.rows[i] if pool.clips is None else pool.with_usual(pool.rows[i], int(i), int(random.choice(OTHERS)), random) for i in index
+    ]
 
 
 def facts_of(

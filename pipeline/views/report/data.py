@@ -47,6 +47,8 @@ FLAGS = {
     "weak_voice": "less than a tenth of the sound is voiced",
     "several_faces": "more than one face is in view: the one that speaks was read",
     "unsure_face": "which of the faces speaks is unsure",
+    "unlike_voice": "this sound is unlike what the model learned from",
+    "unlike_face": "this face's movements are unlike what the model learned from",
     "abstain": "too little was there to answer from: do not use the answer",
 }
 """Flag -> what it means, in docs/results.md's words."""
