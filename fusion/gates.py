@@ -21,7 +21,7 @@ from torch import Tensor
 
 
 def gate_summary(gates: Mapping[str, Tensor], utterance: int, streams: Sequence[str]) -> dict[str, tuple[float, ...]]:
-    """Gates (layer b ..) of a batch -> name: a number per layer, of one utterance; `streams` in the model's order.
+    """Gates (layer b ..) of a batch -> by name, a number per layer for one utterance. `streams` are in the model's order.
 
     Rows that are absent are exactly 0 in every gate over rows, and no sigmoid is: means leave zeros out.
     """

@@ -210,7 +210,7 @@ def causal_mask(target: Tensor, source: Tensor) -> Tensor:
 
 
 def convert_reference(weights: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
-    """State dict of the released MulT -> ours. `names` maps its letters to our streams, e.g. {"l": "text", "a": "voice", "v": "face"}.
+    """State dict (any shapes) of the released MulT -> ours. `names` maps its letters to our streams, e.g. {"l": "text", "a": "voice"}.
 
     Its unused buffers (`version`, `_float_tensor`) are dropped. Raises `ValueError` for a tensor that has no place here; counts and
     shapes are then checked by `load_state_dict(strict=True)`.

@@ -62,8 +62,10 @@ class Pools:
 
     @classmethod
     def of(cls, middle: Floats64, step: float) -> Pools:
-        """Groups of about `step` seconds, all of one length: a short one at the end would give its few rows the attention of a whole
-        group. A group without a row does not exist."""
+        """Groups of about `step` seconds of rows whose middles (n) are in seconds; the groups are equally long.
+
+        A short one at the end would give its few rows the attention of a whole group. A group without a row does not exist.
+        """
         if not len(middle):
             nothing = np.zeros(0, np.intp)
             return cls(nothing, nothing, nothing)
@@ -286,7 +288,7 @@ def expression_table(values: Floats32, units: int, pools: Pools) -> Floats64:
 
 
 def pooled(stream: TimedSequence, columns: tuple[str, ...], values: Floats64, pools: Pools) -> Prepared:
-    """The pooled rows on the stream's clock: each spans its members."""
+    """Pooled values (m f) as rows on the stream's clock: each spans its members."""
     last = pools.first + pools.count - 1
     rows = TimedSequence(
         name=stream.name,

@@ -57,18 +57,19 @@ def read_state(folder: Path) -> State | None:
 
 
 def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The entries under "prefix/", without it."""
+    """The entries under "prefix/", of any shape, without the prefix."""
     return {key.removeprefix(f"{prefix}/"): tensor for key, tensor in tensors.items() if key.startswith(f"{prefix}/")}
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """An Adam's moments as tensors by "INDEX/NAME", and its groups as JSON values."""
+    """An Adam's moments, of any shape, as tensors by "INDEX/NAME", and its groups as JSON values."""
     found = optimiser.state_dict()
     tensors = {f"{index}/{key}": torch.as_tensor(value) for index, entry in found["state"].items() for key, value in entry.items()}
     return tensors, found["param_groups"]
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]) -> None:
+    """Load what `optimiser_tensors` gave, of any shape, into an optimiser of the same parameters."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         index, _, name = key.partition("/")

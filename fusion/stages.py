@@ -59,9 +59,13 @@ class Stage(Protocol):
     def train(self) -> None:
         """Training mode for what moves; what an earlier stage froze stays in eval mode."""
 
-    def loss(self, streams: Streams, targets: Targets, objective: Objective) -> Tensor | None: ...
+    def loss(self, streams: Streams, targets: Targets, objective: Objective) -> Tensor | None:
+        """A scalar () to be minimised for a batch of padded streams (b n f) with targets (b) or (b labels); None where it allows none."""
+        ...
 
-    def validate(self, batches: Iterable[tuple[Streams, Targets]], objective: Objective) -> Validated: ...
+    def validate(self, batches: Iterable[tuple[Streams, Targets]], objective: Objective) -> Validated:
+        """The stage's loss over a whole split, and the logits (n all) of whoever answers."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +96,7 @@ class WholeModel:
         return objective(self.model(streams).logits, targets, training=True)
 
     def validate(self, batches: Iterable[tuple[Streams, Targets]], objective: Objective) -> Validated:
+        """The loss over all batches, and the model's logits (n all) under ""."""
         total, count, logits = torch.zeros(()), 0, []
         for streams, targets in batches:
             answer = self.model(streams).logits.float()

@@ -279,7 +279,8 @@ class YesOrNo(Task):
         return logits
 
     def confusion(self, targets: Tensor, logits: Tensor) -> Confusion:
-        """Of the utterances with exactly one label: that label against the one answered most strongly."""
+        """Of the utterances with exactly one label, targets (n labels): that label against the one answered most strongly, logits (n
+        outputs)."""
         single = (targets > 0).sum(1) == 1
         truth = (targets[single] > 0).long().argmax(1).numpy()
         answers = self.strength(logits[single].double()).argmax(1).numpy()

@@ -380,7 +380,8 @@ def _finished(loop: Loop, checkpoint: Checkpoint, dataset: Dataset) -> Run:
 
 
 def confusion_picture(path: Path, tasks: Mapping[str, Task], part: Part, by_task: Mapping[str, Tensor], split: str) -> None:
-    """Of the recipe's first task with labels, else of the first; each kind says how it becomes one choice of several."""
+    """Draw the first task that has labels, else the first, from its logits (n outputs); each kind says how it becomes one choice of
+    several."""
     name = next((name for name, task in tasks.items() if task.labels), next(iter(tasks)))
     found = tasks[name].confusion(part.targets[name], by_task[name])
     draw_confusion(path, found.counts, found.labels, f"{name}, {split}" + (f"\n{found.note}" if found.note else ""))

@@ -44,6 +44,7 @@ class Part:
         return {name: Batch.of([self.streams[i][name] for i in index], stream.scaling).to(device) for name, stream in inputs.items()}
 
     def target(self, index: Sequence[int], device: torch.device) -> dict[str, Tensor]:
+        """Targets (b) or (b labels) of these utterances, by task."""
         return {task: values[list(index)].to(device) for task, values in self.targets.items()}
 
 

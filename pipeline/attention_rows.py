@@ -68,7 +68,8 @@ class StreamAttention:
     def record(
         self, utterance: int, rows: NDArray[np.intp] | int, shares: Mapping[str, Floats64 | float], overall: Floats64 | float | None
     ) -> None:
-        """What one utterance says of these rows, or of one."""
+        """Store what one utterance says of the rows `rows` (k indices, or one): its shares 0..1 by name and overall, (k) each or one
+        number."""
         self.utterance[rows] = utterance
         if overall is not None:
             self.overall[rows] = overall

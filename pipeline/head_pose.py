@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def from_pyfeat(theirs: Floats64) -> Floats64:
-    """py-feat's (Pitch, Roll, Yaw) -> ours (Pitch, Roll, Yaw)."""
+    """py-feat's (n 3) Pitch, Roll, Yaw -> ours (n 3) Pitch, Roll, Yaw, in radians."""
 
     def turn(rows: Floats64, rotation: type[Rotation]) -> Floats64:
         pitch, roll, yaw = rows.T
@@ -30,7 +30,7 @@ def from_pyfeat(theirs: Floats64) -> Floats64:
 
 
 def to_pyfeat(ours: Floats64) -> Floats64:
-    """Ours (Pitch, Roll, Yaw) -> py-feat's (Pitch, Roll, Yaw)."""
+    """Ours (n 3) Pitch, Roll, Yaw -> py-feat's (n 3) Pitch, Roll, Yaw, in radians."""
 
     def turn(rows: Floats64, rotation: type[Rotation]) -> Floats64:
         vector = _rotation(rows, rotation).as_rotvec()

@@ -112,7 +112,7 @@ class Interval:
 
 
 def validate_values(truth: ArrayLike, answers: ArrayLike, dimensions: int = 1) -> tuple[Floats64, Floats64]:
-    """Both as finite float64 of one shape, at least one utterance; else `MetricError`."""
+    """Both as finite float64 of one shape, (n) or (n k) by `dimensions`, with at least one utterance; raises `MetricError` otherwise."""
     y, p = np.asarray(truth, np.float64), np.asarray(answers, np.float64)
     if y.shape != p.shape or y.ndim != dimensions or len(y) == 0:
         raise MetricError(f"metrics: expected truth and answers of one shape with {dimensions} axes, got {y.shape} and {p.shape}")
@@ -141,7 +141,7 @@ def rounded_accuracy(truth: ArrayLike, answers: ArrayLike, limit: int) -> float:
 
 
 def signs(truth: ArrayLike, answers: ArrayLike, has_zero: bool) -> tuple[Bools, Bools]:
-    """Truth and answer as "positive?", in one of the two conventions; empty where all truths are 0 and zeros are dropped."""
+    """(n) each: truth and answer as "positive?", in one of the two conventions; without zeros (k), empty where all truths are 0."""
     y, p = validate_values(truth, answers)
     if has_zero:
         return y >= 0, p >= 0
@@ -149,7 +149,7 @@ def signs(truth: ArrayLike, answers: ArrayLike, has_zero: bool) -> tuple[Bools, 
 
 
 def accuracy(truth: ArrayLike, answers: ArrayLike) -> float:
-    """Share of equal pairs; 0 for none."""
+    """Share of equal pairs of truth and answers (n) or (n k); 0 for none."""
     y, p = np.asarray(truth), np.asarray(answers)
     return float(np.mean(y == p)) if len(y) else 0.0
 
@@ -168,7 +168,7 @@ def f1_by_class(counts: Ints) -> Floats64:
 
 
 def weighted_f1(counts: Ints) -> float:
-    """The classes' F1 weighted by their shares in the truth; 0 for no utterances."""
+    """The classes' F1 weighted by their shares in the truth, from counts (c c) [truth, answer]; 0 for no utterances."""
     return float((f1_by_class(counts) * counts.sum(1)).sum() / max(1, counts.sum()))
 
 
@@ -179,17 +179,18 @@ def recalls(counts: Ints) -> Floats64:
 
 
 def weighted_accuracy(truth: Bools, answers: Bools) -> float:
-    """Mean recall of yes and no; where the truth holds only one of them, that one's."""
+    """Mean recall of yes and no, for truth and answers (n); where the truth holds only one of them, the recall of that one."""
     return float(np.nanmean(recalls(confusion(truth, answers, 2))))
 
 
 def mean_absolute_error(truth: ArrayLike, answers: ArrayLike) -> float:
+    """Mean absolute difference of truth and answers (n); raises `MetricError` for none."""
     y, p = validate_values(truth, answers)
     return float(np.abs(p - y).mean())
 
 
 def correlation(truth: ArrayLike, answers: ArrayLike) -> float:
-    """Pearson's r; 0 where truth or answers are constant."""
+    """Pearson's r of truth and answers (n); 0 where either is constant."""
     y, p = validate_values(truth, answers)
     if np.ptp(y) == 0 or np.ptp(p) == 0:
         return 0.0
@@ -294,9 +295,11 @@ def bootstrap(
     draws: int = 1000,
     level: float = 0.95,
 ) -> Interval:
-    """A score's interval when other speakers might have come: speakers are drawn with replacement, each with all of its utterances
-    (utterances of one speaker resemble each other; drawing them singly would make the interval too narrow). Percentile bootstrap;
-    draws on which the metric is NaN are left out."""
+    """A score's interval over speakers, by percentile bootstrap: truth and answers (n) or (n k), with a speaker for each of the n.
+
+    Speakers are drawn with replacement, each with all of its utterances: utterances of one speaker resemble each other, and drawing
+    them singly would make the interval too narrow. Draws on which the metric is NaN are left out.
+    """
     y, p = np.asarray(truth), np.asarray(answers)
     if not len(y) == len(p) == len(speakers) or draws < 1 or not 0 < level < 1:
         raise MetricError(f"bootstrap: expected a speaker for each of {len(y)} utterances and 0 < level < 1, got {len(speakers)}, {level}")

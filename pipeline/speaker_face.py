@@ -46,7 +46,7 @@ class FaceSelector:
         return cls(chooser, voiced_spans(streams), face_id)
 
     def rows(self, face: TimedSequence, index: NDArray[np.intp], span: Span) -> tuple[NDArray[np.intp], FaceChoice | None]:
-        """Of the rows `index`, those of the chosen face, and the choice (None where there is no face)."""
+        """Of the rows `index` (n), those (k) of the chosen face, and the choice (None where there is no face)."""
         if not len(index) or "face_id" not in face.columns:
             return index, None
         identity = face.column("face_id", index).astype(int)
@@ -73,7 +73,7 @@ class FaceSelector:
 
 
 def largest_face(face: TimedSequence, index: NDArray[np.intp]) -> int:
-    """Of the faces in these rows, the one whose boxes cover the most area in all."""
+    """Of the faces in the rows `index` (n), the one whose boxes cover the most area in total."""
     identity = face.column("face_id", index).astype(int)
     area = np.ones(len(index), np.float32)
     if {"FaceRectWidth", "FaceRectHeight"} <= set(face.columns):
@@ -82,7 +82,7 @@ def largest_face(face: TimedSequence, index: NDArray[np.intp]) -> int:
 
 
 def active_rows(voice: TimedSequence) -> NDArray[np.intp]:
-    """Rows of a voice stream with voice in them: loud ones (well above the quietest tenth), else those called voiced."""
+    """Indices (k) of a voice stream's rows with voice in them: loud ones (well above the quietest tenth), else those called voiced."""
     if not len(voice):
         return np.zeros(0, np.intp)
     if "rms" in voice.columns:

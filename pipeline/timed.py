@@ -217,7 +217,7 @@ class TimedSequence:
         return [self.columns.index(c) for c in columns]
 
     def rows(self, index: NDArray[np.intp], reason: str = "no rows here") -> TimedSequence:
-        """These rows, in order of time; `reason` is used where none is left and the stream has no reason of its own."""
+        """The rows `index` (k), in order of time; `reason` is used if none is left and the stream has no reason of its own."""
         return replace(
             self,
             values=self.values[index],
@@ -228,7 +228,7 @@ class TimedSequence:
         )
 
     def inside(self, span: Span) -> NDArray[np.intp]:
-        """Indices of the rows whose middle lies in [span.start, span.end)."""
+        """Indices (k) of the rows whose middle lies in [span.start, span.end)."""
         # A row's middle lies between its start and its end: only rows that begin near the span can be inside.
         first = int(np.searchsorted(self.start, span.start - self._longest, "left"))
         last = int(np.searchsorted(self.start, span.end, "left"))

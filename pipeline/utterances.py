@@ -160,7 +160,7 @@ def utterance(
 
 
 def silent(voice: TimedSequence, index: NDArray[np.intp]) -> bool:
-    """Whether these rows hold nothing that could be a voice: no row reaches -60 dB of full scale."""
+    """Whether the rows `index` (k) hold nothing that could be a voice: no row reaches -60 dB of full scale."""
     if not len(index) or "rms" not in voice.columns:
         return False
     return bool(np.nan_to_num(voice.column("rms", index)).max() < SILENCE)

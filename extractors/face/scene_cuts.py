@@ -25,13 +25,16 @@ def thumbnail(image: NDArray[np.uint8]) -> Floats32:
 
 
 def unbordered(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture without its black borders; all of it where it is black throughout."""
+    """A picture (h w) of grey levels 0..255 without its black borders; all of it where it is black throughout."""
     rows, columns = np.flatnonzero((grey > BLACK).any(1)), np.flatnonzero((grey > BLACK).any(0))
     return grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] if len(rows) else grey
 
 
 def is_cut(before: Floats32, after: Floats32) -> bool:
-    """Whether two thumbnails are of different shots. Overall brightness does not count: a flash is no cut. Nor do black borders that come
-    or go, as where a clip changes its picture size in mid-course."""
+    """Whether two thumbnails (2 32 32) are of different shots.
+
+    Overall brightness does not count: a flash is no cut. Nor do black borders that come or go, as where a clip changes its picture
+    size.
+    """
     change = after - before
     return bool((np.abs(change - change.mean((1, 2), keepdims=True)).mean((1, 2)) > CUT).all())

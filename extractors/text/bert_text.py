@@ -248,7 +248,8 @@ def sentences(words: Sequence[str], pauses: Floats64, speakers: Sequence[str] | 
 
 
 def fitting(words: range, pieces: Sequence[int], pauses: Floats64, room: int) -> Iterator[range]:
-    """The words in pieces of at most `room` sub-words, cut at the longest pause (the one nearest the middle where several are)."""
+    """The words in parts of at most `room` sub-words, cut at the longest of the pauses (n) in seconds, the one nearest the middle if
+    several are."""
     if sum(pieces[i] for i in words) <= room or len(words) == 1:
         yield words
         return

@@ -143,7 +143,7 @@ class VoiceRows:
         self._pieces: list[tuple[float, int]] = []  # start, rows
 
     def add(self, start: float, values: Floats32) -> None:
-        """A piece that begins at its start and goes on row by row, values (rows, len(COLUMNS))."""
+        """Append a piece, values (n f) for COLUMNS, whose first row starts at `start` seconds and the others follow without a gap."""
         self._values.add(values)
         self._pieces.append((start, len(values)))
 

@@ -99,7 +99,7 @@ class WhisperEncoder(nn.Module):
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], *, heads: int, layers: int) -> WhisperEncoder:
-        """With these weights, under openai-whisper's names; those of later layers are left aside."""
+        """With these weights, under openai-whisper's names and of any shapes that agree; those of later layers are left aside."""
         width, bands, _ = tensors["conv1.weight"].shape
         encoder = cls(bands=bands, positions=len(tensors["positional_embedding"]), width=width, heads=heads, layers=layers)
         wanted = set(encoder.state_dict())

@@ -44,7 +44,8 @@ class CTranslate2Model:
     arrays: Mapping[str, NDArray[Any]]
 
     def array(self, name: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
-        """The array of that name; raises `WeightsError` where there is none or its shape is another (None: any length)."""
+        """The array of that name, of any shape that fits `shape` (None: any length). Raises `WeightsError` if it is missing or does not
+        fit."""
         array = self.arrays.get(name)
         if array is None:
             raise WeightsError(f"{self.path}: expected a variable {name}, found none among {len(self.arrays)}")
@@ -54,7 +55,7 @@ class CTranslate2Model:
         return array
 
     def floats(self, name: str, shape: tuple[int | None, ...]) -> Floats32:
-        """The array as float32; an int8 matrix is divided by its `..._scale`, one number per row."""
+        """The array as float32, of any shape that fits `shape`; an int8 matrix (n k) is divided by its `..._scale` (n)."""
         array = self.array(name, shape)
         if array.dtype == np.int8:
             scale = self.floats(f"{name}_scale", (array.shape[0],))
@@ -167,10 +168,11 @@ class _Reader:
 
 
 def whisper_tensors(model: CTranslate2Model, part: str) -> dict[str, Floats32]:
-    """The arrays of a Whisper model's "encoder" or "decoder" under openai-whisper's names, without the leading "encoder." or "decoder.".
+    """The arrays, of any shape, of a Whisper model's "encoder" or "decoder" under openai-whisper's names, without the leading "encoder."
+    or "decoder.".
 
-    They fill `whisper.model.AudioEncoder` or `TextDecoder` strictly; the encoder's positions stand under `positional_embedding`, as the
-    module's buffer. Raises `WeightsError` for another model, a missing variable or a shape that does not fit.
+    They fill `whisper.model.AudioEncoder` or `TextDecoder` strictly; the encoder's positions stand under `positional_embedding`, as
+    the module's buffer. Raises `WeightsError` for another model, a missing variable or a shape that does not fit.
     """
     if model.specification != _WHISPER_SPECIFICATION:
         raise WeightsError(f"{model.path}: expected the specification {_WHISPER_SPECIFICATION}, got {model.specification}")

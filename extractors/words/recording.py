@@ -69,7 +69,7 @@ class Stretch:
 
 
 def join(pieces: Sequence[tuple[float, Samples16]]) -> Stretch:
-    """Pieces (second of the first sample, int16 values) in order of time, as one stretch; pieces that touch are one."""
+    """Pieces, each the second of its first sample and its values (n), in order of time, as one stretch; pieces that touch become one."""
     values = np.concatenate([values for _, values in pieces]) if pieces else np.zeros(0, np.int16)
     return Stretch(values, *_placed([(start, len(values)) for start, values in pieces]))
 

@@ -339,7 +339,7 @@ def _array(item: Any) -> NDArray[Any] | None:
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Every array in a pickle of nested dictionaries; raises `DatasetError` in one line."""
+    """Every array, of any shape, in a pickle of nested dictionaries; raises `DatasetError` in one line."""
     if not path.is_file():
         raise DatasetError(f"{path}: no such file")
     with tempfile.TemporaryDirectory(prefix="emofuse-") as folder:

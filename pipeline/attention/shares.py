@@ -15,17 +15,17 @@ def attention_on(analysis: Analysis, stream: str) -> StreamAttention | None:
 
 
 def attended(attention: StreamAttention) -> NDArray[np.intp]:
-    """The rows that lie in an utterance and have a share."""
+    """Indices (k) of the rows that lie in an utterance and have a share."""
     return np.flatnonzero((attention.utterance != OUTSIDE) & ~np.isnan(attention.overall))
 
 
 def shares_present(attention: StreamAttention, rows: NDArray[np.intp]) -> list[str]:
-    """`overall` and every share that any of these rows has."""
+    """`overall` and the name of every share that any of the rows `rows` (k indices) has."""
     return [name for name in ("overall", *attention.names()) if not np.isnan(attention.share(name)[rows]).all()]
 
 
 def in_utterances(attention: StreamAttention, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    """How many of these rows lie outside utterances, in the first, in the second, ..."""
+    """(u + 1) how many of the rows `rows` (k indices) lie outside utterances, in the first, in the second, ..."""
     return np.bincount(attention.utterance[rows] - OUTSIDE)
 
 

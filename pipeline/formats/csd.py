@@ -193,7 +193,7 @@ class Contained:
         return found if isinstance(found, self.h5py.Group) else None
 
     def array(self, parent: Any, name: str) -> NDArray[Any]:
-        """What a data set of this name holds; no more in all than the file's own bytes can be packed from."""
+        """The data set of this name, of any shape; raises `FormatError` if it claims more than the file's bytes can be unpacked to."""
         found: Any = parent[name] if self._own(parent, name) else None
         if found is None or not isinstance(found, self.h5py.Dataset):
             raise FormatError(f"{self.path}: expected {parent.name}/{name} to be a data set")

@@ -143,7 +143,7 @@ def _float(cell: Any) -> float:
 
 
 def others(table: pandas.DataFrame, done: Sequence[str], path: Path) -> tuple[dict[str, Floats64], list[str]]:
-    """Every other column that holds numbers, under its own name, and the names of those that hold texts. Empty columns are neither."""
+    """Every other column that holds numbers (n), under its own name, and the names of those that hold texts. Empty columns are neither."""
     import pandas
 
     kept: dict[str, Floats64] = {}

@@ -80,7 +80,7 @@ def write_openface(sessions: Sequence[Session], path: Path) -> None:
 
 
 def table_of(face: TimedSequence) -> dict[str, NDArray[Any]]:
-    """All of OpenFace's columns in its order, NaN where not measured, then others that came with the stream."""
+    """All of OpenFace's columns (n) in its order, NaN where not measured, then others that came with the stream."""
     if "frame" not in face.columns:
         face = face.with_columns(("frame",), counted(face).astype(np.float32)[:, None])
     table = to_openface(face)

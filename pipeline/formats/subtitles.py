@@ -156,7 +156,7 @@ def parsed(path: Path, form: str, name: str) -> Any:
 
 
 def cue_session(path: Path, form: str, rows: Sequence[tuple[float, float, str]], values: np.ndarray, emotions: Sequence[str]) -> Session:
-    """Cues as utterances."""
+    """Cues as utterances: (start, end, text) in seconds, and values (n c) of UTTERANCE_COLUMNS."""
     utterances = TimedSequence(
         name=UTTERANCES,
         columns=UTTERANCE_COLUMNS,

@@ -165,7 +165,7 @@ class Overlay:
 
 
 def rows_of_frame(start: Floats64, seconds: float) -> range:
-    """The rows (one a face) of the frame that starts at this time; none where the frame was not read."""
+    """The rows (one per face) of the frame at `seconds`, among starts (n) in seconds; none where the frame was not read."""
     return range(int(np.searchsorted(start, seconds - SAME_FRAME)), int(np.searchsorted(start, seconds + SAME_FRAME)))
 
 

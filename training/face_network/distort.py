@@ -56,7 +56,7 @@ def warp(image: Grey, centre: tuple[float, float], side: float, size: int, turn:
 
 
 def off_face(scenes: list[Scene], size: int, random: np.random.Generator) -> Grey:
-    """A square without a face, of any size from anywhere in any scene, at size x size."""
+    """(size size) a square without a face, of any size from anywhere in any scene."""
     import cv2
 
     for _ in range(20):
@@ -73,7 +73,7 @@ def off_face(scenes: list[Scene], size: int, random: np.random.Generator) -> Gre
 
 
 def patch(scenes: list[Scene], size: int, random: np.random.Generator) -> Grey:
-    """What may lie behind a face or instead of one: mostly off-face squares, noise and ramps now and then."""
+    """(size size) what may lie behind a face or instead of one: mostly off-face squares, now and then noise and ramps."""
     kind = random.random()
     if kind < 0.04:
         return random.integers(0, 256, (size, size), dtype=np.uint8)
@@ -84,7 +84,7 @@ def patch(scenes: list[Scene], size: int, random: np.random.Generator) -> Grey:
 
 
 def webcam(crop: Grey, random: np.random.Generator) -> Grey:
-    """The crop as a poor camera would give it: light, blur, few pixels, noise, compression, something in front."""
+    """The crop (c c) as a poor camera would give it: light, blur, few pixels, noise, compression, something in front."""
     import cv2
 
     size = len(crop)
@@ -119,7 +119,7 @@ def webcam(crop: Grey, random: np.random.Generator) -> Grey:
 
 
 def near_miss(photographs: Photographs, size: int, random: np.random.Generator) -> Grey:
-    """A crop beside a face, or of a small part of one: what a tracker sees when it has lost its face."""
+    """(size size) a crop beside a face, or of a small part of one: what a tracker sees when it has lost its face."""
     i = int(random.integers(len(photographs)))
     x, y, side = (float(v) for v in photographs.box[i])
     if random.random() < 0.6:
@@ -133,7 +133,7 @@ def near_miss(photographs: Photographs, size: int, random: np.random.Generator) 
 def distorted(
     photographs: Photographs, index: NDArray[np.intp], scenes: list[Scene], without: int, size: int, random: np.random.Generator
 ) -> Batch:
-    """The photographs `index`, each distorted anew, and `without` crops that hold no face."""
+    """The photographs `index` (n), each distorted anew, and `without` crops that hold no face; pictures (n + without, size, size)."""
     chosen = photographs.where_index(index)
     b = len(index)
     box = np.full((b + without, 3), np.nan, np.float32)

@@ -28,7 +28,7 @@ EPSILON = 0.001
 
 
 def layers_of(weights: Path) -> Iterator[tuple[str, list[NDArray[np.float32]]]]:
-    """The published network's layers that have numbers, in order: type and arrays."""
+    """The published network's layers that have numbers, in order: type and arrays of any shape."""
     import cv2
 
     source: Any = cv2.dnn.readNetFromONNX(str(weights))

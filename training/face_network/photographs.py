@@ -62,7 +62,7 @@ class Photographs:
         return self.where_index(np.flatnonzero(keep))
 
     def where_index(self, index: NDArray[np.intp]) -> Photographs:
-        """The photographs with these numbers, in this order."""
+        """The photographs with the numbers `index` (k), in this order."""
         return Photographs(
             images=[self.images[i] for i in index],
             source=self.source[index],

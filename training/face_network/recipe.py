@@ -89,7 +89,7 @@ def masked_error(said: Tensor, true: Tensor) -> Tensor:
 
 
 def losses(answer: Answer, batch: Batch, scales: Scales, recipe: Recipe) -> dict[str, Tensor]:
-    """Each head's loss, unweighted."""
+    """Each head's loss, unweighted: a scalar () each."""
     device = answer.face.device
 
     def there(array: NDArray[Any]) -> Tensor:

@@ -44,7 +44,11 @@ def correlation(a: Floats32, b: Floats32) -> Floats32:
 
 
 def scores(network: CompactNetwork, photographs: Photographs, mean: Floats32, spread: Floats32) -> Scores:
-    """The network on these photographs and their mirror images, as the provider reads faces, cut as the teacher boxed them."""
+    """Score the network on these photographs and their mirror images, cut as the teacher boxed them and read as the provider reads
+    faces.
+
+    `mean` and `spread` (s) are those of SHAPES.
+    """
     said = Reader(network, mean, spread, both=True)(centred(photographs))
     labelled = np.isfinite(photographs.expression).all(1)
     truth = photographs.expression.argmax(1)
@@ -75,7 +79,10 @@ def scores(network: CompactNetwork, photographs: Photographs, mean: Floats32, sp
 
 
 def temperature(network: CompactNetwork, photographs: Photographs, mean: Floats32, spread: Floats32) -> float:
-    """What to divide the expression logits by so that these labels are most likely (Guo et al. 2017): smoothed labels make it timid."""
+    """What to divide the expression logits by so that these labels are most likely (Guo et al. 2017): smoothed labels make it timid.
+
+    `mean` and `spread` (s) are those of SHAPES.
+    """
     labelled = np.isfinite(photographs.expression).all(1)
     said = Reader(network, mean, spread, both=True)(centred(photographs)).expression[labelled]
     truth = photographs.expression[labelled]

@@ -104,6 +104,7 @@ class Pool:
     second: NDArray[np.bool_] | None = None
 
     def of_label(self) -> list[NDArray[np.intp]]:
+        """Indices (k) of the streams of each emotion."""
         return [np.flatnonzero(self.labels == k) for k in range(len(EMOTIONS))]
 
     @cached_property
@@ -121,6 +122,7 @@ class Pool:
         return {key: np.array([i for i, k in enumerate(keys) if k == key], np.intp) for key in dict.fromkeys(keys)}
 
     def room_of(self, i: int) -> NDArray[np.intp]:
+        """Indices (k) of the streams of the same person through the same microphone as stream i."""
         return self.rooms[int(self.group[i]), 0 if self.copies is None else int(self.copies[i])]
 
     def with_usual(self, row: Row, i: int, number: int, random: np.random.Generator) -> Row:
@@ -279,7 +281,7 @@ class Composer:
         return np.concatenate([before, phrase, after]), (len(before), len(before) + len(phrase))
 
     def neutral_words(self) -> NDArray[np.float16]:
-        """Words that carry nothing: of acted corpora, or a neutral text."""
+        """Embeddings (w d) of words that carry nothing: of acted corpora, or a neutral text."""
         if self.random.random() < 0.6:
             return self.material.spoken.rows[int(self.random.integers(len(self.material.spoken)))]
         return self._any_words(NEUTRAL)

@@ -115,5 +115,5 @@ def summary(rows: Sequence[tuple[Floats64, NDArray[np.bool_]]]) -> Pointing | No
 
 
 def mean_of(values: NDArray[np.floating] | NDArray[np.bool_]) -> float:
-    """Rounded; NaN of nothing."""
+    """The mean of (n) numbers, rounded to 3 places; NaN of none."""
     return round(float(values.mean()), 3) if len(values) else float("nan")

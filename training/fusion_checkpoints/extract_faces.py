@@ -48,7 +48,7 @@ def columns_of(provider: Compact, read: Read) -> NDArray[np.float32]:
 
 
 def views(image: NDArray[np.uint8], box: Box, random: np.random.Generator) -> list[NDArray[np.uint8]]:
-    """Crops of one photograph: small shifts, sizes and turns; a third of them through a poor camera."""
+    """Crops (c c) of one photograph (h w) of grey levels 0..255: small shifts, sizes and turns; a third of them through a poor camera."""
     found = []
     camera = random.random() < 0.5
     for _ in range(VIEWS):

@@ -45,7 +45,10 @@ PART = 100
 
 
 def distorted(sound: NDArray[np.float32], random: np.random.Generator, share: float, percent: tuple[int, int]) -> NDArray[np.float32]:
-    """Another microphone, room and, in a `share` of clips, throat: speed drawn from `percent`. Same loudest sample up to the gain."""
+    """Sound (n) at 16 kHz through another microphone, room and, in a `share` of clips, throat: speed drawn from `percent`.
+
+    The loudest sample stays the same up to the gain.
+    """
     x = sound.astype(np.float64)
     if random.random() < share:
         x = resample_poly(x, 100, int(random.integers(*percent)))
@@ -79,7 +82,7 @@ def distorted(sound: NDArray[np.float32], random: np.random.Generator, share: fl
 
 
 def coded(sound: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.float32]:
-    """Through a lossy codec and back, at the same sample rate and length."""
+    """Sound (n) through a lossy codec and back, at the same sample rate and length."""
     container, codec, rates, (low, high) = CODINGS[int(random.integers(len(CODINGS)))]
     rate, file = int(random.choice(rates)), io.BytesIO()
     with av.open(file, "w", format=container) as out:
@@ -149,7 +152,7 @@ def provider_of(wish: str) -> Extractor:
 
 
 def heard(file: Path, copy: int) -> NDArray[np.float32]:
-    """A clip's sound, or what another microphone makes of it."""
+    """A clip's sound (n) at 16 kHz, or what another microphone makes of it."""
     sound, rate = soundfile.read(file, dtype="float32")
     assert rate == SAMPLE_RATE and sound.ndim == 1, file
     values = np.asarray(sound, np.float32)

@@ -51,6 +51,7 @@ class Stills:
 
     @property
     def unseen(self) -> NDArray[np.bool_]:
+        """(p) whether the face network did not train on the photograph."""
         return np.asarray(self.part != "train")
 
     def __len__(self) -> int:
@@ -84,7 +85,7 @@ def logarithms(values: Floats32) -> Floats64:
 
 
 def probabilities(values: Floats64) -> Floats32:
-    """Back: expressions to probabilities that sum to 1, action units within 0..1."""
+    """(n f) logarithms -> (n f): expressions become probabilities that sum to 1, action units lie within 0..1."""
     made = values.copy()
     raised = np.exp(made[:, -len(EMOTIONS) :] - made[:, -len(EMOTIONS) :].max(1, keepdims=True))
     made[:, -len(EMOTIONS) :] = raised / raised.sum(1, keepdims=True)
@@ -94,7 +95,7 @@ def probabilities(values: Floats64) -> Floats32:
 
 
 def knots(n: int, every: float, random: np.random.Generator) -> tuple[Floats64, NDArray[np.intp]]:
-    """Frames at which something changes, about `every` frames apart: their places, from 0 to n - 1."""
+    """(k) frames at which something changes, about `every` frames apart, from 0 to n - 1; and their numbers (k)."""
     count = max(2, round(n / every) + 1)
     inner = np.sort(random.uniform(0, n - 1, count - 2))
     return np.concatenate([[0], inner, [max(1, n - 1)]]), np.arange(count)
@@ -175,7 +176,7 @@ def stream_of(
 def streams(
     stills: Stills, talking: Talking, preparation: Preparation, copies: int, random: np.random.Generator
 ) -> tuple[list[Row], NDArray[np.intp]]:
-    """`copies` streams of 1.2 to 5 seconds of each photograph, and which photograph each is of."""
+    """`copies` streams of 1.2 to 5 seconds of each photograph, and which photograph each is of (m)."""
     values = logarithms(stills.values)
     calm = np.flatnonzero(stills.labels == NEUTRAL)
     found: list[Row] = []
@@ -206,7 +207,10 @@ def streams(
 
 
 def usual_of(values: Floats64, rest: Floats64, offset: Floats64, talking: Talking, random: np.random.Generator) -> Floats32:
-    """Frames of the same person at other times: mostly at rest, and some of another photograph's expression."""
+    """(n f) frames of the same person at other times: mostly at rest, and some of another photograph's expression.
+
+    `values` (v f) are the other photographs', `rest` and `offset` (f).
+    """
     share = np.where(np.arange(USUAL_FRAMES) < 0.6 * USUAL_FRAMES, 0.0, random.uniform(0.3, 0.9))
     other = values[int(random.integers(len(values)))]
     return stream_of(other, rest, NOT_NEUTRAL, talking, USUAL_FRAMES, random, share, offset)

@@ -63,13 +63,14 @@ class Prepared:
 
 
 def split_of_stills(stills: Stills, split: str) -> NDArray[np.bool_]:
+    """(p) whether each photograph belongs to the split."""
     held = stills.part == "test"
     test, valid = held & (stills.share >= 60), held & (stills.share >= 40) & (stills.share < 60)
     return np.asarray({"test": test, "valid": valid, "train": ~(test | valid)}[split])
 
 
 def split_of_voices(voices: Voices, split: str, speakers: Speakers, copy: int = 0) -> NDArray[np.bool_]:
-    """The clips of a split; of validation and test only this copy of each."""
+    """(n) whether each clip belongs to the split; of validation and test only this copy of each."""
     test, valid = np.isin(voices.actors, speakers.test), np.isin(voices.actors, speakers.valid)
     this = np.array(voices.copies) == copy
     return np.asarray({"test": test & this, "valid": valid & this, "train": ~(test | valid)}[split])
@@ -167,14 +168,14 @@ def facts_of(
 
 
 def pool_of(voices: Voices, rows: Sequence[Row], who: NDArray[np.intp]) -> Pool:
-    """Prepared voices, of which clip each is (`who`)."""
+    """Prepared voices with labels; `who` (n) says which clip each is of."""
     names, copies = np.array(voices.names), np.array(voices.copies, np.intp)
     second = voices.corpora == "emodb"
     return Pool(rows, voices.labels[who], voices.actors[who], voices.kinds[who], names[who], copies[who], second[who])
 
 
 def kept(folder: Path, key: str, make: Callable[[], tuple[list[Row], NDArray[np.intp]]]) -> tuple[list[Row], NDArray[np.intp]]:
-    """What `make` gives, from the features' folder where it was made before: varying voices takes longer than training a small model."""
+    """What `make` gives, rows and (n) clip numbers; read from the features' folder if made before: varying voices takes long."""
     path = folder / f"varied-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
     if not path.exists():
         rows, who = make()

@@ -44,7 +44,7 @@ CODINGS = {
 
 
 def coded(file: Path, coding: str, folder: Path) -> np.ndarray:
-    """The clip's samples (16 kHz) after the coding."""
+    """The clip's samples (n) at 16 kHz after the coding."""
     ending, options = CODINGS[coding]
     call = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y"]
     subprocess.run([*call, "-i", str(file), *options, str(folder / f"x.{ending}")], check=True)

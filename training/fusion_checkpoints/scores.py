@@ -131,4 +131,5 @@ def score(logits: Tensor, labels: Index, temperature: float, groups: Sequence[ob
 
 
 def labels_of(members: Sequence[object]) -> Index:
+    """(n) the members' labels."""
     return np.array([m.label for m in members], np.intp)  # type: ignore[attr-defined]

@@ -141,7 +141,7 @@ def scored(module: nn.Module, members: list[Member], scalings: dict[str, Scaling
 
 
 def priors(valid: Material) -> dict[str, NDArray[np.float64]]:
-    """How often each emotion is what a corpus's texts say, one text more of each, read off its validation texts (drawn as they come)."""
+    """(7) how often a corpus's texts show each emotion, by corpus: counts of its validation texts as they come, plus one each."""
     counts = {s: np.bincount(valid.texts.labels[valid.texts.source == s].astype(np.intp), minlength=len(EMOTIONS)) + 1.0 for s in CORPORA}
     return {source: count / count.sum() for source, count in counts.items()}
 
@@ -154,7 +154,7 @@ def numbers(
     seed: int,
     prior: Mapping[str, NDArray[np.float64]],
 ) -> dict[str, Any]:
-    """Every set's scores, and CMU-MOSI's; sets for which there is nothing are left out. `prior` of each corpus of texts (`priors`)."""
+    """Every set's scores, and CMU-MOSI's; sets without members are left out. `prior` (7) of each corpus of texts, from `priors`."""
     found: dict[str, Any] = {}
     for name, members in subset_sets(material, seed).items():
         if members:

@@ -192,6 +192,7 @@ def learn_stages(recipe: Recipe, stages: Stages, module: HDA, scalings: dict[str
 
 
 def step_of(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step down the gradient of a scalar () loss, the gradient clipped to norm 1."""
     optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], 1.0)

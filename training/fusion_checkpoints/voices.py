@@ -70,20 +70,22 @@ class Voices:
 
     @property
     def labels(self) -> NDArray[np.intp]:
+        """(n) each clip's index in EMOTIONS, -1 for an emotion that is not among them."""
         return np.array([clip.label for clip in self.clips], np.intp)
 
     @property
     def actors(self) -> NDArray[np.intp]:
-        """Whose voice each is: RAVDESS's actor, or EmoDB's speaker + EMODB_PERSON."""
+        """(n) whose voice each is: RAVDESS's actor, or EmoDB's speaker + EMODB_PERSON."""
         return np.array([clip.person for clip in self.clips], np.intp)
 
     @property
     def kinds(self) -> NDArray[np.str_]:
-        """Sex and intensity: "female normal" ("strong" has no neutral; EmoDB has no intensities)."""
+        """(n) sex and intensity: "female normal" ("strong" has no neutral; EmoDB has no intensities)."""
         return np.array([clip.kind for clip in self.clips])
 
     @property
     def corpora(self) -> NDArray[np.str_]:
+        """(n) "ravdess" or "emodb"."""
         return np.array([clip.corpus for clip in self.clips])
 
     def where(self, keep: NDArray[np.bool_]) -> Voices:
@@ -124,7 +126,8 @@ def preparation_of(columns: tuple[str, ...]) -> Preparation:
 def spoken(
     rows: Floats32, columns: tuple[str, ...], before: float = MARGIN, after: float = MARGIN, row_seconds: float = ROW_SECONDS
 ) -> Floats32:
-    """The rows from the first with voice to the last, and so many seconds of air; all rows where there is no voice for long."""
+    """Of rows (n f), those from the first with voice to the last, and so many seconds before and after; all rows if there is no voice
+    for long."""
     if "VUV" in columns:
         voiced = rows[:, columns.index("VUV")] > 0.5
     else:
@@ -138,7 +141,7 @@ def spoken(
 
 
 def varied(rows: Floats32, columns: tuple[str, ...], random: np.random.Generator, row_seconds: float = ROW_SECONDS) -> Floats32:
-    """The same words by another speed, and, in COVAREP's columns, distance, microphone and throat."""
+    """Rows (n f) -> (m f): the same words at another speed and, in COVAREP's columns, with another distance, microphone and throat."""
     before, after = random.uniform(0.0, 0.5, 2)
     cut = spoken(rows, columns, before, after, row_seconds)
     speed = np.exp(random.normal(0, 0.12))
@@ -169,7 +172,7 @@ class Row:
 
 
 def prepared(rows: Floats32, columns: tuple[str, ...], preparation: Preparation, stream: str, row_seconds: float = ROW_SECONDS) -> Row:
-    """Rows at an even rate, from second 0 on, as a model reads them."""
+    """Rows (n f) at an even rate, from second 0 on, as a model reads them."""
     start: Floats64 = np.arange(len(rows), dtype=np.float64) * row_seconds
     found = preparation.prepare(TimedSequence(stream, columns, rows, start, start + row_seconds, Provenance("composed", "1"))).rows
     return Row(found.values.astype(np.float16), (found.start + found.end) / 2, len(rows) * row_seconds)
@@ -182,7 +185,7 @@ def plain_voices(voices: Voices, preparation: Preparation) -> list[Row]:
 
 
 def varied_voices(voices: Voices, preparation: Preparation, copies: int, random: np.random.Generator) -> tuple[list[Row], NDArray[np.intp]]:
-    """`copies` variations of each clip, and which clip each is of."""
+    """`copies` variations of each clip, and which clip each is of (m)."""
     labels, actors, columns, step = voices.labels, voices.actors, voices.columns, voices.row_seconds
     found: list[Row] = []
     index: list[int] = []

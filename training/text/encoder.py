@@ -99,7 +99,7 @@ class Encoder(nn.Module):
             self.matrices[name] = adapted
 
     def tensors(self) -> dict[str, Tensor]:
-        """The adapter as its file holds it."""
+        """The adapter's matrices (r d) and (d r) as its file holds them."""
         tensors = {}
         for name, matrix in self.matrices.items():
             tensors[name + DOWN], tensors[name + UP] = matrix.down.detach(), matrix.up.detach()
@@ -143,5 +143,5 @@ def padded(rows: list[Tensor], value: int) -> Tensor:
 
 
 def head_tensors(module: nn.ModuleDict) -> dict[str, Tensor]:
-    """The heads as the adapter's file holds them."""
+    """The heads as the adapter's file holds them: weights (o d) and biases (o)."""
     return {HEADS + name: value.detach() for name, value in module.state_dict().items()}

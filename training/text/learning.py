@@ -210,7 +210,7 @@ class Learner:
 
 
 def drawn(total: int, size: int, seed: int, step: int) -> NDArray[np.intp]:
-    """Indices of a step's members: passes over all in a shuffled order, each pass in another."""
+    """Indices (size) of a step's members: passes over all in a shuffled order, each pass in another."""
     first = (step - 1) * size
     wanted = np.arange(first, first + size)
     orders = {k: np.random.default_rng([seed, 7, int(k)]).permutation(total) for k in np.unique(wanted // total)}

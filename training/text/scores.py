@@ -48,7 +48,7 @@ class TextScores:
 
 
 def chosen_thresholds(truth: NDArray[np.bool_], probabilities: Floats64) -> tuple[float, ...]:
-    """For each class the threshold of GRID with the highest F1 on these comments (the lowest of equals)."""
+    """For each class the threshold of GRID with the highest F1 on these comments (the lowest of equals): truth and probabilities (n k)."""
 
     def f1(k: int, threshold: float) -> float:
         says = probabilities[:, k] > threshold

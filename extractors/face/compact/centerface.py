@@ -143,6 +143,7 @@ class CenterFace:
         self._lock = threading.Lock()
 
     def answer(self, canvas: NDArray[np.uint8]) -> Answer:
+        """The network's maps of a picture (H W 3) of grey levels 0..255 that `detect` has padded."""
         import cv2
 
         with self._lock:
@@ -177,7 +178,7 @@ def find(answer: Callable[[NDArray[np.uint8]], Answer], image: Image, quick: boo
 
 
 def looked_at_again(answer: Callable[[NDArray[np.uint8]], Answer], image: Image, box: Box, score: float) -> list[tuple[float, Box]]:
-    """The face in `box`, if there is one: its score, and the box as the second look corrects it."""
+    """The face in `box` of a picture (H W) or (H W 3), if there is one: its score, and the box as the second look corrects it."""
     look = cut_out([(image, box)], SECOND_SIDE, SECOND_REACH)[0]
     unit = SECOND_REACH / SECOND_SIDE  # sides of the box in a pixel of the look
     sure = []

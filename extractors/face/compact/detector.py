@@ -61,6 +61,7 @@ class Inverted(nn.Module):
         self.around = stride == 1 and width_in == width
 
     def forward(self, x: Tensor) -> Tensor:
+        """(b c H W) -> (b k h w), h and w smaller by the stride."""
         y: Tensor = self.narrow(F.relu(self.look(F.relu(self.widen(x)))))
         return x + y if self.around else y
 
@@ -83,6 +84,7 @@ class DetectorNetwork(nn.Module):
         self.heat, self.scale, self.offset, self.points = (nn.Conv2d(NECK, c, 1) for c in (1, 2, 2, 10))
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(b 3 H W) -> heat (b 1 h w), scale (b 2 h w), offset (b 2 h w) and points (b 10 h w); see the class."""
         x: Tensor = self.stem_narrow(F.relu(self.stem_look(F.relu(self.stem(pictures)))))
         maps: list[Tensor] = []
         for count, block in enumerate(self.trunk, 1):
@@ -119,7 +121,7 @@ class FaceDetector:
 
 
 def rounded(kernel: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """A kernel as whole numbers -127..127, and by how much to multiply them for each channel of `axis`."""
+    """A kernel of any shape as whole numbers -127..127, and the factor (c) for each of the c channels of `axis`."""
     others = tuple(i for i in range(kernel.ndim) if i != axis)
     scale = np.maximum(np.abs(kernel).max(others) / 127, 1e-12).astype(np.float32)
     spread = scale.reshape([-1 if i == axis else 1 for i in range(kernel.ndim)])

@@ -34,7 +34,7 @@ SHAPES: tuple[str, ...] = (*BLENDSHAPES, "lipGap")
 
 
 def mirrored_order() -> NDArray[np.intp]:
-    """For each of SHAPES the index of its mirror image (Left <-> Right)."""
+    """(s) for each of the s SHAPES the index of its mirror image (Left <-> Right)."""
 
     def other(name: str) -> str:
         return name.replace("Left", "Right") if "Left" in name else name.replace("Right", "Left")

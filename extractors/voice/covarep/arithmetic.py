@@ -29,7 +29,7 @@ class Arithmetic(Protocol):
         ...
 
     def get(self, array: Any) -> NDArray[Any]:
-        """The array as numpy's."""
+        """The array, of any shape, as numpy's."""
         ...
 
     def rfft(self, frames: Any, size: int) -> Any:

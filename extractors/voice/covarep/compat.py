@@ -80,7 +80,7 @@ def at_grid(grid: Integers, knots: Floats | Integers, values: Floats) -> Floats:
 
 
 def frame_starts(total: int) -> Integers:
-    """First samples of the pitch frames."""
+    """(b) first samples of the pitch frames of a signal of `total` samples."""
     count = max(0, (total - (FRAME_CENTRE - 1) - FRAME_CENTRE) // HOP + 1)
     return HOP * np.arange(count)
 
@@ -101,7 +101,8 @@ def closures(x: Floats, residual: Floats, track: pitch.PitchTrack) -> Integers:
 
 
 def glottal(x: Floats, closure: Integers) -> tuple[Floats, Floats, Floats, Floats]:
-    """NAQ, QOQ, H1H2 and PSP at each closure; the inverse filter's frames are centred one sample early, gaps count as periods."""
+    """(g) NAQ, QOQ, H1H2 and PSP at closures (g), samples of the signal (n). The inverse filter's frames are centred one sample early,
+    gaps count as periods."""
     period = np.diff(closure, prepend=2 * closure[0] - closure[1])
     waves = inverse_filtering.glottal_flow(x, closure - 1, period)
     flow, derivative = waves.flow, waves.derivative
@@ -121,7 +122,8 @@ def glottal(x: Floats, closure: Integers) -> tuple[Floats, Floats, Floats, Float
 
 
 def dispersion(residual: Floats, closure: Integers) -> Floats:
-    """MDQ at each closure: maxima of a wavelet whose centre is negative, counted one sample off; 0 near the file's ends."""
+    """(g) MDQ at closures (g) of a residual (n): maxima of a wavelet whose centre is negative, counted one sample off; 0 near the file's
+    ends."""
     period = np.diff(closure, prepend=2 * closure[0] - closure[1])
     near = round_half_away(0.2 * period)
     unknown = np.isnan(residual)
@@ -228,7 +230,10 @@ def harmonic_features(x: Floats, centre: Integers, f0: Floats) -> tuple[Floats, 
 
 
 def pulse_shape(amplitude: Floats, phase: Floats, count: Integers, spacing: Floats) -> tuple[Floats, Floats]:
-    """Rd and Rd_conf: the model's phase is added where it should be taken away; a silent frame ends where the search ends, with NaN."""
+    """(b) Rd and Rd_conf of harmonics (b h), amplitudes linear and phases in radians; `count` (b) harmonics, `spacing` (b) Hz.
+
+    The model's phase is added where it should be taken away; a silent frame ends where the search ends, with NaN.
+    """
     last = np.minimum(count, np.floor(RATE / 2 / spacing).astype(np.int64))
     best, misfit = rd.descend(rd.phase_misfit(amplitude, phase, last, sign=1))
     return best, rd.confidence(misfit)

@@ -139,7 +139,7 @@ def between_closures(centre: Integers, sample: Integers, value: Floats) -> tuple
 
 
 def closures(x: Floats, residual: Floats, near: Track) -> Closures:
-    """Closures in voiced rows, with the window of the mean-based signal following the pitch."""
+    """Closures (g) in voiced rows of a signal and its residual (n): the window of the mean-based signal follows the pitch."""
     rows = len(near.steady)
     kind = np.round(CLASSES_PER_OCTAVE * np.log2(near.steady / pitch.LOWEST)).astype(np.int64)
     minima, maxima = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
@@ -244,7 +244,10 @@ def _harmonic_rows(rows: Floats, x: Floats, origin: int, track: Track, first: in
 
 
 def pulse_shape(amplitude: Floats, phase: Floats, count: Integers, spacing: Floats) -> tuple[Floats, Floats]:
-    """Rd and Rd_conf: the LF model's phase taken from the data's, the lowest misfit over all Rd."""
+    """(b) Rd and Rd_conf of harmonics (b h), amplitudes linear and phases in radians; `count` (b) harmonics, `spacing` (b) Hz.
+
+    The LF model's phase is taken from the data's; the lowest misfit over all Rd.
+    """
     heard = np.where(amplitude > 0, amplitude, QUIETEST_SPECTRUM)
     last = np.minimum(count, np.floor(RATE / 2 / spacing).astype(np.int64))
     best, misfit = rd.lowest(rd.phase_misfit(heard, phase, last, sign=-1))

@@ -137,14 +137,14 @@ def smoothed_ends(level: NDArray[Any], order: Integers, *, between_steps: bool, 
 
 
 def mel(hertz: Floats) -> Floats:
-    """Mel of frequencies: 1000 at 1000 Hz."""
+    """Mel of frequencies (n) in Hz: 1000 at 1000 Hz."""
     result: Floats = 1000 / np.log(1 + 1000 / 700) * np.log(1 + hertz / 700)
     return result
 
 
 @lru_cache(maxsize=8)
 def warping(n: int) -> tuple[Integers, Floats]:
-    """For each of the bins 0..n of a mel axis: the linear-frequency bin below it, and the share of the next one."""
+    """For each of the bins 0..n of a mel axis (n + 1): the linear-frequency bin below it, and the share of the next one."""
     hertz = np.arange(n + 1, dtype=np.float64) * (RATE / 2 / n)
     warped = RATE / 2 * mel(hertz) / mel(hertz[-1:])
     below = np.clip(np.searchsorted(warped, hertz, side="right") - 1, 0, n - 1)

@@ -23,7 +23,7 @@ signal: Any = scipy.signal
 
 
 def round_half_away(value: Any) -> Integers:
-    """Nearest integer, halves away from zero (numpy rounds halves to even)."""
+    """Nearest integers, halves away from zero (numpy rounds halves to even); any shape."""
     value = np.asarray(value, np.float64)
     result: Integers = np.trunc(value + np.copysign(0.5, value)).astype(np.int64)
     return result
@@ -50,7 +50,8 @@ def overlap_add(piece: Floats, start: Integers, length: Integers, total: int) ->
 
 
 def batches(length: Integers, elements: int = 200_000) -> Iterator[Integers]:
-    """Indices of pieces of like length, shortest first, in batches of about so many samples, so that little of a batch is padding."""
+    """Indices (k) of pieces of like length (b), shortest first, in batches of about so many samples, so that little of a batch is
+    padding."""
     order = np.argsort(length, kind="stable")
     first = 0
     while first < len(order):

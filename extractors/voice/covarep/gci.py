@@ -42,7 +42,8 @@ def cycles(mean_based: Floats) -> tuple[Integers, Integers]:
 
 
 def closure_position(residual: Floats, minima: Integers, maxima: Integers) -> float:
-    """Where closures lie in a cycle, 0 at its minimum and 1 at its maximum: median over the strong samples of the residual."""
+    """Where closures lie in a cycle, 0 at its minimum and 1 at its maximum: median over the strong samples of the residual (n). `minima`
+    and `maxima` (k) are samples."""
     strong = np.flatnonzero(residual > STRONG)
     if len(strong) == 0 or len(minima) == 0:
         return 0.0

@@ -45,7 +45,8 @@ class Framing:
 
 
 def harmonic_sums(residual: Floats, start: Integers, low: int, high: int, framing: Framing, on: Arithmetic = NUMPY) -> NDArray[Any]:
-    """(b, high - low + 1) SRH for candidates low..high Hz of the frames that begin at `start`; NaN for silent frames."""
+    """(b c) SRH of a residual (n) for the c candidates low..high Hz, of the frames that begin at the samples `start` (b); NaN for silent
+    frames."""
     xp = on.xp
     window = signal.windows.get_window("blackman", framing.length, fftbins=False).astype(framing.dtype)
     windowed = pieces(residual.astype(framing.dtype, copy=False), start, framing.length) * window
@@ -104,7 +105,8 @@ def highest_peaks(residual: Floats, start: Integers, framing: Framing, count: in
 
 
 def narrowed_range(f0: Floats, strength: Floats) -> tuple[int, int]:
-    """Range of the second pass: an octave to either side of the median of the trusted frames, within 50..500 Hz."""
+    """Range in Hz of the second pass, from the frames' f0 (n) in Hz and SRH strength (n): an octave to either side of the median of the
+    trusted frames, within 50..500 Hz."""
     return octaves_around(f0[strength > TRUSTED])
 
 

@@ -17,7 +17,7 @@ ORDER = 18
 
 @cache
 def elliptic_highpass(order: int, edge: float) -> tuple[Floats, Floats]:
-    """Numerator and denominator: 3 dB ripple above `edge` Hz, 60 dB below, at 16 kHz."""
+    """Numerator and denominator (order + 1): 3 dB ripple above `edge` Hz, 60 dB below, at 16 kHz."""
     b, a = scipy_signal.ellip(order, 3, 60, edge / 8000, "highpass")
     return b, a
 
@@ -32,7 +32,7 @@ def filter_both_ways(b: Floats, a: Floats, x: Floats) -> Floats:
 
 
 def without_voice_bar(signal: Floats) -> Floats:
-    """The signal above 480 Hz, on which the second residual's filters are estimated."""
+    """The signal (n) above 480 Hz, on which the second residual's filters are estimated."""
     return filter_both_ways(*elliptic_highpass(9, 480.0), signal)
 
 

@@ -37,7 +37,7 @@ class LFShape:
 
 
 def lf_shape(rd: Floats) -> LFShape:
-    """LF parameters from Rd (Fant 1995), with growth and decay solved by bisection for zero net flow and a continuous return."""
+    """LF parameters from Rd (n) (Fant 1995); growth and decay are solved by bisection for zero net flow and a continuous return."""
     rd = np.atleast_1d(np.asarray(rd, np.float64))
     ra = (-1 + 4.8 * rd) / 100
     rk = (22.4 + 11.8 * rd) / 100

@@ -141,7 +141,7 @@ def _files(stretches: list[Any]) -> list[list[Any]]:
 
 
 def stream_of(columns: tuple[str, ...], values: Floats32, start: Floats64, made_by: Provenance, notes: dict[str, Any]) -> TimedSequence:
-    """The stream of these rows; an empty one says why."""
+    """The stream of rows (n f) that start at `start` (n) seconds; an empty one says why."""
     if len(values) == 0:
         return TimedSequence.empty("voice", columns, made_by, "the clip has less than 10 ms of sound")
     provenance = Provenance(extractor=made_by.extractor, version=made_by.version, options=made_by.options, notes=notes)

@@ -120,9 +120,9 @@ def parabolic_spectral_parameter(flow: Floats, start: Integers, stop: Integers) 
 
 
 def thinned(position: Integers | Floats, level: Floats, group: Integers, distance: Floats) -> NDArray[np.bool_]:
-    """Which spectral peaks stay when, of each two neighbours within `distance` (one a group), the lower goes, until none is so near.
+    """(n) which spectral peaks stay if, of each two neighbours within the group's `distance` (g), the lower goes until none is so near.
 
-    Positions ascend within a group, and groups follow each other.
+    `position`, `level` and `group` are (n). Positions ascend within a group, and groups follow each other.
     """
     keep = np.arange(len(position))
     while True:

@@ -44,7 +44,7 @@ def transform(signal: NDArray[Any], scale: int, reach: int) -> NDArray[Any]:
 
 
 def smeared(mask: Mask, reach: int) -> Mask:
-    """True within `reach` samples of a True."""
+    """(n) True within `reach` samples of a True of the mask (n)."""
     sums = np.concatenate([[0], np.cumsum(mask)])
     n = len(mask)
     at = np.arange(n)

@@ -297,7 +297,8 @@ def action_units_grid(analysis: Analysis) -> UnitGrid | None:
 
 
 def read_face(analysis: Analysis, stream: TimedSequence) -> NDArray[np.intp]:
-    """The rows of the face that the model read: in utterances, those with attention rows of theirs; elsewhere the same face."""
+    """Indices (k) of the rows of the face that the model read: inside utterances the rows with attention, elsewhere those of the same
+    face."""
     paid = attention_on(analysis, "face")
     read = np.zeros(len(stream), bool) if paid is None else paid.utterance != OUTSIDE
     if FACE_ID not in stream.columns:

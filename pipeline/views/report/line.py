@@ -33,7 +33,7 @@ class Line:
 
     @classmethod
     def through(cls, middle: NDArray[np.float64]) -> Line:
-        """The same of the rows' middles."""
+        """From the rows' middles (n) in seconds."""
         step = float(np.median(np.diff(middle), overwrite_input=True)) if len(middle) > 1 else 0.0
         after = np.flatnonzero(np.diff(middle) > 2.5 * step + 1e-9) + 1
         return cls(middle, after + np.arange(len(after)))
@@ -56,7 +56,8 @@ class Line:
         return time, values
 
     def drawn(self, read: Read, columns: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """At most `LONGEST` places: neighbours averaged; NaN only where none of them was measured. Read a piece at a time."""
+        """Times (p) in seconds and values (p k), at most `LONGEST` places: neighbours averaged, NaN only where none of them was
+        measured. Read a piece at a time."""
         if len(self) <= LONGEST:
             return self.at(0, len(self), read, columns)
         first = np.unique(np.linspace(0, len(self), LONGEST, endpoint=False).astype(np.intp))
