@@ -56,7 +56,7 @@ class Likeness:
         return float(np.sqrt((measured**2).mean())) if len(measured) else 0.0
 
     def unlike(self, rows: Floats32) -> float:
-        """The distance in units of the limit: above 1 the utterance (rows: n c, standardised) is unlike the training's."""
+        """The distance in units of the limit: above 1 the utterance, standardised rows (n c), is unlike the training's."""
         return self.distance(rows) / self.limit
 
 

@@ -8,13 +8,13 @@ are CMU-MOSEI's: sentiment, happy, sad, anger, surprise, disgust, fear. The offi
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from emofuse.pipeline.errors import DatasetError, FormatError
+from emofuse.pipeline.formats import delimited
 from emofuse.pipeline.formats.csd import ComputationalSequence, column_names, read_sequence
 from emofuse.pipeline.timed import Floats64, Provenance, Span, TimedSequence
 
@@ -92,5 +92,8 @@ def _read(folder: Path, name: str) -> ComputationalSequence:
 def _splits(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        return {row["video"]: row["split"] for row in csv.DictReader(file)}
+    try:
+        with delimited.open_table(path) as file:
+            return {row["video"]: row["split"] for _, row in delimited.named_rows(file, path, ("video", "split"))}
+    except FormatError as error:
+        raise DatasetError(str(error)) from None

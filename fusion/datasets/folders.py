@@ -7,21 +7,20 @@ numbers. An utterance's rows are those whose middle lies in [start, end).
 
 from __future__ import annotations
 
-import csv
 import math
 from pathlib import Path
 
 import numpy as np
 
-from emofuse.pipeline.errors import DatasetError, StreamError
+from emofuse.pipeline.errors import DatasetError, FormatError, StreamError
+from emofuse.pipeline.formats.labels import LABELS_FILE, LabelRow, label_rows
 from emofuse.pipeline.formats.parquet import read_stream
-from emofuse.pipeline.timed import Span, TimedSequence
+from emofuse.pipeline.timed import TimedSequence
 
 from .examples import SPLITS, Dataset, Example, Source
 
 FACTS = ("clip", "start", "end", "split", "speaker")
 COPY = "copy_of"
-LABELS_FILE = "labels.csv"
 
 
 def read_streams(source: Source) -> Dataset:
@@ -31,28 +30,13 @@ def read_streams(source: Source) -> Dataset:
         raise DatasetError(f"{path}: no such file; expected a CSV with {', '.join(FACTS)} and labels")
     cache: dict[str, dict[str, TimedSequence]] = {}
     examples = []
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
-        header = rows.fieldnames or []
-        if missing := [fact for fact in FACTS if fact not in header]:
-            raise DatasetError(f"{path}: expected the columns {', '.join(FACTS)}; missing: {', '.join(missing)}")
-        for row in rows:
-            where = f"{path}: line {rows.line_num}"
-            if None in row or None in row.values():
-                raise DatasetError(f"{where}: expected {len(header)} cells")
-            clip = row["clip"]
-            if clip not in cache:
-                cache = {clip: _clip(source.path / clip / "streams", source)}  # one at a time: a clip's utterances stand together
-            streams = dict(cache[clip])
-            name = clip
-            if row["start"] or row["end"]:
-                span = _span(row["start"], row["end"], where)
-                streams = {stream: found.rows(found.inside(span)) for stream, found in streams.items()}
-                name = f"{clip}@{span.start:g}-{span.end:g}"
-            if row["split"] not in ("", *SPLITS):
-                raise DatasetError(f"{where}: expected the split {', '.join(SPLITS)} or nothing, got {row['split']!r}")
-            labels = {key: _label(text) for key, text in row.items() if key not in (*FACTS, COPY) and text != ""}
-            examples.append(Example(name, streams, labels, row["split"], row["speaker"], copy_of=row.get(COPY, "")))
+    try:
+        for row in label_rows(path, FACTS):
+            if row.clip not in cache:
+                cache = {row.clip: _clip(source.path / row.clip / "streams", source)}  # one at a time: a clip's utterances stand together
+            examples.append(_example(row, cache[row.clip]))
+    except FormatError as error:
+        raise DatasetError(str(error)) from None
     return Dataset(source.path.name, tuple(examples), _unmeasured(examples))
 
 
@@ -69,11 +53,16 @@ def _clip(folder: Path, source: Source) -> dict[str, TimedSequence]:
     return found
 
 
-def _span(start: str, end: str, where: str) -> Span:
-    try:
-        return Span(float(start), float(end))
-    except (ValueError, StreamError):
-        raise DatasetError(f"{where}: expected start <= end in seconds, got {start!r} and {end!r}") from None
+def _example(row: LabelRow, streams: dict[str, TimedSequence]) -> Example:
+    name = row.clip
+    if row.span is not None:
+        streams = {name: stream.rows(stream.inside(row.span)) for name, stream in streams.items()}
+        name = f"{row.clip}@{row.span.start:g}-{row.span.end:g}"
+    split = row.cells["split"]
+    if split not in ("", *SPLITS):
+        raise DatasetError(f"{row.where}: expected the split {', '.join(SPLITS)} or nothing, got {split!r}")
+    labels = {key: _label(text) for key, text in row.cells.items() if key not in (*FACTS, COPY) and text != ""}
+    return Example(name, dict(streams), labels, split, row.cells["speaker"], copy_of=row.cells.get(COPY, ""))
 
 
 def _label(text: str) -> float | str:

@@ -3,16 +3,15 @@ clip), sentiment, split (train, valid, test or empty); others are left alone. Th
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..errors import FormatError, StreamError
 from ..timed import Provenance, Span, TimedSequence
+from . import delimited
 from .session import UTTERANCES, Session
 
 LABELS_FILE = "labels.csv"
@@ -38,13 +37,9 @@ class Labels:
     def read(cls, path: Path) -> Labels:
         """Raises `FormatError` naming the line."""
         rows: dict[str, list[Labelled]] = {}
-        try:
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                for line, row in _lines(file, path):
-                    rows.setdefault(row["clip"], []).append(_labelled(row, f"{path}: line {line}"))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise FormatError(f"{path}: expected a table of labels in UTF-8, but it cannot be read: {error}") from None
-        return cls({clip: tuple(found) for clip, found in rows.items()})
+        for row in label_rows(path, ("clip", "start", "end")):
+            rows.setdefault(row.clip, []).append(_labelled(row))
+        return cls({clip: tuple(labelled) for clip, labelled in rows.items()})
 
     def onto(self, session: Session) -> Session:
         """The same clip with the labelled utterances in place of those that were cut; their text is what was said in them."""
@@ -66,19 +61,31 @@ class Labels:
         return replace(session, streams={**session.streams, UTTERANCES: labelled})
 
 
-def _lines(file: Any, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    reader = csv.DictReader(file)
-    missing = [name for name in ("clip", "start", "end") if name not in (reader.fieldnames or ())]
-    if missing:
-        raise FormatError(f"{path}: line 1: expected the columns clip, start, end, sentiment, split; missing: {', '.join(missing)}")
-    for row in reader:
-        yield reader.line_num, {key: value or "" for key, value in row.items() if key is not None}
+@dataclass(frozen=True)
+class LabelRow:
+    """One row of a labels.csv, its numbers not yet read: `where` names its file and line, `span` is None for the whole clip."""
+
+    where: str
+    clip: str
+    span: Span | None
+    cells: Mapping[str, str]
 
 
-def _labelled(row: Mapping[str, str], where: str) -> Labelled:
+def label_rows(path: Path, columns: Sequence[str]) -> Iterator[LabelRow]:
+    """The rows of a labels.csv that has at least these columns. Raises `FormatError` naming the line."""
+    with delimited.open_table(path) as file:
+        for line, cells in delimited.named_rows(file, path, columns):
+            where, start, end = f"{path}: line {line}", cells["start"], cells["end"]
+            try:
+                span = Span(float(start), float(end)) if start or end else None
+            except (ValueError, StreamError):
+                raise FormatError(f"{where}: expected start <= end in seconds, got {start!r} and {end!r}") from None
+            yield LabelRow(where, cells["clip"], span, cells)
+
+
+def _labelled(row: LabelRow) -> Labelled:
+    text = row.cells.get("sentiment") or "nan"
     try:
-        span = Span(float(row["start"]), float(row["end"])) if row["start"] or row["end"] else None
-        sentiment = float(row.get("sentiment") or "nan")
-    except (ValueError, StreamError) as error:
-        raise FormatError(f"{where}: expected start and end in seconds and a number as sentiment ({error})") from None
-    return Labelled(row["clip"], span, sentiment, row.get("split", ""))
+        return Labelled(row.clip, row.span, float(text), row.cells.get("split", ""))
+    except ValueError:
+        raise FormatError(f"{row.where}: expected a number as sentiment, got {text!r}") from None

@@ -7,7 +7,6 @@ reading takes off. What a stream is empty for, and who made it, has no place in 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pyarrow.csv as pacsv
 
 from ..errors import FormatError
 from ..timed import Floats64, Provenance, TimedSequence
+from . import delimited
 from .session import UTTERANCES, Session
 from .tables import safe_text, unsafe_text
 
@@ -54,13 +54,10 @@ def read_csv(path: Path) -> tuple[Session, ...]:
 
 def read_table(path: Path, name: str = "") -> TimedSequence:
     """One stream; columns whose cells are numbers are numeric. Raises `FormatError` naming the line."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = [unsafe_text(cell) for cell in next(reader, [])]
-            rows = [(reader.line_num, row) for row in reader if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FormatError(f"{path}: expected a table in UTF-8, but it cannot be read: {error}") from None
+    with delimited.open_table(path) as file:
+        table = delimited.rows(file, path)
+        header = [unsafe_text(cell) for cell in next(table, (1, []))[1]]
+        rows = list(table)
     if header[:2] != ["start", "end"]:
         raise FormatError(f"{path}: line 1: expected the columns start,end,..., got {','.join(header)[:80]!r}")
     for line, row in rows:

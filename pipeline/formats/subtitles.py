@@ -8,10 +8,9 @@ confidence, flags and speakers are not in it (WebVTT holds them, vtt.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from ..errors import FormatError
 from ..streams import EMOTIONS
 from ..timed import Provenance, TimedSequence
 from ..utterances import segment
-from .optional import require
+from .cue_files import RawCue, srt_cues
 from .session import UTTERANCE_COLUMNS, UTTERANCES, Session
 from .text_file import read_text
 from .tiers import one_line
@@ -121,10 +120,10 @@ def _clock(seconds: float) -> str:
 def read_srt(path: Path) -> tuple[Session, ...]:
     """One session whose utterances are the cues; an emotion in brackets on the first line is read back, to two digits."""
     rows = []
-    for start, end, text in cues(path, "srt", "SubRip"):
-        first, _, rest = text.partition("\n")
-        match = _EMOTION.match(first.strip())
-        rows.append((start, end, one_line(rest if match else text), *(match.groups() if match else ("", None))))
+    for cue in sorted(cues_of(path, srt_cues), key=lambda cue: (cue.start, cue.end, cue.text)):
+        match = _EMOTION.match(cue.lines[0].strip()) if cue.lines else None
+        text = "\n".join(cue.lines[1:]) if match else cue.text
+        rows.append((cue.start, max(cue.start, cue.end), one_line(text), *(match.groups() if match else ("", None))))
     values = np.full((len(rows), len(UTTERANCE_COLUMNS)), np.nan, np.float32)
     for i, (_, _, _, emotion, probability) in enumerate(rows):
         if probability:
@@ -132,27 +131,14 @@ def read_srt(path: Path) -> tuple[Session, ...]:
     return (cue_session(path, "SubRip", [row[:3] for row in rows], values, [row[3] or "" for row in rows]),)
 
 
-def cues(path: Path, form: str, name: str) -> list[tuple[float, float, str]]:
-    """(start, end, raw text) of every cue, in order of time; raises `FormatError` in one line."""
-    found = sorted((seconds_of(c.start), seconds_of(c.end), str(c.raw_text)) for c in parsed(path, form, name).captions)
-    return [(a, max(a, b), text) for a, b, text in found]
-
-
-def parsed(path: Path, form: str, name: str) -> Any:
-    """A file as webvtt-py's `WebVTT`; raises `FormatError` in one line."""
-    webvtt = require("webvtt", "webvtt-py", name)
-    try:
-        text = read_text(path, FormatError, MOST_BYTES).text
-        if form == "srt" and not text.strip():
-            return webvtt.WebVTT()  # SubRip has no header: a file without cues is empty
-        file = webvtt.WebVTT.from_buffer(text.split("\n"), format=form, strict=True)
-        for cue in file.captions:
-            seconds_of(cue.start), seconds_of(cue.end)
-        return file
-    except (ValueError, OverflowError) as error:
-        raise FormatError(f"{path}: expected {name} subtitles with times like 00:00:01.000 ({one_line(str(error))[:200]})") from None
-    except (webvtt.errors.MalformedFileError, webvtt.errors.MalformedCaptionError) as error:
-        raise FormatError(f"{path}: expected {name} subtitles, but it cannot be read as such ({one_line(str(error))})") from None
+def cues_of(path: Path, reader: Callable[[str, Path], list[RawCue]]) -> list[RawCue]:
+    """Every cue of a file in its order; raises `FormatError` in one line for the first that cannot be read."""
+    text = read_text(path, FormatError, MOST_BYTES).text
+    cues = reader(text, path)
+    for cue in cues:
+        if cue.problem:
+            raise FormatError(cue.problem)
+    return cues
 
 
 def cue_session(path: Path, form: str, rows: Sequence[tuple[float, float, str]], values: np.ndarray, emotions: Sequence[str]) -> Session:
@@ -168,9 +154,3 @@ def cue_session(path: Path, form: str, rows: Sequence[tuple[float, float, str]],
         reason="" if rows else "the file holds no cue",
     )
     return Session(path.stem, {UTTERANCES: utterances})
-
-
-def seconds_of(clock: str) -> float:
-    hours, minutes, seconds = clock.split(":")
-    whole, _, thousandths = seconds.partition(".")
-    return (int(hours) * 3600 + int(minutes) * 60 + int(whole)) + int(thousandths or "0") / 1000

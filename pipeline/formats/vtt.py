@@ -1,4 +1,4 @@
-"""WebVTT (https://www.w3.org/TR/webvtt1/), through webvtt-py: captions that carry who speaks, when each word begins, and the emotion.
+"""WebVTT (https://www.w3.org/TR/webvtt1/), written with webvtt-py: captions that carry who speaks, when each word begins, and the emotion.
 
 Within a cue each word after the first has a time stamp, a known speaker is a voice span, and the utterance's emotion is a class span
 (`<c.happiness>`), which a page may colour by its own `::cue(.happiness)` rule. The file has no STYLE block of its own: ffmpeg before
@@ -23,16 +23,14 @@ import numpy as np
 from ..errors import FormatError
 from ..streams import EMOTIONS
 from ..timed import Provenance, TimedSequence
+from .cue_files import STAMP, TAG, VOICE, seconds, vtt_cues
 from .optional import require
 from .session import UTTERANCE_COLUMNS, UTTERANCE_LABELS, UTTERANCES, Session
-from .subtitles import Caption, captions, cue_session, parsed, seconds_of
+from .subtitles import Caption, captions, cue_session, cues_of
 from .tiers import one_line
 
 NO_BREAK = "\u00a0"
 MARK = "emofuse utterance "
-_STAMP = re.compile(r"<(\d{2,6}:\d{2}:\d{2}\.\d{3})>")
-_VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
-_TAG = re.compile(r"</?[a-zA-Z][^>]*>")
 
 
 def write_vtt(sessions: Sequence[Session], path: Path) -> None:
@@ -94,23 +92,19 @@ def _note(utterances: TimedSequence, row: int) -> str:
 def read_vtt(path: Path) -> tuple[Session, ...]:
     """One session. A file of ours gives its utterances and words back (a word ends where the next begins); in any other the cues are
     utterances, and words are those that have time stamps of their own."""
-    file = parsed(path, "vtt", "WebVTT")
-    found = file.captions
+    cues = cues_of(path, vtt_cues)
     by = Provenance("WebVTT", "1", options={"file": path.name})
     words: list[tuple[float, float, str, str]] = []
-    # Without a STYLE block between them, the first cue's note is the file's.
-    comments = [*file.header_comments, *(comment for cue in found for comment in cue.comments)]
-    notes = [_noted(comment[len(MARK) :], path) for comment in comments if comment.startswith(MARK)]
+    notes = [_noted(note[len(MARK) :], path) for cue in cues for note in cue.notes if note.startswith(MARK)]
     plain: list[tuple[float, float, str]] = []
-    for cue in found:
-        start, end = seconds_of(cue.start), seconds_of(cue.end)
-        raw = str(cue.raw_text)
-        plain.append((start, max(start, end), one_line(html.unescape(_TAG.sub("", _STAMP.sub("", raw))))))
-        words += _timed(raw, start, max(start, end))
+    for cue in cues:
+        end = max(cue.start, cue.end)
+        plain.append((cue.start, end, one_line(html.unescape(TAG.sub("", STAMP.sub("", cue.text))))))
+        words += _timed(cue.text, cue.start, end)
     if not notes:
         rows = sorted(plain)
         session = cue_session(path, "WebVTT", rows, np.full((len(rows), len(UTTERANCE_COLUMNS)), np.nan, np.float32), [""] * len(rows))
-        timed = [row for row in words if row[2]] if any(_STAMP.search(c.raw_text) for c in found) else []
+        timed = [row for row in words if row[2]] if any(STAMP.search(cue.text) for cue in cues) else []
     else:
         session, timed = Session(path.stem, {UTTERANCES: _utterances(notes, by, path)}), words
     if not timed:
@@ -123,9 +117,9 @@ def _timed(raw: str, start: float, end: float) -> list[tuple[float, float, str, 
     speaker, at = "", start
     pieces: list[tuple[float, str, str]] = []
     for part in re.split(r"(<[^>]*>)", raw):
-        if match := _STAMP.fullmatch(part):
-            at = min(max(at, seconds_of(match.group(1))), end)
-        elif match := _VOICE.fullmatch(part):
+        if match := STAMP.fullmatch(part):
+            at = min(max(at, seconds(match.groups())), end)
+        elif match := VOICE.fullmatch(part):
             speaker = html.unescape(match.group(1)).strip()
         elif part == "</v>":
             speaker = ""

@@ -217,7 +217,7 @@ def test_old_windows_text_is_read_and_noted(tmp_path: Path) -> None:
 BAD = [
     ("a.srt", "1\n00:00:01,000 --> 00:00:02\nHi\n", "line 2: expected 00:00:01,000"),
     ("a.srt", "1\n00:00:03,000 --> 00:00:02,000\nHi\n", "line 2: expected 0 <= start <= end, got 3 and 2"),
-    ("a.srt", "nothing here\n", "line 1: expected SRT times"),
+    ("a.srt", "nothing here\n", r"line 1: expected SubRip \(SRT\) times"),
     ("a.vtt", "1\n00:01.000 --> 00:02.000\nHi\n", "line 1: expected WEBVTT"),
     ("a.vtt", "WEBVTT\n\n00:01,000 --> 00:02,000\nHi\n", "line 3: expected 00:01.000"),
     ("a.json", '{"segments": [\n {"start": 0,}\n]}', "line 2: expected JSON"),

@@ -11,6 +11,7 @@ import pytest
 from emofuse.conversion import load
 from emofuse.pipeline.errors import EmofuseError, FormatError
 from emofuse.pipeline.formats.registry import FORMATS, form_of_input
+from emofuse.pipeline.formats.vtt import write_vtt
 
 FILES = {
     "textgrid": "textgrid/a clip.TextGrid",
@@ -55,7 +56,7 @@ def test_broken_files_are_read_or_refused_in_one_line(name: str, golden: Path, t
         ("x.eaf", '<!DOCTYPE a [<!ENTITY b "bbb">]><ANNOTATION_DOCUMENT>&b;</ANNOTATION_DOCUMENT>', "document type"),
         ("x.eaf", "no xml", "cannot be read as one"),
         ("x.TextGrid", 'File type = "ooTextFile"\nObject class = "TextGrid"\n0\n1e999\n', "line 4: expected the end, got inf"),
-        ("x.vtt", "WEBVTT\n\n00:xx --> 1\nhello", "expected WebVTT"),
+        ("x.vtt", "WEBVTT\n\n00:xx --> 1\nhello", "line 3: expected 00:01.000 --> 00:02.500, got '00:xx --> 1'"),
         ("x.vtt", 'WEBVTT\n\nNOTE emofuse utterance {"start": 1e999, "end": 2}\n\n00:01.000 --> 00:02.000\na', "note of emofuse"),
         ("x.srt", "hello there", "expected SubRip"),
         ("x.rttm", "SPEAKER a 1 0.5 nan <NA> <NA> bob <NA> <NA>", "line 1: expected finite times"),
@@ -88,12 +89,12 @@ def test_a_csd_that_lacks_a_key_names_it(tmp_path: Path) -> None:
         load(tmp_path / "x.csd")
 
 
-def test_a_missing_library_names_the_command(monkeypatch: pytest.MonkeyPatch, golden: Path) -> None:
+def test_a_missing_library_names_the_command(monkeypatch: pytest.MonkeyPatch, golden: Path, tmp_path: Path) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "webvtt", None)
     with pytest.raises(FormatError, match="install it with: pip install webvtt-py"):
-        load(golden / FILES["vtt"])
+        write_vtt(load(golden / FILES["vtt"]), tmp_path / "x.vtt")
 
 
 def test_files_are_known_by_what_is_in_them(golden: Path) -> None:

@@ -185,3 +185,12 @@ def test_odd_tiers_go_from_one_annotation_file_to_another(tmp_path: Path, made: 
         assert found.labels["label"] == ("nod", "nod", "shake"), form
         np.testing.assert_allclose(found.end, [0.3, 0.4, 0.6], atol=1e-9)
         session = Session("s", session.streams, 1.0)
+
+
+def test_times_and_numbers_of_subrip_are_read_as_players_read_them(tmp_path: Path) -> None:
+    """No blank lines, no numbers, a period for the comma, cues out of order."""
+    path = tmp_path / "x.srt"
+    path.write_text("0:00:03.5 --> 00:00:04,000\nlater\n1\n00:00:01,000 --> 00:00:02,000\n[anger 0.75]\nfirst\n<i>line</i>\n")
+    utterances = load(path)[0].streams[UTTERANCES]
+    assert utterances.start.tolist() == [1.0, 3.5] and utterances.end.tolist() == [2.0, 4.0]
+    assert utterances.labels["text"] == ("first <i>line</i>", "later") and utterances.labels["emotion"] == ("anger", "")
