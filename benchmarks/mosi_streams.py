@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from emofuse.extractors.text.bert_text import BertText
+from emofuse.extractors.text.bert_text import PLAIN_MINILM, BertText
 from emofuse.pipeline.formats.parquet import write_stream
 from emofuse.pipeline.timed import Provenance, TimedSequence
 
@@ -34,10 +34,11 @@ def main() -> None:
     arguments.add_argument("--data", type=Path, required=True)
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--split", choices=("split", "bclstm_split"), default="split", help="the official one, or bc-LSTM's, with video")
+    arguments.add_argument("--text", default=PLAIN_MINILM, help="a text encoder, as `emofuse extract --text` takes it")
     options = arguments.parse_args()
     torch.set_num_threads(1)
     table = pd.read_parquet(options.data)
-    text, voice = BertText(offline=True), Provenance("covarep-means", "1", notes={"source": options.data.name})
+    text, voice = BertText(options.text, offline=True), Provenance("covarep-means", "1", notes={"source": options.data.name})
     options.out.mkdir(parents=True, exist_ok=True)
     table["speaker"] = table.name.str.rpartition("_")[0]
     means = {"voice": ("audio", "covarep_mean", voice)}

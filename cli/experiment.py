@@ -29,7 +29,7 @@ def listed() -> str:
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the runs and the table.")
 @click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Runs of each row.")
-@click.option("--quick", is_flag=True, help="A twentieth of the utterances, long streams thinned, one epoch, two seeds.")
+@click.option("--quick", is_flag=True, help="A twentieth of the utterances, at most 40 rows a stream, one epoch, two seeds.")
 @click.option("--recipe", default="", metavar="RECIPE", help="Instead of the experiment's first (it names those that it fits).")
 @click.option(
     "--row", "rows", multiple=True, metavar="LABEL", help="This row only (once each); the first is what others are tested against."

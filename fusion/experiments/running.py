@@ -37,8 +37,10 @@ Load = Callable[[Recipe], Dataset]
 Say = Callable[[str], None]
 FIRST_SEED = 1111
 QUICK = 20
-"""`quick` keeps every twentieth utterance of each split, and of streams of more than QUICK_ROWS rows every fourth row."""
-QUICK_ROWS = 100
+"""`quick` keeps every twentieth utterance of each split, every second, third, .. row of streams so that at most QUICK_ROWS are left, and
+steps after QUICK_BATCH utterances."""
+QUICK_ROWS = 40
+QUICK_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class Settings:
 
 
 def run_experiment(experiment: Experiment, load: Load, out: Path, settings: Settings, say: Say | None = None) -> Table:
-    """Trains what is missing and writes the table. `load` reads the data in a recipe's form; it is called once for each different form.
+    """Trains what is missing and writes the table. `load` reads the data in a recipe's form; it is called once for each form, and
+    again only for a row that has other streams.
 
     Raises `UsageError` for a row or recipe that the experiment does not have, and whatever training raises.
     """
@@ -63,18 +66,15 @@ def run_experiment(experiment: Experiment, load: Load, out: Path, settings: Sett
     variants = _chosen(experiment, settings)
     recipes = {v.label: recipe_of(experiment, v, settings) for v in variants}
     seeds = range(FIRST_SEED, FIRST_SEED + (min(2, settings.seeds) if settings.quick else settings.seeds))
-    data: dict[str, Dataset] = {}
+    data = _Data(load, settings.quick)
     scores: dict[str, dict[int, dict[str, float]]] = {v.label: {} for v in variants}
     noisy: dict[str, dict[float, list[Mapping[str, float]]]] = {}
     for variant in variants:
         recipe = recipes[variant.label]
         for seed in seeds:
-            key = json.dumps([recipe.to_json()["data"], {m: p.source for m, p in recipe.streams.items()}], sort_keys=True, default=list)
-            if key not in data:
-                data[key] = thinned(load(recipe)) if settings.quick else load(recipe)
             seeded = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, seed=seed))
             folder = out / slug(variant.label) / f"seed-{seed}"
-            scores[variant.label][seed] = _scores(experiment, seeded, data[key], folder, settings.device)
+            scores[variant.label][seed] = _scores(experiment, seeded, data.of(recipe), folder, settings.device)
             talk(
                 f"{variant.label}, seed {seed}: "
                 + ", ".join(f"{short(m)} {scores[variant.label][seed][m]:.4f}" for m in experiment.metrics[:4])
@@ -82,20 +82,37 @@ def run_experiment(experiment: Experiment, load: Load, out: Path, settings: Sett
             if experiment.noise is not None and experiment.noise.stream in recipe.streams:
                 for level in experiment.noise.levels:
                     noise = Noise(experiment.noise.stream, level)
-                    found = evaluate(folder, data[key], device=settings.device, noise=noise).tasks
+                    found = evaluate(folder, data.of(recipe), device=settings.device, noise=noise).tasks
                     noisy.setdefault(variant.label, {}).setdefault(level, []).append({m: lookup(found, m) for m in experiment.metrics})
     table = table_of(f"{experiment.name}: {experiment.paper}", experiment.metrics, scores)
     _write(out, experiment, variants, table, noisy)
     return table
 
 
+class _Data:
+    """What was loaded, thinned where `quick`: a recipe with fewer streams than one before it reads the same data."""
+
+    def __init__(self, load: Load, quick: bool) -> None:
+        self.load, self.quick = load, quick
+        self.loaded: list[tuple[Recipe, Dataset]] = []
+
+    def of(self, recipe: Recipe) -> Dataset:
+        for earlier, dataset in self.loaded:
+            if earlier.data == recipe.data and recipe.streams.items() <= earlier.streams.items():
+                return dataset
+        dataset = thinned(self.load(recipe)) if self.quick else self.load(recipe)
+        self.loaded.append((recipe, dataset))
+        return dataset
+
+
 def recipe_of(experiment: Experiment, variant: Variant, settings: Settings) -> Recipe:
-    """The recipe behind a row: base, row's changes, the caller's, then `quick`'s epochs."""
+    """The recipe behind a row: base, row's changes, the caller's, then `quick`'s epochs and batch."""
     recipe = with_settings(find(variant.recipe or settings.recipe or experiment.recipes[0]), variant.changes)
     recipe = with_settings(recipe, settings.changes)
     if settings.quick:
         stages = tuple(dataclasses.replace(stage, epochs=1) for stage in recipe.stages)
-        recipe = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, epochs=1), stages=stages)
+        training = dataclasses.replace(recipe.training, epochs=1, batch=min(QUICK_BATCH, recipe.training.batch))
+        recipe = dataclasses.replace(recipe, training=training, stages=stages)
     return recipe
 
 
@@ -112,17 +129,19 @@ def lookup(tasks: Mapping[str, Any], metric: str) -> float:
 
 
 def thinned(dataset: Dataset) -> Dataset:
-    """Every twentieth utterance of each split (`QUICK`), three at least, and every fourth row of long streams."""
+    """Every twentieth utterance of each split (`QUICK`), three at least, and of long streams so many rows that `QUICK_ROWS` are left."""
     kept: list[Example] = []
     for split in (*SPLITS, ""):
         members = [e for e in dataset.examples if e.split == split]
         step = max(1, min(QUICK, len(members) // 3))
-        kept += [dataclasses.replace(e, streams={m: _every_fourth(s) for m, s in e.streams.items()}) for e in members[::step]]
+        kept += [dataclasses.replace(e, streams={m: _thinned(s) for m, s in e.streams.items()}) for e in members[::step]]
     return Dataset(f"{dataset.name}, thinned", tuple(kept), {**dataset.notes, "quick": "every twentieth utterance, long streams thinned"})
 
 
-def _every_fourth(stream: TimedSequence) -> TimedSequence:
-    return stream.rows(np.arange(0, len(stream), 4)) if len(stream) > QUICK_ROWS else stream
+def _thinned(stream: TimedSequence) -> TimedSequence:
+    """Every second, third, .. row, so that at most `QUICK_ROWS` are left."""
+    step = -(-len(stream) // QUICK_ROWS)
+    return stream.rows(np.arange(0, len(stream), step)) if step > 1 else stream
 
 
 def slug(label: str) -> str:

@@ -25,6 +25,7 @@ from emofuse.pipeline.quality import quality
 from emofuse.pipeline.results import Utterance
 from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
+from emofuse.pipeline.views.report.gates import meaning
 
 CARD = {"training_data": "none: random weights", "licence": "MIT", "numbers": {}, "intended_use": "tests", "limits": "all"}
 MADE = Provenance("made", "1")
@@ -213,7 +214,11 @@ def test_the_predictor_keeps_the_port(checkpoint_of: Make, model_name: str) -> N
                 np.testing.assert_array_equal(m.source_start, u.streams[m.source].start)
                 np.testing.assert_array_equal(m.source_end, u.streams[m.source].end)
     assert {m.source for m in answers[0].attention if "+" not in m.source} <= {"text", "voice"}  # utterance 0 has no face
-    assert all(p.attention == () for p in predictor.predict(said, attention=False))
+    for a in answers:
+        assert bool(a.gates) == (model_name in ("pmr", "mcr", "rrnn"))
+        for name, values in a.gates.items():
+            assert meaning(name) != name and all(0 <= value <= 1 + 1e-6 for value in values), name
+    assert all(p.attention == () and not p.gates for p in predictor.predict(said, attention=False))
 
 
 def test_company_changes_nothing(checkpoint_of: Make, model_name: str) -> None:

@@ -7,8 +7,12 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
+
+from emofuse.fusion.word_alignment import word_means
+from emofuse.pipeline.timed import Provenance, TimedSequence
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "synthetic_task.py"
 STEPS = {"mult": 400, "rrnn": 1800, "pmr": 800, "mcr": 700, "delta": 1700}
@@ -44,6 +48,33 @@ def test_the_draw_is_settled_by_its_seed(task: ModuleType) -> None:
     one, two, other = (task.draw(5, torch.Generator().manual_seed(seed)) for seed in (3, 3, 4))
     assert torch.equal(one.streams["voice"].values, two.streams["voice"].values)
     assert not torch.equal(one.streams["voice"].values, other.streams["voice"].values)
+
+
+def test_aligned_utterances_are_the_means_over_words(task: ModuleType) -> None:
+    """As fusion/word_alignment.py makes them, which averages one stream of one utterance at a time."""
+    drawn = task.draw(20, torch.Generator().manual_seed(5))
+    aligned = task.aligned(drawn)
+    by = Provenance("test", "1")
+    for b, n in enumerate(drawn.streams["text"].present.sum(1).tolist()):
+        start = np.arange(n) * task.SECONDS / n
+        words = TimedSequence("text", (), np.zeros((n, 0), np.float32), start, start + task.SECONDS / n, by)
+        for name in ("voice", "face"):
+            here = drawn.streams[name].present[b]
+            middle = drawn.streams[name].times[b, here].numpy() + 1e-6  # a row on a boundary belongs to the word that begins
+            values = drawn.streams[name].values[b, here].numpy()
+            columns = tuple(f"{name}_{i}" for i in range(values.shape[1]))
+            means, some = word_means(TimedSequence(name, columns, values, middle - 1e-9, middle + 1e-9, by), words)
+            assert aligned.streams[name].present[b, :n].numpy().tolist() == some.tolist()
+            np.testing.assert_allclose(aligned.streams[name].values[b, :n].numpy()[some], means[some], atol=1e-6)
+        assert not any(aligned.streams[name].present[b, n:].any() for name in ("voice", "face"))
+
+
+@pytest.mark.slow
+def test_streams_at_their_own_rates_beat_word_aligned_ones(task: ModuleType) -> None:
+    """Where two face rows of one word differ in sign, their mean says nothing: the best from aligned rows is below 1."""
+    own, _ = task.train("mult", 0, STEPS["mult"])
+    aligned, _ = task.train("mult", 0, STEPS["mult"], by_words=True)
+    assert own.accuracy >= aligned.accuracy and own.accuracy > 0.9
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from emofuse.pipeline.attention_rows import AttentionRow, AttentionRows
 from emofuse.pipeline.errors import EmofuseError, StreamError
 from emofuse.pipeline.formats.document import analysis_document
 from emofuse.pipeline.formats.parquet import read_stream, write_stream
-from emofuse.pipeline.formats.result_folder import ResultFolders, write_streams
+from emofuse.pipeline.formats.result_folder import ResultFolders, read_analysis, write_streams
 from emofuse.pipeline.formats.subtitles import srt
 from emofuse.pipeline.formats.tables import ATTENTION_COLUMNS, EMOTION_COLUMNS, attention_csv, emotions_csv, safe_text
 from emofuse.pipeline.media import AudioInfo, ClipInfo
@@ -155,6 +155,19 @@ def test_a_result_folder_is_written_whole(clip: Path, tmp_path: Path) -> None:
     expected |= {f"streams/{name}.parquet" for name in ("words", "text", "face", "voice")}
     assert names == expected and all(f.is_file() for f in files)
     assert [p.name for p in folder.parent.iterdir()] == ["a clip"], "nothing half-written beside it"
+
+
+def test_gates_come_back_from_a_result_folder(clip: Path, tmp_path: Path) -> None:
+    plain = analysis(clip)
+    first = plain.utterances[0]
+    assert first.prediction is not None
+    gates = {"alpha_text_face": (0.1, 1 / 3), "memory": (0.123456789012,)}
+    gated = replace(first, prediction=replace(first.prediction, gates=gates))
+    write_analysis(replace(plain, utterances=(gated, *plain.utterances[1:])), tmp_path / "out", version="9")
+    again = read_analysis(tmp_path / "out").utterances
+    assert again[0].prediction is not None and again[0].prediction.gates == gates
+    write_analysis(plain, tmp_path / "plain", version="9")
+    assert '"gates"' not in (tmp_path / "plain/analysis.json").read_text()
 
 
 def test_a_failure_leaves_the_earlier_result_and_no_half_result(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

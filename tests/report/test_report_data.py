@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from emofuse.pipeline.attention_rows import AttentionRows
 from emofuse.pipeline.results import Analysis
 from emofuse.pipeline.views.report import address, data, line, report_html
+from emofuse.pipeline.views.report.gates import meaning
 from emofuse.pipeline.views.report.page import harmless
 
 
@@ -123,9 +125,32 @@ def test_the_maps_of_a_long_clip_stay_within_their_bytes(
     assert 30_000 < sum(len(base64.b64decode(m["root"]["u1"])) for some in maps for m in some) <= 60_000
 
 
-def test_nothing_at_all_is_a_page_too(analyzed: Callable[..., Analysis], tmp_path: Path) -> None:
-    from dataclasses import replace
+def test_every_gate_of_every_model_has_its_line(analyzed: Callable[..., Analysis], tmp_path: Path) -> None:
+    """The names that a model's summary has (fusion/gates.py), of the shipped streams."""
+    streams = ("text", "face", "voice")
+    names = [f"alpha_{t}_{s}" for t in streams for s in streams if s != t]
+    names += [f"{gate}_{s}" for gate in ("mu", "phi", "branches", "view", "joined", "hub_from") for s in streams]
+    names += [f"{s}_from_hub" for s in streams] + [f"gamma_{t}_{part}" for t in streams for part in ("sources", "itself")] + ["memory"]
+    lines = [meaning(name) for name in names]
+    assert len(set(lines)) == len(names) and not set(lines) & set(names)
+    assert meaning("alpha_text_face") == "share of text's selective attention that lies on face"
+    assert meaning("of_another_model") == "of_another_model"
+    plain = analyzed(tmp_path / "x.mp4")
+    assert data.report_data(plain, version="9")["gates"] is None
+    found = data.report_data(with_gates(plain, {"memory": (0.25, 0.5), "mu_face": (0.75,)}), version="9")
+    assert found["gates"] == {"step": "layer", "meanings": {name: meaning(name) for name in ("memory", "mu_face")}}
+    assert found["utterances"][0]["gates"] == {"memory": [0.25, 0.5], "mu_face": [0.75]}
+    hops = with_gates(analyzed(tmp_path / "x.mp4", hops=True), {"memory": (0.25,)})
+    assert data.report_data(hops, version="9")["gates"]["step"] == "hop"
 
+
+def with_gates(analysis: Analysis, gates: dict[str, tuple[float, ...]]) -> Analysis:
+    """The same analysis of a model that has gates."""
+    predicted = (u if u.prediction is None else replace(u, prediction=replace(u.prediction, gates=gates)) for u in analysis.utterances)
+    return replace(analysis, utterances=tuple(predicted))
+
+
+def test_nothing_at_all_is_a_page_too(analyzed: Callable[..., Analysis], tmp_path: Path) -> None:
     analysis = analyzed(tmp_path / "x.mp4")
     bare = replace(
         analysis, streams={}, utterances=(), attention=AttentionRows([]), summary=None, reasons={"voice": "the clip has no audio stream"}

@@ -394,8 +394,34 @@ def test_influence_is_a_lane_and_a_tint_where_it_was_computed(
     assert "influence (log odds): text 1.50, voice -0.25" in browser.find_element("css selector", "#now .more").text
 
 
+def test_gates_are_a_table_that_follows_the_utterance(
+    analyzed: Callable[..., Analysis], samples: Path, tmp_path: Path, opened: Callable[[Path], Any]
+) -> None:
+    analysis = analyzed(samples / "smile.mp4", words=[f"w{i}" for i in range(15)])
+    assert len(analysis.utterances) > 1
+    gated = []
+    for k, u in enumerate(analysis.utterances):
+        assert u.prediction is not None
+        gated.append(replace(u, prediction=replace(u.prediction, gates={"alpha_text_face": (0.125 + k / 2, 0.25), "mu_face": (1.0,)})))
+    write_report(replace(analysis, utterances=tuple(gated)), tmp_path, home=tmp_path, version="9")
+    browser = opened(tmp_path / "report.html")
+
+    def cells() -> list[list[str]]:
+        rows = browser.find_elements("css selector", "#gates tbody tr")
+        return [[cell.text for cell in row.find_elements("css selector", "th, td")] for row in rows]
+
+    assert browser.find_element("id", "gates").is_displayed()
+    assert cells()[0] == ["alpha_text_face", "0.13", "0.25", "share of text's selective attention that lies on face"]
+    assert cells()[1][:3] == ["mu_face", "1.00", "–"]
+    browser.execute_script("R.seek(R.data.utterances[1].start)")
+    assert cells()[0][1] == "0.63"
+    browser.execute_script("const s = R.id('map-utterance'); s.value = 0; s.dispatchEvent(new Event('change'))")
+    assert cells()[0][1] == "0.13"
+    assert complaints(browser) == []
+
+
 def test_a_script_line_is_at_most_120_characters() -> None:
     scripts = sorted(files("emofuse.pipeline.views.report").glob("*.js"))  # type: ignore[attr-defined]
-    assert len(scripts) == 11
+    assert len(scripts) == 12
     long = [f"{path.name}:{n}" for path in scripts for n, line in enumerate(path.read_text("utf-8").splitlines(), 1) if len(line) > 120]
     assert long == []

@@ -19,7 +19,18 @@ from ...results import Analysis
 from .data import report_data
 from .page import bokeh, own, page
 
-SCRIPTS = ("shared.js", "core.js", "player.js", "words.js", "figures.js", "lanes.js", "timeline.js", "matrix.js", "tables.js")
+SCRIPTS = (
+    "shared.js",
+    "core.js",
+    "player.js",
+    "words.js",
+    "figures.js",
+    "lanes.js",
+    "timeline.js",
+    "matrix.js",
+    "gates.js",
+    "tables.js",
+)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from ...spool import let_go
 from ...streams import EMOTIONS, MODALITIES
 from ...timed import Floats32, TimedSequence
 from . import line
+from .gates import gates_of
 from .line import Line
 
 MAP_BYTES = 6_000_000
@@ -34,7 +35,7 @@ WIDEST = 8_000
 
 PITCH_UNITS = "Hz"
 ENERGY_UNITS = {"rms": "root mean square, full scale 1", "MCEP_0": "MCEP_0, a logarithm of the level", "mcep_0": "a logarithm of the level"}
-MORE = ("baseline", "gates", "speakers")
+MORE = ("baseline", "speakers")
 """What analysis.json may hold beside what is drawn: listed under "How this was made"."""
 MOST_BOXES = 60_000
 
@@ -80,6 +81,7 @@ def report_data(analysis: Analysis, *, version: str) -> dict[str, Any]:
         "units": action_units(analysis),
         "voice": voice_curves(analysis.streams.get("voice")),
         "maps": {str(u.index): maps for u, maps in _maps(analysis)},
+        "gates": gates_of(analysis),
     }
 
 
