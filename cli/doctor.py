@@ -27,20 +27,20 @@ PACKAGES = (
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def command(offline: bool, as_json: bool) -> None:
     """What is installed, which device and weights are on this machine, and what `auto` would choose here."""
-    found = examine(offline)
+    findings = examine(offline)
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(findings, indent=2, ensure_ascii=False))
         return
-    click.echo(f"emofuse {found['emofuse']}, Python {found['python']}, {found['system']}, device {found['device']}")
-    click.echo("packages: " + ", ".join(f"{name} {number or 'MISSING'}" for name, number in found["packages"].items()))
-    for stream, providers in found["providers"].items():
+    click.echo(f"emofuse {findings['emofuse']}, Python {findings['python']}, {findings['system']}, device {findings['device']}")
+    click.echo("packages: " + ", ".join(f"{name} {number or 'MISSING'}" for name, number in findings["packages"].items()))
+    for stream, providers in findings["providers"].items():
         click.echo(f"{stream}:")
         for name, status in providers.items():
             state = "ready" if status["usable"] else "can be fetched" if status["fetchable"] else "not here"
             click.echo(f"  {name:<15} {state:<15} {status['reason']}")
-        choice = found["auto"][stream]
+        choice = findings["auto"][stream]
         click.echo(f"  auto chooses {choice['provider'] or 'none'} ({choice['why']})")
-    click.echo("fusion models: " + (", ".join(found["models"]) or "none shipped"))
+    click.echo("fusion models: " + (", ".join(findings["models"]) or "none shipped"))
 
 
 def examine(offline: bool) -> dict[str, Any]:

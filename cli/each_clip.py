@@ -25,14 +25,14 @@ Work = Callable[[Assembly, Path, ResultFolders, Progress | None], Callable[[], N
 
 def each_clip(paths: Sequence[Path], out: Path, values: dict[str, Any], work: Work) -> NoReturn:
     """Exits with 0 if all went well, 1 if some failed; a `UsageError` ends the command before the first clip."""
-    found = discover(paths)
-    for name, reason in found.problems:
+    discovery = discover(paths)
+    for name, reason in discovery.problems:
         complain(f"{name}: {reason}")
-    failed = len(found.problems)
-    for refused in (clip for clip in found.clips if clip.message is not None):
+    failed = len(discovery.problems)
+    for refused in (clip for clip in discovery.clips if clip.message is not None):
         complain(refused.message)
         failed += 1
-    clips = [Path(clip.named) for clip in found.clips if clip.message is None]
+    clips = [Path(clip.named) for clip in discovery.clips if clip.message is None]
     if not clips:
         sys.exit(1)
     assembly = Assembly(options_from(values), say=lambda line: click.echo(line, err=True))

@@ -49,7 +49,7 @@ def command(
     folder = run.parent if run.suffix == ".safetensors" else run
     dataset = load(run_recipe(folder), data, extracted or folder / "extracted", values)
     level = noise_of(noise)
-    found = evaluate(folder, dataset, split=split, device=values["device"], noise=level)
+    evaluation = evaluate(folder, dataset, split=split, device=values["device"], noise=level)
     if maps or gates:
         from emofuse.fusion.evaluate import Trained
         from emofuse.fusion.inspection import inspect, write_inspection
@@ -61,8 +61,8 @@ def command(
         suffix = level.suffix if level else ""
         click.echo(json.dumps(json.loads((folder / f"evaluation_{split}{suffix}.json").read_text(encoding="utf-8"))))
         return
-    click.echo(f"{found.split}: {found.utterances} utterances, {found.speakers or 'unnamed'} speakers")
-    click.echo(score_table(found.tasks))
+    click.echo(f"{evaluation.split}: {evaluation.utterances} utterances, {evaluation.speakers or 'unnamed'} speakers")
+    click.echo(score_table(evaluation.tasks))
 
 
 def noise_of(text: str | None) -> Any:

@@ -18,11 +18,11 @@ from .train import load
 MADE_UP = "synthetic"
 
 
-def listed() -> str:
+def experiment_list() -> str:
     return "\n\n".join(f"{name}: {one.about} ({one.paper})." for name, one in EXPERIMENTS.items())
 
 
-@click.command("experiment", epilog=listed())
+@click.command("experiment", epilog=experiment_list())
 @click.argument("name", type=click.Choice(tuple(EXPERIMENTS)), metavar="NAME")
 @click.option(
     "--data", type=click.Path(path_type=Path), required=True, help=f"As for `emofuse train`, or {MADE_UP}: made-up data of CMU-MOSI's size."

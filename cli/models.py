@@ -18,17 +18,17 @@ def command(ctx: click.Context, as_json: bool) -> None:
     """Fusion models that come with emofuse, and the weights that its extractors can use."""
     if ctx.invoked_subcommand is not None:
         return
-    found = listing()
+    models = listing()
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(models, indent=2, ensure_ascii=False))
         return
     click.echo("fusion models (--model):")
-    for model in found["fusion"]:
+    for model in models["fusion"]:
         click.echo(f"  {model['name']}{' (default)' if model['default'] else ''}: reads {', '.join(model['streams'])}")
         click.echo(f"    licence: {model['licence']}")
         click.echo(f"    SHA-256: {model['sha256']}")
     click.echo("weights of extractors:")
-    for entry in found["weights"]:
+    for entry in models["weights"]:
         size = "" if entry["bytes"] is None else f", {entry['bytes'] / 1e6:.0f} MB"
         click.echo(f"  {entry['name']} ({entry['stream']} by {entry['provider']}): {'here' if entry['present'] else 'not here'}")
         click.echo(f"    from {entry['origin']}{size}; licence: {entry['licence']}")

@@ -131,9 +131,9 @@ def epoch_progress(recipe: Recipe) -> Iterator[Callable[[Row], None]]:
     """A bar over all epochs on a terminal, a line per epoch elsewhere; on stderr."""
 
     def line(row: Row) -> str:
-        said = f"{row['phase']} epoch {row['epoch']}: loss {row['train_loss']:.4f}, "
-        said += "" if math.isnan(row["valid_loss"]) else f"validation {row['valid_loss']:.4f}, "
-        return said + f"{row['seconds']:.1f} s"
+        text = f"{row['phase']} epoch {row['epoch']}: loss {row['train_loss']:.4f}, "
+        text += "" if math.isnan(row["valid_loss"]) else f"validation {row['valid_loss']:.4f}, "
+        return text + f"{row['seconds']:.1f} s"
 
     if not sys.stderr.isatty():
         yield lambda row: click.echo(line(row), err=True)
@@ -150,17 +150,17 @@ def epoch_progress(recipe: Recipe) -> Iterator[Callable[[Row], None]]:
 def score_table(tasks: Mapping[str, Mapping[str, Any]]) -> str:
     """Every single number of each task beside that of an answer without a model, and its interval where there is one."""
     lines = []
-    for name, found in tasks.items():
-        baseline = "training mean" if "mae" in found["scores"] or "mae_sum" in found["scores"] else "majority"
+    for name, facts in tasks.items():
+        baseline = "training mean" if "mae" in facts["scores"] or "mae_sum" in facts["scores"] else "majority"
         lines.append(f"{name:24}{'model':>10}{baseline:>16}   95 % over speakers")
-        for key, value in found["scores"].items():
+        for key, value in facts["scores"].items():
             if not isinstance(value, int | float):
                 continue
-            other, interval = found["baseline"][key], found.get("intervals", {}).get(key)
+            other, interval = facts["baseline"][key], facts.get("intervals", {}).get(key)
             text = f"{value:10d}{other:16d}" if isinstance(value, int) else f"{value:10.4f}{other:16.4f}"
             lines.append(f"  {key:22}{text}" + (f"   {interval['low']:.4f} to {interval['high']:.4f}" if interval else ""))
-        for one in found["scores"].get("labels", ()):
-            if isinstance(one, Mapping):
-                numbers = ", ".join(f"{key} {value:.4f}" for key, value in one.items() if key != "label")
-                lines.append(f"  {one['label']}: {numbers}")
+        for label in facts["scores"].get("labels", ()):
+            if isinstance(label, Mapping):
+                numbers = ", ".join(f"{key} {value:.4f}" for key, value in label.items() if key != "label")
+                lines.append(f"  {label['label']}: {numbers}")
     return "\n".join(lines)

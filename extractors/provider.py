@@ -83,8 +83,8 @@ class Provider(Protocol):
     one_clip: bool = False
 
     @classmethod
-    def accepts(cls, wish: str) -> bool:
-        """Whether a wish that names no provider (a path, a model's name) is for this one. Asked in the order of the list."""
+    def accepts(cls, requested: str) -> bool:
+        """Whether `requested` (a path or a model's name, not a provider's) is for this one. Asked in the order of the list."""
         return False
 
     @classmethod

@@ -70,8 +70,8 @@ class StreamFile(Provider):
         self.columns = (*in_file, *(c for c in self._wanted if c not in in_file))
 
     @classmethod
-    def accepts(cls, wish: str) -> bool:
-        return Path(wish).suffix.lower() in SUFFIXES or Path(wish).is_dir()
+    def accepts(cls, requested: str) -> bool:
+        return Path(requested).suffix.lower() in SUFFIXES or Path(requested).is_dir()
 
     @classmethod
     def status(cls, request: Request) -> Status:
@@ -196,18 +196,18 @@ class WordsFile(StreamFile):
     stream = "words"
 
     @classmethod
-    def accepts(cls, wish: str) -> bool:
+    def accepts(cls, requested: str) -> bool:
         """A .csv and a folder are a transcript's."""
-        return Path(wish).suffix.lower() in SUFFIXES and Path(wish).suffix.lower() != ".csv"
+        return Path(requested).suffix.lower() in SUFFIXES and Path(requested).suffix.lower() != ".csv"
 
 
 class TextFile(StreamFile):
     stream = "text"
 
     @classmethod
-    def accepts(cls, wish: str) -> bool:
+    def accepts(cls, requested: str) -> bool:
         """A folder is an encoder's; a .csv may be a table of word vectors."""
-        return Path(wish).suffix.lower() in SUFFIXES and Path(wish).suffix.lower() != ".csv"
+        return Path(requested).suffix.lower() in SUFFIXES and Path(requested).suffix.lower() != ".csv"
 
 
 class FaceFile(StreamFile):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import StreamError
-from .spool import let_go, on_disk
+from .spool import on_disk, release
 from .streams import MODALITIES
 from .timed import Floats64, TimedSequence
 
@@ -82,10 +82,10 @@ class StreamAttention:
             self.shares[name] = on_disk((len(self.stream),), np.float64, np.nan)
         return self.shares[name]
 
-    def let_go(self) -> None:
-        let_go(self.utterance)
+    def release(self) -> None:
+        release(self.utterance)
         for column in (self.overall, self.influence, *self.shares.values()):
-            let_go(column)
+            release(column)
 
     def share(self, name: str) -> Floats64:
         """(n) one share, or "overall"; NaN everywhere where there is none."""
@@ -149,10 +149,10 @@ class AttentionRows(Sequence[AttentionRow]):
         """No attention to any row of these streams."""
         return cls([StreamAttention.empty(streams[name]) for name in MODALITIES if name in streams])
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Give back the memory of columns that lie in a file."""
         for one in self.streams.values():
-            one.let_go()
+            one.release()
 
     def __len__(self) -> int:
         return sum(len(one.stream) for one in self.streams.values())
@@ -161,8 +161,8 @@ class AttentionRows(Sequence[AttentionRow]):
         for one in self.streams.values():
             for first in range(0, len(one.stream), AT_ONCE):
                 yield from one.rows(first, min(first + AT_ONCE, len(one.stream)))
-                one.let_go()
-                one.stream.let_go()
+                one.release()
+                one.stream.release()
 
     @overload
     def __getitem__(self, index: int) -> AttentionRow: ...

@@ -77,12 +77,12 @@ class Tally:
             mean = np.where(measured, values * width, 0).sum(0) / heard
             square = np.where(measured, values**2 * width, 0).sum(0) / heard
         weight = np.minimum(heard / WHOLE_SECONDS, 1.0)
-        some = heard > 0
+        known = heard > 0
         return cls(
             utterance.columns,
-            np.where(some, weight, 0.0),
-            np.where(some, np.nan_to_num(mean) * weight, 0.0),
-            np.where(some, np.nan_to_num(square) * weight, 0.0),
+            np.where(known, weight, 0.0),
+            np.where(known, np.nan_to_num(mean) * weight, 0.0),
+            np.where(known, np.nan_to_num(square) * weight, 0.0),
             float(width.sum()),
         )
 
@@ -120,10 +120,10 @@ class Tally:
 
     def usual(self) -> Usual:
         """Mean, spread and how far to believe them: n / (n + 2), column by column."""
-        some = self.utterances > 0
+        known = self.utterances > 0
         with np.errstate(invalid="ignore", divide="ignore"):
-            mean = np.where(some, self.total / self.utterances, np.nan)
-            spread = np.sqrt(np.maximum(np.where(some, self.squares / self.utterances, np.nan) - mean**2, 0.0))
+            mean = np.where(known, self.total / self.utterances, np.nan)
+            spread = np.sqrt(np.maximum(np.where(known, self.squares / self.utterances, np.nan) - mean**2, 0.0))
         return Usual(self.columns, self.utterances / (self.utterances + SHRINKAGE), mean, spread)
 
     def _like(self, other: Tally) -> None:

@@ -92,25 +92,25 @@ class MediumEnd:
     def remarks(self, medium: Medium) -> tuple[str, ...]:
         """What a reader of the results must know of this medium, a line each; () where all is as it should be."""
         what, unit = ("video", "frames") if medium == "video" else ("sound", "samples at 16 kHz")
-        found = []
+        remarks = []
         if self.dropped:
-            found.append(f"{what}: {self.dropped} {unit} were left out: they lie before the clip's start, or over others")
+            remarks.append(f"{what}: {self.dropped} {unit} were left out: they lie before the clip's start, or over others")
         if self.broken_packets:
-            found.append(f"{what}: {self.broken_packets} packets could not be decoded; each is a gap")
+            remarks.append(f"{what}: {self.broken_packets} packets could not be decoded; each is a gap")
         if self.breaks_off:
-            found.append(f"{what}: the file breaks off: reading it ended in an error at {self.end:.1f} s")
+            remarks.append(f"{what}: the file breaks off: reading it ended in an error at {self.end:.1f} s")
         if self.zero < 0:
-            found.append(f"{what}: the recording begins {-self.zero:.3f} s before its container's zero; 0 s is its beginning")
+            remarks.append(f"{what}: the recording begins {-self.zero:.3f} s before its container's zero; 0 s is its beginning")
         if self.restarts:
             times = "once" if self.restarts == 1 else f"{self.restarts} times"
-            found.append(f"{what}: the container's clock starts again {times}; what follows was laid behind what came before")
+            remarks.append(f"{what}: the container's clock starts again {times}; what follows was laid behind what came before")
         if self.estimated > LEAST_ESTIMATED:
-            found.append(f"{what}: {self.estimated} {unit} have no time of their own, and got one from their neighbours")
+            remarks.append(f"{what}: {self.estimated} {unit} have no time of their own, and got one from their neighbours")
         if self.resized:
-            found.append(f"{what}: {self.resized} frames had another size than the first, and were brought to it")
+            remarks.append(f"{what}: {self.resized} frames had another size than the first, and were brought to it")
         if "silent" in self.mix or "turned over" in self.mix:
-            found.append(f"{what}: {self.mix}")
-        return tuple(found)
+            remarks.append(f"{what}: {self.mix}")
+        return tuple(remarks)
 
 
 @dataclass(frozen=True)
@@ -310,8 +310,8 @@ class _Decoding:
         if -code in (24, 9):  # SIGXCPU, and SIGKILL after it
             raise DecodeTimeout(f"{self._path}: decoding used more processor time than its budget")
         self._errors.seek(0)
-        said = self._errors.read()[-2000:].decode(errors="replace").strip().splitlines()
-        detail = f": {said[-1]}" if said else ""
+        messages = self._errors.read()[-2000:].decode(errors="replace").strip().splitlines()
+        detail = f": {messages[-1]}" if messages else ""
         how = f"signal {-code}" if code < 0 else f"exit status {code}"
         raise DecodeCrashed(f"{self._path}: the decoding process died ({how}{detail})")
 

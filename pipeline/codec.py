@@ -44,8 +44,8 @@ def encode(value: Any) -> Any:
 
 def decode(kind: type[T], value: Any) -> T:
     """A value of type `kind` out of what `encode` made of one; unknown fields of a dataclass are a `StreamError` naming them."""
-    found: T = _decode(kind, value)
-    return found
+    decoded: T = _decode(kind, value)
+    return decoded
 
 
 def _decode(kind: Any, value: Any) -> Any:

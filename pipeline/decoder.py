@@ -73,21 +73,21 @@ class FrameClock:
 
     def add(self, frame: VideoFrame) -> None:
         at, lasts = self._times.of(frame)
-        start, own = float(at), float(lasts)
+        start, own_duration = float(at), float(lasts)
         if start < 0:
             self.dropped += 1
             return
         if start > self._job.seconds:
             raise ClipLimit(f"{self._job.path}: a frame at {start:.0f} s, past the limit of {self._job.seconds:.0f} s")
         self._release(next_start=start)
-        self._held = (start, own, self._wire.place(self._screen.shown(frame)))
+        self._held = (start, own_duration, self._wire.place(self._screen.shown(frame)))
 
     def _release(self, next_start: float | None) -> None:
         if self._held is None:
             return
-        start, own, placed = self._held
-        end = start + own
-        if next_start is not None and next_start - start <= max(own, LONGEST_FRAME_SECONDS):
+        start, own_duration, placed = self._held
+        end = start + own_duration
+        if next_start is not None and next_start - start <= max(own_duration, LONGEST_FRAME_SECONDS):
             end = next_start
         self._wire.send_frame(start, end, placed)
         self.last_end = end

@@ -54,7 +54,7 @@ def extract(
         for need in extractor.needs:
             if need not in by_stream:
                 raise StreamError(f"{extractor.stream} by {extractor.name} needs the stream {need}, which no extractor makes")
-    present = {medium for medium, found in (("audio", clip.info.audio), ("video", clip.info.video)) if found is not None}
+    present = {medium for medium, medium_info in (("audio", clip.info.audio), ("video", clip.info.video)) if medium_info is not None}
     absent = {e.stream: _nothing(e, e.media - present) for e in extractors if e.media - present}
     working = [e for e in _in_order(by_stream) if e.stream not in absent]
     shared = SharedPass(clip, {e.stream: e.media for e in working if e.media}, progress)

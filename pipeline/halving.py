@@ -15,12 +15,12 @@ def in_halves(
     items: Sequence[Item],
     work: Callable[[Sequence[Item]], Sequence[Result]],
     too_large: type[BaseException],
-    let_go: Callable[[], object] = lambda: None,
+    release: Callable[[], object] = lambda: None,
 ) -> list[Result]:
     """`work` over all items, in order, in as few pieces as memory allows.
 
     too_large  what `work` raises where memory does not suffice (torch.OutOfMemoryError)
-    let_go     called then, before the next try: gives back what a failed try still holds
+    release     called then, before the next try: gives back what a failed try still holds
     Raises `OutOfMemory` where one item alone is too large.
     """
     try:
@@ -29,6 +29,6 @@ def in_halves(
         if len(items) <= 1:
             raise OutOfMemory(f"one item alone does not fit into the device's memory ({str(error).splitlines()[0]})") from None
     # Outside of the handler: the error's traceback would keep the failed try's tensors alive.
-    let_go()
+    release()
     middle = len(items) // 2
-    return in_halves(items[:middle], work, too_large, let_go) + in_halves(items[middle:], work, too_large, let_go)
+    return in_halves(items[:middle], work, too_large, release) + in_halves(items[middle:], work, too_large, release)

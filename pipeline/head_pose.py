@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from scipy.spatial.transform import Rotation
 
 
-def from_pyfeat(theirs: Floats64) -> Floats64:
+def from_pyfeat(pose: Floats64) -> Floats64:
     """py-feat's (n 3) Pitch, Roll, Yaw -> ours (n 3) Pitch, Roll, Yaw, in radians."""
 
     def turn(rows: Floats64, rotation: type[Rotation]) -> Floats64:
         pitch, roll, yaw = rows.T
         return _ours(rotation.from_rotvec(np.stack([-pitch, -yaw, roll], axis=1)))
 
-    return _where_known(theirs, turn)
+    return _where_known(pose, turn)
 
 
-def to_pyfeat(ours: Floats64) -> Floats64:
+def to_pyfeat(pose: Floats64) -> Floats64:
     """Ours (n 3) Pitch, Roll, Yaw -> py-feat's (n 3) Pitch, Roll, Yaw, in radians."""
 
     def turn(rows: Floats64, rotation: type[Rotation]) -> Floats64:
         vector = _rotation(rows, rotation).as_rotvec()
         return np.stack([-vector[:, 0], vector[:, 2], -vector[:, 1]], axis=1)
 
-    return _where_known(ours, turn)
+    return _where_known(pose, turn)
 
 
 def _ours(rotation: Rotation) -> Floats64:
@@ -51,8 +51,8 @@ def _rotation(ours: Floats64, rotation: type[Rotation]) -> Rotation:
 def _where_known(rows: Floats64, turn: Callable[[Floats64, type[Rotation]], Floats64]) -> Floats64:
     from scipy.spatial.transform import Rotation
 
-    found = np.full(rows.shape, np.nan)
+    turned = np.full(rows.shape, np.nan)
     known = np.isfinite(rows).all(axis=1)
     if known.any():
-        found[known] = turn(np.asarray(rows[known], np.float64), Rotation)
-    return found
+        turned[known] = turn(np.asarray(rows[known], np.float64), Rotation)
+    return turned

@@ -228,17 +228,17 @@ def evaluate_multilabel(truth: ArrayLike, answers: ArrayLike, labels: Sequence[s
     y, p = validate_values(truth, answers, 2)
     if y.shape[1] != len(labels):
         raise MetricError(f"metrics: expected a column for each of {', '.join(labels)}, got {y.shape[1]}")
-    found = []
+    scores = []
     for k, label in enumerate(labels):
         t, a = y[:, k] > 0, p[:, k] > threshold
         counts = confusion(t, a, 2)
         f1 = float(f1_by_class(counts)[1])
-        found.append(BinaryScores(label, float(t.mean()), accuracy(t, a), weighted_accuracy(t, a), weighted_f1(counts), f1))
+        scores.append(BinaryScores(label, float(t.mean()), accuracy(t, a), weighted_accuracy(t, a), weighted_f1(counts), f1))
 
     def mean(name: str) -> float:
-        return float(np.mean([getattr(one, name) for one in found]))
+        return float(np.mean([getattr(one, name) for one in scores]))
 
-    return MultilabelScores(len(y), tuple(found), mean("accuracy"), mean("weighted_accuracy"), mean("weighted_f1"), mean("positive_f1"))
+    return MultilabelScores(len(y), tuple(scores), mean("accuracy"), mean("weighted_accuracy"), mean("weighted_f1"), mean("positive_f1"))
 
 
 def evaluate_classes(truth: ArrayLike, answers: ArrayLike, labels: Sequence[str]) -> ClassScores:
@@ -270,8 +270,8 @@ def evaluate_intensities(truth: ArrayLike, answers: ArrayLike) -> IntensityScore
 
 def mean_answer(training: ArrayLike, utterances: int) -> Floats64:
     """The training truth's mean, for every utterance: (n) from (m), (n e) from (m e)."""
-    found = np.asarray(training, np.float64).mean(0)
-    return np.broadcast_to(found, (utterances, *np.shape(found))).copy()
+    mean = np.asarray(training, np.float64).mean(0)
+    return np.broadcast_to(mean, (utterances, *np.shape(mean))).copy()
 
 
 def majority_answer(training: ArrayLike, utterances: int) -> Ints:

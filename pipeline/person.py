@@ -54,8 +54,8 @@ class PersonBaselines:
     def known(self, utterance: Utterance) -> Utterance:
         """The utterance with what is usual for its person in each stream that the model reads so."""
         usual: dict[str, Usual] = {}
-        for stream, own in self._source.tally(utterance).items():
-            tally = self._others(stream, utterance, own)
+        for stream, utterance_tally in self._source.tally(utterance).items():
+            tally = self._others(stream, utterance, utterance_tally)
             usual[stream] = tally.usual()
             self._counted.setdefault(stream, []).append(float(tally.utterances.max(initial=0.0)))
             self._shares.setdefault(stream, []).append(float(usual[stream].share.max(initial=0.0)))
@@ -68,11 +68,11 @@ class PersonBaselines:
             for stream, counted in sorted(self._counted.items())
         )
 
-    def _others(self, stream: str, utterance: Utterance, own: Tally) -> Tally:
+    def _others(self, stream: str, utterance: Utterance, utterance_tally: Tally) -> Tally:
         recording = self._source.recording
         if recording is not None:
-            return recording.get(stream) or Tally.nothing(own.columns)
-        return self._sums[stream, self._person(stream, utterance)].without(own)
+            return recording.get(stream) or Tally.nothing(utterance_tally.columns)
+        return self._sums[stream, self._person(stream, utterance)].without(utterance_tally)
 
     def _person(self, stream: str, utterance: Utterance) -> str:
         if stream == "face":

@@ -37,9 +37,9 @@ class Profile:
         """A line per stage: name, start, end, and where it lies in the whole."""
         whole = max((end for _, end in self.stages.values()), default=0.0) or 1.0
         width = max((len(name) for name in self.stages), default=0)
-        found = []
+        lines = []
         for name, (start, end) in sorted(self.stages.items(), key=lambda item: item[1]):
             first = int(BAR * start / whole)
             bar = " " * first + "#" * max(1, round(BAR * end / whole) - first)
-            found.append(f"{name:<{width}}  {start:7.2f} to {end:7.2f} s  |{bar:<{BAR}}|")
-        return [*found, f"decoded {self.passes} time{'s' if self.passes != 1 else ''}, {whole:.2f} s in all"]
+            lines.append(f"{name:<{width}}  {start:7.2f} to {end:7.2f} s  |{bar:<{BAR}}|")
+        return [*lines, f"decoded {self.passes} time{'s' if self.passes != 1 else ''}, {whole:.2f} s in all"]

@@ -40,9 +40,9 @@ class FaceSelector:
         """For a clip's streams; raises `UsageError` for a `face_id` that is in none of its frames."""
         if face_id is not None:
             face = streams.get("face")
-            there = np.unique(face.column("face_id")).astype(int).tolist() if face is not None and "face_id" in face.columns else []
-            if face_id not in there:
-                raise UsageError(f"face {face_id}: expected one of the clip's faces ({', '.join(map(str, there)) or 'it has none'})")
+            known = np.unique(face.column("face_id")).astype(int).tolist() if face is not None and "face_id" in face.columns else []
+            if face_id not in known:
+                raise UsageError(f"face {face_id}: expected one of the clip's faces ({', '.join(map(str, known)) or 'it has none'})")
         return cls(chooser, voiced_spans(streams), face_id)
 
     def rows(self, face: TimedSequence, index: NDArray[np.intp], span: Span) -> tuple[NDArray[np.intp], FaceChoice | None]:
@@ -58,11 +58,11 @@ class FaceSelector:
         elif len(faces) == 1:
             choice = FaceChoice(faces[0], "only", None, faces)
         else:
-            said = self.chooser(face.rows(index, "no face"), self._voiced_near(span), span) if self.chooser is not None else None
-            if said is not None and said[1] > 0:
-                choice = FaceChoice(said[0], "lips", said[1], faces)
+            by_lips = self.chooser(face.rows(index, "no face"), self._voiced_near(span), span) if self.chooser is not None else None
+            if by_lips is not None and by_lips[1] > 0:
+                choice = FaceChoice(by_lips[0], "lips", by_lips[1], faces)
             else:
-                choice = FaceChoice(largest_face(face, index), "size", None if said is None else 0.0, faces)
+                choice = FaceChoice(largest_face(face, index), "size", None if by_lips is None else 0.0, faces)
         return np.asarray(index[identity == choice.face_id], np.intp), choice
 
     def _voiced_near(self, span: Span) -> Sequence[Span]:

@@ -1,7 +1,7 @@
 """Arrays that do not stay in memory: what is long lies in a nameless temporary file, mapped, and is read as an ordinary numpy array.
 
 A `Spool` takes rows as they come; `on_disk` is filled in any order. What is short stays in memory. The system reads a file's pages in when
-they are looked at, and they count as the process's memory until `let_go` hands them back: whoever walks over a long array does so in
+they are looked at, and they count as the process's memory until `release` hands them back: whoever walks over a long array does so in
 `parts` and lets go of each. The file has no name: it is gone with the array, or with the process, however that ends.
 """
 
@@ -39,30 +39,30 @@ class Spool:
 
     def add(self, rows: ArrayLike) -> None:
         """(k *shape) more rows."""
-        found = np.array(rows, self._dtype, order="C")  # a copy: what it is a piece of may go
-        self.rows += len(found)
-        self._bytes += found.nbytes
+        copied = np.array(rows, self._dtype, order="C")  # a copy: what it is a piece of may go
+        self.rows += len(copied)
+        self._bytes += copied.nbytes
         if self._file is None and self._bytes <= IN_MEMORY:
-            self._pieces.append(found)
+            self._pieces.append(copied)
             return
         if self._file is None:
             self._file = nameless_file()
             self._write(*self._pieces)
             self._pieces.clear()
-        self._write(found)
+        self._write(copied)
 
     def array(self) -> Array:
         """(rows *shape), not to be written to."""
         if self._file is None:
-            found = np.concatenate([np.zeros((0, *self._shape), self._dtype), *self._pieces])
+            array = np.concatenate([np.zeros((0, *self._shape), self._dtype), *self._pieces])
             self._pieces.clear()
         else:
             with self._file as file:
                 self._write(flush=True)
                 mapped = mmap.mmap(file.fileno(), self._bytes, access=mmap.ACCESS_READ)
-            found = np.frombuffer(mapped, self._dtype).reshape(self.rows, *self._shape)
-        found.setflags(write=False)
-        return found
+            array = np.frombuffer(mapped, self._dtype).reshape(self.rows, *self._shape)
+        array.setflags(write=False)
+        return array
 
     def __del__(self) -> None:
         if self._file is not None:  # whoever was filling it gave up
@@ -107,7 +107,7 @@ def spooled(array: Array) -> Array:
     return made.array()
 
 
-def let_go(array: NDArray[Any]) -> None:
+def release(array: NDArray[Any]) -> None:
     """Give back the memory of an array (any shape) that lies in a file; its values stay. Other arrays are left alone."""
     if (mapped := _mapped(array)) is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
@@ -129,7 +129,7 @@ def parts(array: Array, size: int | None = None) -> Iterator[slice]:
     step = max(1, (size or PART) // row)
     for first in range(0, len(array), step):
         yield slice(first, min(len(array), first + step))
-        let_go(array)
+        release(array)
 
 
 def nameless_file() -> IO[bytes]:

@@ -19,14 +19,14 @@ from .timed import TimedSequence
 
 def reasons(streams: Mapping[str, TimedSequence], utterances: Sequence[AnalyzedUtterance], model: FusionModel) -> dict[str, str]:
     """Why a stream is empty, has gaps, is absent from every utterance, or was not read."""
-    found = {name: stream.reason for name, stream in streams.items() if stream.reason}
+    reasons = {name: stream.reason for name, stream in streams.items() if stream.reason}
     for name in MODALITIES:
-        if name in streams and name not in found and utterances and all(f"no_{name}" in u.quality.flags for u in utterances):
-            found[name] = utterances[0].quality.reasons[name] + (" (and so in every utterance)" if len(utterances) > 1 else "")
+        if name in streams and name not in reasons and utterances and all(f"no_{name}" in u.quality.flags for u in utterances):
+            reasons[name] = utterances[0].quality.reasons[name] + (" (and so in every utterance)" if len(utterances) > 1 else "")
     for name in MODALITIES:
-        if name in streams and name not in model.wants and name not in found:
-            found[name] = f"extracted, but the model {model.name} does not read it"
-    return found
+        if name in streams and name not in model.wants and name not in reasons:
+            reasons[name] = f"extracted, but the model {model.name} does not read it"
+    return reasons
 
 
 def decoded_to_the_end(clip: Clip, extraction: Extraction) -> DecodeEnd:
@@ -37,7 +37,7 @@ def decoded_to_the_end(clip: Clip, extraction: Extraction) -> DecodeEnd:
     """
     media: dict[Medium, MediumEnd] = dict(extraction.end.media) if extraction.end is not None else {}
     present: dict[Medium, bool] = {"audio": clip.info.audio is not None, "video": clip.info.video is not None}
-    unread = {medium for medium, there in present.items() if there and medium not in media}
+    unread = {medium for medium, is_present in present.items() if is_present and medium not in media}
     if unread and (clip.info.duration is None or (media and ends_early(clip, DecodeEnd(media)))):
         with suppress(ClipError):
             for item in clip.decode(frames="video" in unread, samples="audio" in unread):

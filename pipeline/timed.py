@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import StreamError
-from .spool import Spool, let_go, parts, spooled
+from .spool import Spool, parts, release, spooled
 
 if TYPE_CHECKING:  # imported only when a table is asked for
     import pandas
@@ -177,21 +177,21 @@ class TimedSequence:
         """Slices of rows that cover the stream, a few megabytes each; what was read of one is let go of when the next is asked for."""
         return parts(self.values)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Give back the memory of values that were read from a file; they are read again when they are asked for."""
         for array in (self.values, self.start, self.end):
-            let_go(array)
+            release(array)
 
     def column(self, name: str, rows: NDArray[np.intp] | int | None = None) -> Floats32:
         """(n) values of one numeric column, or of these rows alone; raises `StreamError` naming what there is."""
         (j,) = self._places((name,))
         if rows is not None:
             return np.asarray(self.values[rows, j])
-        found = np.empty(len(self), np.float32)
+        values = np.empty(len(self), np.float32)
         for part in self.parts():
-            found[part] = self.values[part, j]
-        found.setflags(write=False)
-        return found
+            values[part] = self.values[part, j]
+        values.setflags(write=False)
+        return values
 
     def select(self, columns: Sequence[str]) -> TimedSequence:
         """The same rows with these numeric columns, in this order; raises `StreamError` naming both lists."""

@@ -52,7 +52,7 @@ def test_the_speaker_is_read_even_where_the_listener_is_larger(clip: Path) -> No
 
 
 def test_a_face_can_be_asked_for_and_one_that_is_not_there_is_refused(clip: Path, tmp_path: Path) -> None:
-    options = [word for name in ("words", "text", "voice", "face") for word in (f"--{name}", LIGHT.wish(name))]
+    options = [word for name in ("words", "text", "voice", "face") for word in (f"--{name}", LIGHT.requested(name))]
     asked = CliRunner().invoke(main, ["analyze", str(clip), *options, "--face-id", "1", "--json", "--out", str(tmp_path)])
     assert asked.exit_code == 0, asked.output
     document = json.loads(asked.stdout)

@@ -25,7 +25,7 @@ from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.halving import in_halves
 from emofuse.pipeline.hashing import check_sha256, sha256_of
 from emofuse.pipeline.media import Media, Medium
-from emofuse.pipeline.spool import let_go, on_disk
+from emofuse.pipeline.spool import on_disk, release
 from emofuse.pipeline.timed import Floats32, Floats64, Provenance, TimedSequence
 
 from ..provider import Provider, Request, Status
@@ -102,7 +102,7 @@ class BertText(Provider):
         )
 
     @classmethod
-    def accepts(cls, wish: str) -> bool:
+    def accepts(cls, requested: str) -> bool:
         """Anything that no provider before it took is a model's name or folder."""
         return True
 
@@ -167,7 +167,7 @@ class BertText(Provider):
             encoded = in_halves(texts, lambda some: list(self._encode(some)), self._torch.OutOfMemoryError, self._torch.cuda.empty_cache)
             for window, rows in zip(batch, encoded, strict=True):
                 made[window.start : window.stop] = rows
-            let_go(made)
+            release(made)
         return made
 
     def _encode(self, texts: Sequence[list[str]]) -> Iterator[Floats32]:
@@ -217,7 +217,7 @@ class MinilmText(BertText):
     columns = tuple(f"minilm_emotion_{i}" for i in range(MINILM_WIDTH))
 
     @classmethod
-    def accepts(cls, wish: str) -> bool:
+    def accepts(cls, requested: str) -> bool:
         return False
 
     @classmethod

@@ -78,8 +78,8 @@ class GloveText(Provider):
         )
 
     @classmethod
-    def accepts(cls, wish: str) -> bool:
-        return Path(wish).is_file()
+    def accepts(cls, requested: str) -> bool:
+        return Path(requested).is_file()
 
     @classmethod
     def make(cls, request: Request) -> GloveText:

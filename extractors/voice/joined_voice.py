@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.media import ClipInfo, Frame, Media, Medium, Samples
 from emofuse.pipeline.ports import Extractor
-from emofuse.pipeline.spool import Spool, let_go, parts
+from emofuse.pipeline.spool import Spool, parts, release
 from emofuse.pipeline.timed import Floats64, Provenance, TimedSequence
 
 from ..provider import Provider, Request, Status
@@ -47,8 +47,8 @@ class JoinedVoice(Provider):
         self.provenance = _joined([extractor.provenance for extractor in self._extractors])
 
     @classmethod
-    def accepts(cls, wish: str) -> bool:
-        return "+" in wish and all(part.partition(":")[0] in {voice.name for voice in VOICES} for part in wish.split("+"))
+    def accepts(cls, requested: str) -> bool:
+        return "+" in requested and all(part.partition(":")[0] in {voice.name for voice in VOICES} for part in requested.split("+"))
 
     @classmethod
     def status(cls, request: Request) -> Status:
@@ -78,10 +78,10 @@ class JoinedVoice(Provider):
 def _parts(request: Request) -> Iterator[tuple[type[Provider], Request]]:
     """The provider of each part of A+B:ARGUMENT, and what is asked of it; raises `UsageError` for fewer than two, or one twice."""
     names = {voice.name: voice for voice in VOICES}
-    wishes = [wish.partition(":") for wish in (request.argument or DEFAULT).split("+")]
-    if len(wishes) < 2 or len({name for name, _, _ in wishes}) < len(wishes) or any(name not in names for name, _, _ in wishes):
+    requested = [part.partition(":") for part in (request.argument or DEFAULT).split("+")]
+    if len(requested) < 2 or len({name for name, _, _ in requested}) < len(requested) or any(name not in names for name, _, _ in requested):
         raise UsageError(f"--voice {request.argument}: expected several of {', '.join(names)}, each once, joined by +")
-    for name, _, argument in wishes:
+    for name, _, argument in requested:
         yield names[name], replace(request, argument=argument, wanted=())
 
 
@@ -94,7 +94,7 @@ def _beside(first: TimedSequence, other: TimedSequence, columns: Sequence[str]) 
         rows = np.full((part.stop - part.start, len(columns)), np.nan, np.float32)
         if chosen is not None:
             rows[near[part]] = chosen.values[nearest[part][near[part]]]
-            let_go(chosen.values)
+            release(chosen.values)
         added.add(rows)
     return first.with_columns(columns, added.array())
 
@@ -147,5 +147,5 @@ class _Recorded:
         first = 0
         for start, length, filled in self._blocks:
             yield Samples(start, np.array(self._samples[first : first + length]), filled)
-            let_go(self._samples)
+            release(self._samples)
             first += length

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emofuse.pipeline.media import SAMPLE_RATE, Samples
-from emofuse.pipeline.spool import Spool, let_go
+from emofuse.pipeline.spool import Spool, release
 from emofuse.pipeline.timed import Span
 
 Samples16 = NDArray[np.int16]
@@ -127,7 +127,7 @@ class Recording:
         for run in self.runs:
             for first in range(0, len(run.values), step):
                 values = run.values[first : first + step].astype(np.float32) / np.float32(32767)
-                let_go(run.values)
+                release(run.values)
                 yield Samples(run.starts[0] + first / SAMPLE_RATE, values)
 
     def cut(self, span: Span) -> Stretch:

@@ -54,8 +54,8 @@ class TranscriptWords(Provider):
         self._aligner: Aligner | None = None if self._transcript.timed else _aligner(acoustic_model)
 
     @classmethod
-    def accepts(cls, wish: str) -> bool:
-        return Path(wish).exists() or Path(wish).suffix.lower() in SUFFIXES
+    def accepts(cls, requested: str) -> bool:
+        return Path(requested).exists() or Path(requested).suffix.lower() in SUFFIXES
 
     @classmethod
     def make(cls, request: Request) -> TranscriptWords:

@@ -113,19 +113,19 @@ class _Recorder:
 
     def release(self) -> None:
         """Give back the memory of what lies in files."""
-        self.rows.let_go()
+        self.rows.release()
         for stream in self._streams.values():
-            stream.let_go()
+            stream.release()
 
 
 def answers(model: FusionModel, batch: Sequence[Utterance]) -> list[Prediction | None]:
     """What the model says of each utterance; None where no stream that it reads has rows."""
     readable = [i for i, piece in enumerate(batch) if any(len(piece.streams.get(name, ())) for name in model.wants)]
-    found: list[Prediction | None] = [None] * len(batch)
+    predictions: list[Prediction | None] = [None] * len(batch)
     if readable:
         for i, prediction in zip(readable, model.predict([batch[i] for i in readable], attention=True), strict=True):
-            found[i] = prediction
-    return found
+            predictions[i] = prediction
+    return predictions
 
 
 def kept(attention: Sequence[Attention], piece: Utterance, maps: Maps) -> Sequence[Attention]:

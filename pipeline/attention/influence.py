@@ -132,12 +132,12 @@ def record_influence(
     """Compute an utterance's influence, write it into the clip's rows, and return what is said of the utterance as a whole."""
     words = streams.get("words")
     spoken = None if words is None else words.rows(words.inside(utterance.span))
-    found = influence_of(utterance, model, words=spoken, embed=options.embed, prior=options.prior, step=step)
-    if found is None:
+    influence = influence_of(utterance, model, words=spoken, embed=options.embed, prior=options.prior, step=step)
+    if influence is None:
         return None
-    for name, values in found.rows.items():
+    for name, values in influence.rows.items():
         rows.streams[name].influence[utterance.rows[name]] = values
-    return UtteranceInfluence(found.answer, found.streams, found.step, found.embedded)
+    return UtteranceInfluence(influence.answer, influence.streams, influence.step, influence.embedded)
 
 
 def parts_of(stream: TimedSequence, step: float, span: Span) -> NDArray[np.intp]:

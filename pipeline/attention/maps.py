@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ..errors import StreamError
 from ..results import AnalyzedUtterance, Attention, AttentionKind
-from ..spool import Spool, let_go
+from ..spool import Spool, release
 from ..timed import Floats32, Floats64
 from .timeline import blocks
 
@@ -39,14 +39,14 @@ def small(attention: Sequence[Attention], rows: Mapping[str, int], cells: int = 
 
     Maps of kind "cross" come first where not all can be had at `FEWEST` rows a side; what then still does not fit is left out.
     """
-    found = [pair for a in attention for pair in pairs(a, rows)]
-    found.sort(key=lambda a: a.kind != "cross")
+    maps = [pair for a in attention for pair in pairs(a, rows)]
+    maps.sort(key=lambda a: a.kind != "cross")
     for side in (256, 192, 128, 96, 64, 48, 32, 24, 16, FEWEST):
-        sizes = [_size(a, side) for a in found]
+        sizes = [_size(a, side) for a in maps]
         if sum(sizes) <= cells:
             break
     kept: list[Attention] = []
-    for a, size in zip(found, sizes if found else (), strict=True):
+    for a, size in zip(maps, sizes if maps else (), strict=True):
         if size <= cells:
             cells -= size
             kept.append(pooled(a, _side(a.target, side), _side(a.source, side)))
@@ -115,27 +115,27 @@ class MapStore:
     def __init__(self) -> None:
         self._weights = Spool(dtype=np.float32)
         self._times = Spool(dtype=np.float64)
-        self._found: list[tuple[int, AttentionKind, str, str, tuple[int, ...]]] = []
+        self._entries: list[tuple[int, AttentionKind, str, str, tuple[int, ...]]] = []
 
     def add(self, utterance: int, attention: Sequence[Attention]) -> None:
         for a in attention:
-            self._found.append((utterance, a.kind, a.target, a.source, a.weights.shape))
+            self._entries.append((utterance, a.kind, a.target, a.source, a.weights.shape))
             self._weights.add(a.weights.ravel())
             self._times.add(np.concatenate([getattr(a, side) for side in SIDES]))
 
     def maps(self) -> dict[int, tuple[Attention, ...]]:
         """Utterance -> its maps; called once, at the end."""
         weights, times = self._weights.array(), self._times.array()
-        found: dict[int, list[Attention]] = {}
+        by_utterance: dict[int, list[Attention]] = {}
         cell = second = 0
-        for utterance, kind, target, source, shape in self._found:
+        for utterance, kind, target, source, shape in self._entries:
             size, (i, j) = math.prod(shape), shape[2:]
             borders = second + np.cumsum([0, i, i, j, j])
             sides = {side: times[a:b] for side, a, b in zip(SIDES, borders, borders[1:], strict=False)}
             one = Attention(kind, target, source, weights[cell : cell + size].reshape(shape), **sides)
-            found.setdefault(utterance, []).append(one)
+            by_utterance.setdefault(utterance, []).append(one)
             cell, second = cell + size, int(borders[-1])
-        return {number: tuple(maps) for number, maps in found.items()}
+        return {number: tuple(maps) for number, maps in by_utterance.items()}
 
 
 def write_maps(maps: Mapping[int, Sequence[Attention]], path: Path | IO[bytes]) -> None:
@@ -159,22 +159,22 @@ def write_maps(maps: Mapping[int, Sequence[Attention]], path: Path | IO[bytes]) 
             put(f"map_{number}", a.weights.astype(np.float16))
             for side in SIDES:
                 put(f"map_{number}_{side}", getattr(a, side))
-            let_go(a.weights)
+            release(a.weights)
 
 
 def read_maps(path: Path | IO[bytes]) -> dict[int, tuple[Attention, ...]]:
     """What `write_maps` wrote; raises `StreamError` naming the file where it is something else."""
-    found = MapStore()
+    store = MapStore()
     try:
         with np.load(path, allow_pickle=False) as data:
             for entry in json.loads(str(data["index"])):
                 name = entry["name"]
                 sides = {side: data[f"{name}_{side}"] for side in SIDES}
                 weights: Floats32 = data[name].astype(np.float32)
-                found.add(int(entry["utterance"]), [Attention(entry["kind"], entry["target"], entry["source"], weights, **sides)])
+                store.add(int(entry["utterance"]), [Attention(entry["kind"], entry["target"], entry["source"], weights, **sides)])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StreamError(f"{path}: expected attention maps written by emofuse, but they cannot be read ({error})") from None
-    return found.maps()
+    return store.maps()
 
 
 def with_maps(utterances: Sequence[AnalyzedUtterance], maps: Mapping[int, tuple[Attention, ...]]) -> list[AnalyzedUtterance]:

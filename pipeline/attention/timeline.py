@@ -33,12 +33,12 @@ def shares(source: str, attention: Sequence[Attention], rows: Mapping[str, int])
                     block = np.asarray(layer[:, i, j].mean(axis=(0, 1), dtype=np.float64))
                     if looked_at == source and block.any():  # next to other streams, all of a block may round to 0
                         paid.setdefault(by, []).append(block / block.sum())
-    mean = {by: np.asarray(np.mean(found, axis=0)) for by, found in paid.items()}
+    mean = {by: np.asarray(np.mean(of_layers, axis=0)) for by, of_layers in paid.items()}
     itself = mean.pop(source, None)
     if mean:
         return mean, np.asarray(np.mean(list(mean.values()), axis=0))
-    own = [a for a in attention if a.kind in ("self", "memory") and a.source == source and a.target == source]
-    return {}, np.asarray(own[-1].weights[-1].mean(axis=(0, 1), dtype=np.float64)) if own else itself
+    to_itself = [a for a in attention if a.kind in ("self", "memory") and a.source == source and a.target == source]
+    return {}, np.asarray(to_itself[-1].weights[-1].mean(axis=(0, 1), dtype=np.float64)) if to_itself else itself
 
 
 def blocks(name: str, rows: Mapping[str, int]) -> Iterator[tuple[str, slice]]:

@@ -169,7 +169,7 @@ def _write_answer(analysis: Analysis, path: Path) -> None:
                     _optional(paid.shares[n][rows]) if n in paid.shares else pa.nulls(rows.stop - rows.start, pa.float64()) for n in names
                 ]
                 file.write_table(pa.Table.from_arrays(arrays, schema=schema))
-                paid.let_go()
+                paid.release()
 
 
 def _groups(paid: StreamAttention) -> Iterator[slice]:
@@ -193,7 +193,7 @@ def _read_answer(path: Path, maps: Path, streams: dict[str, TimedSequence], info
                 table = file.read_row_group(next(groups, -1))
                 for column, values in into.items():
                     values[rows] = table.column(column).to_numpy()
-                paid.let_go()
+                paid.release()
     rest = decode(_Rest, document["analysis"])
     utterances = tuple(with_maps(rest.utterances, read_maps(maps)))
     return Analysis(info, streams, rest.model, utterances, rest.summary, attention, rest.reasons, rest.facts)

@@ -67,8 +67,8 @@ def write_sequence(name: str, streams: Mapping[str, TimedSequence], path: Path) 
     first = _typical(streams)
     for key, stream in streams.items():
         if len(stream) and stream.columns != first.columns:
-            found = f"{len(stream.columns)} columns of {key} and {len(first.columns)} of another clip"
-            raise FormatError(f"{path}: expected one set of columns for all clips, got the {found}")
+            difference = f"{len(stream.columns)} columns of {key} and {len(first.columns)} of another clip"
+            raise FormatError(f"{path}: expected one set of columns for all clips, got the {difference}")
     text = text_of(first)
     with h5py.File(path, "w", track_order=True) as file:
         root = file.create_group(name)
@@ -98,9 +98,9 @@ def text_of(stream: TimedSequence) -> str | None:
 
 
 def _metadata(name: str, streams: Mapping[str, TimedSequence], text: str | None) -> dict[str, Any]:
-    own_columns = list(_typical(streams).columns)
-    columns = [text] if text else own_columns
-    own = {
+    columns_of_stream = list(_typical(streams).columns)
+    columns = [text] if text else columns_of_stream
+    extra = {
         "stream": name,
         "provenance": {key: stream.provenance.to_json() for key, stream in streams.items()},
         "reasons": {key: stream.reason for key, stream in streams.items() if stream.reason},
@@ -108,7 +108,7 @@ def _metadata(name: str, streams: Mapping[str, TimedSequence], text: str | None)
         "numbers": {key: [[None if np.isnan(v) else float(v) for v in row] for row in s.values] for key, s in streams.items()}
         if text
         else {},
-        "columns": own_columns,
+        "columns": columns_of_stream,
     }
     facts: dict[str, Any] = dict.fromkeys(METADATA, "")
     facts |= {
@@ -121,7 +121,7 @@ def _metadata(name: str, streams: Mapping[str, TimedSequence], text: str | None)
         "md5": None,
         # The same content has the same identifier.
         "uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, json.dumps([name, columns, sorted(streams), [len(s) for s in streams.values()]]))),
-        OWN: own,
+        OWN: extra,
     }
     return facts
 
@@ -137,7 +137,7 @@ def read_csd(path: Path) -> tuple[Session, ...]:
         for key in sequence.entries:
             stream = stream_of(sequence, key, file)
             streams.setdefault(key, {})[stream.name] = stream
-    return tuple(Session(key, own) for key, own in streams.items())
+    return tuple(Session(key, of_clip) for key, of_clip in streams.items())
 
 
 def read_sequence(path: Path, pick: Callable[[Sequence[str]], Sequence[str]] | None = None) -> ComputationalSequence:
@@ -162,8 +162,8 @@ def read_sequence(path: Path, pick: Callable[[Sequence[str]], Sequence[str]] | N
                 entry = inner.group(data, key)
                 for wanted in ("features", "intervals"):
                     if entry is None or wanted not in entry:
-                        there = "no group" if entry is None else list(entry)[:20]
-                        raise FormatError(f"{path}: expected the key {roots[0]}/data/{key}/{wanted}; there are {there}")
+                        known = "no group" if entry is None else list(entry)[:20]
+                        raise FormatError(f"{path}: expected the key {roots[0]}/data/{key}/{wanted}; there are {known}")
                 features, intervals = inner.array(entry, "features"), np.asarray(inner.array(entry, "intervals"), np.float64)
                 if features.ndim != 2 or intervals.shape != (len(features), 2):
                     got = f"{features.shape} and {intervals.shape}"
@@ -189,23 +189,25 @@ class Contained:
 
     def group(self, parent: Any, name: str) -> Any:
         """The group of this name; None for anything else that lies in the file."""
-        found = parent[name] if self._own(parent, name) else None
-        return found if isinstance(found, self.h5py.Group) else None
+        member = parent[name] if self._own(parent, name) else None
+        return member if isinstance(member, self.h5py.Group) else None
 
     def array(self, parent: Any, name: str) -> NDArray[Any]:
         """The data set of this name, of any shape; raises `FormatError` if it claims more than the file's bytes can be unpacked to."""
-        found: Any = parent[name] if self._own(parent, name) else None
-        if found is None or not isinstance(found, self.h5py.Dataset):
+        member: Any = parent[name] if self._own(parent, name) else None
+        if member is None or not isinstance(member, self.h5py.Dataset):
             raise FormatError(f"{self.path}: expected {parent.name}/{name} to be a data set")
-        if found.external or found.is_virtual:
-            raise FormatError(f"{self.path}: refused: {found.name} keeps its values in another file")
-        size = int(np.prod(found.shape, dtype=object)) * found.dtype.itemsize
-        stored = int(found.id.get_storage_size())
+        if member.external or member.is_virtual:
+            raise FormatError(f"{self.path}: refused: {member.name} keeps its values in another file")
+        size = int(np.prod(member.shape, dtype=object)) * member.dtype.itemsize
+        stored = int(member.id.get_storage_size())
         self.held += size
         most = LEAST_ROOM + MOST_PACKED * self.path.stat().st_size
         if size > LEAST_ROOM + MOST_PACKED * stored or self.held > most:
-            raise FormatError(f"{self.path}: refused: {found.name} claims {size} bytes {found.shape}, but {stored} bytes are stored for it")
-        return np.asarray(found)
+            raise FormatError(
+                f"{self.path}: refused: {member.name} claims {size} bytes {member.shape}, but {stored} bytes are stored for it"
+            )
+        return np.asarray(member)
 
     def _own(self, parent: Any, name: str) -> bool:
         link = parent.get(name, getlink=True)
@@ -240,8 +242,8 @@ def stream_of(sequence: ComputationalSequence, key: str, path: Path, name: str =
     NAME_0, NAME_1 ..; values that are not finite are not measured (the data sets' COVAREP holds -inf), and are counted in the notes."""
     features, intervals = sequence.entries[key]
     given = sequence.metadata.get(OWN)
-    own: dict[str, Any] = given if isinstance(given, dict) else {}
-    name = name or str(own.get("stream") or sequence.root)
+    extra: dict[str, Any] = given if isinstance(given, dict) else {}
+    name = name or str(extra.get("stream") or sequence.root)
     if not np.isfinite(intervals).all():
         raise FormatError(f"{path}: {key}: expected finite seconds as intervals")
     order = np.argsort(intervals[:, 0], kind="stable")
@@ -255,7 +257,7 @@ def stream_of(sequence: ComputationalSequence, key: str, path: Path, name: str =
             raise FormatError(f"{path}: {key}: expected text in one column, got {features.shape[1]}")
         text = names[0] if isinstance(names, list) and names in (["word"], ["label"]) else "word"
         labels[text] = tuple(t.decode("utf-8", "replace") if isinstance(t, bytes) else str(t) for t in features[:, 0])
-        values, columns = _beside(own, key, order)
+        values, columns = _beside(extra, key, order)
     else:
         with np.errstate(over="ignore"):
             values = features.astype(np.float32)
@@ -265,20 +267,20 @@ def stream_of(sequence: ComputationalSequence, key: str, path: Path, name: str =
             notes["values_that_were_infinite"] = int(broken.sum())
         columns = column_names(sequence, values.shape[1], name)
     try:
-        for label, texts in own.get("labels", {}).get(key, {}).items():
+        for label, texts in extra.get("labels", {}).get(key, {}).items():
             if len(texts) == len(order):
                 labels[label] = tuple(str(texts[i]) for i in order)
-        made = own.get("provenance", {}).get(key)
+        made = extra.get("provenance", {}).get(key)
         by = Provenance.from_json(made) if made else Provenance(f"{path.name}", "1", notes=notes)
-        reason = str(own.get("reasons", {}).get(key, "")) or ("" if len(start) else "no rows in the file")
+        reason = str(extra.get("reasons", {}).get(key, "")) or ("" if len(start) else "no rows in the file")
     except (AttributeError, KeyError, TypeError, IndexError) as error:
         raise FormatError(f"{path}: expected the metadata `emofuse` as emofuse writes them ({error!r})") from None
     return TimedSequence(name, columns, values, start, end, by, labels=labels, reason=reason)
 
 
-def _beside(own: Mapping[str, Any], key: str, order: NDArray[np.intp]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+def _beside(extra: Mapping[str, Any], key: str, order: NDArray[np.intp]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Numbers beside texts (a word's probability), where the file is ours."""
-    rows, columns = own.get("numbers", {}).get(key, []), tuple(own.get("columns", ()))
+    rows, columns = extra.get("numbers", {}).get(key, []), tuple(extra.get("columns", ()))
     if len(rows) != len(order) or any(len(row) != len(columns) for row in rows):
         return np.zeros((len(order), 0), np.float32), ()
     values = np.array([[np.nan if v is None else v for v in row] for row in rows], np.float32).reshape(len(order), len(columns))

@@ -59,7 +59,7 @@ def read_eaf(path: Path) -> tuple[Session, ...]:
     """One session: words and utterances where the tiers are named so, the others as tiers; `media` is the first linked file that is
     here."""
     root = _parsed(path)
-    media = next((str(found) for entry in root.iter("MEDIA_DESCRIPTOR") if (found := _media(entry.attrib, path)) is not None), "")
+    media = next((str(file) for entry in root.iter("MEDIA_DESCRIPTOR") if (file := _media(entry.attrib, path)) is not None), "")
     return (session_of_tiers(_tiers(root, path), path.stem, Provenance("ELAN", "1", options={"file": path.name}), media=media),)
 
 
@@ -111,14 +111,14 @@ class _Annotation:
 
 
 def _annotations(tier: Element) -> dict[str, _Annotation]:
-    found: dict[str, _Annotation] = {}
+    annotations: dict[str, _Annotation] = {}
     for entry in tier.iter("ALIGNABLE_ANNOTATION"):
         slots = entry.attrib["TIME_SLOT_REF1"], entry.attrib["TIME_SLOT_REF2"]
-        found[entry.attrib["ANNOTATION_ID"]] = _Annotation(entry.findtext("ANNOTATION_VALUE") or "", slots)
+        annotations[entry.attrib["ANNOTATION_ID"]] = _Annotation(entry.findtext("ANNOTATION_VALUE") or "", slots)
     for entry in tier.iter("REF_ANNOTATION"):
         refers, after = entry.attrib["ANNOTATION_REF"], entry.attrib.get("PREVIOUS_ANNOTATION", "")
-        found[entry.attrib["ANNOTATION_ID"]] = _Annotation(entry.findtext("ANNOTATION_VALUE") or "", None, refers, after)
-    return found
+        annotations[entry.attrib["ANNOTATION_ID"]] = _Annotation(entry.findtext("ANNOTATION_VALUE") or "", None, refers, after)
+    return annotations
 
 
 def _tiers(root: Element, path: Path) -> list[Tier]:
@@ -172,9 +172,9 @@ def _referring(
     moved = True
     while moved:
         moved = False
-        for tier, own in tiers:
+        for tier, by_key in tiers:
             name = tier.attrib["TIER_ID"]
-            reached = {key: a for key, a in own.items() if a.slots is None and key not in spans and a.refers in spans}
+            reached = {key: a for key, a in by_key.items() if a.slots is None and key not in spans and a.refers in spans}
             moved = moved or bool(reached)
             siblings: dict[str, list[str]] = {}
             for key in _chained(reached):

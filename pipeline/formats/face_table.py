@@ -122,14 +122,14 @@ def numbers(table: pandas.DataFrame, column: str, path: Path) -> Floats64:
 
     cells = table[column]
     try:
-        found = np.array(pandas.to_numeric(cells, errors="coerce"), np.float64)
+        values = np.array(pandas.to_numeric(cells, errors="coerce"), np.float64)
     except OverflowError:  # whole numbers of hundreds of digits stay Python's own
-        found = np.array([_float(cell) for cell in cells], np.float64)
-    wrong = np.flatnonzero(np.isnan(found) & np.asarray(cells.notna()))
+        values = np.array([_float(cell) for cell in cells], np.float64)
+    wrong = np.flatnonzero(np.isnan(values) & np.asarray(cells.notna()))
     if len(wrong):
         raise FormatError(f"{path}: line {wrong[0] + 2}: expected a number as {column}, got {str(cells.iloc[wrong[0]])[:40]!r}")
-    found[~np.isfinite(found) | (np.abs(found) > np.finfo(np.float32).max)] = np.nan
-    return found
+    values[~np.isfinite(values) | (np.abs(values) > np.finfo(np.float32).max)] = np.nan
+    return values
 
 
 def _float(cell: Any) -> float:
@@ -162,13 +162,13 @@ def frame_numbers(table: pandas.DataFrame, first: int, path: Path) -> NDArray[np
     """(n) the column `frame`, counted from 0; raises `FormatError` where one is no whole number, or comes before the first."""
     if "frame" not in table.columns:
         raise FormatError(f"{path}: line 1: expected a column frame, got {', '.join(table.columns)[:80]}")
-    found = numbers(table, "frame", path) - first
-    wrong = np.flatnonzero(~(found >= 0) | (found != np.floor(found)) | (found > 2**40))
+    counted = numbers(table, "frame", path) - first
+    wrong = np.flatnonzero(~(counted >= 0) | (counted != np.floor(counted)) | (counted > 2**40))
     if len(wrong):
         raise FormatError(
             f"{path}: line {wrong[0] + 2}: expected a frame number from {first} on, got {str(table['frame'].iloc[wrong[0]])[:40]}"
         )
-    return found.astype(np.int64)
+    return counted.astype(np.int64)
 
 
 def write_frame(columns: Mapping[str, NDArray[Any]], path: Path) -> None:

@@ -43,12 +43,12 @@ class Labels:
 
     def onto(self, session: Session) -> Session:
         """The same clip with the labelled utterances in place of those that were cut; their text is what was said in them."""
-        found = self.rows.get(session.name)
-        if not found:
+        labelled_rows = self.rows.get(session.name)
+        if not labelled_rows:
             return session
-        spans = sorted(((r.span or Span(0.0, session.length), r) for r in found), key=lambda pair: pair[0])
+        spans = sorted(((r.span or Span(0.0, session.length), r) for r in labelled_rows), key=lambda pair: pair[0])
         words = session.streams.get("words")
-        said = [" ".join(words.labels["word"][i] for i in words.inside(span)) if words is not None else "" for span, _ in spans]
+        spoken = [" ".join(words.labels["word"][i] for i in words.inside(span)) if words is not None else "" for span, _ in spans]
         labelled = TimedSequence(
             name=UTTERANCES,
             columns=("label",),
@@ -56,7 +56,7 @@ class Labels:
             start=np.array([span.start for span, _ in spans]),
             end=np.array([span.end for span, _ in spans]),
             provenance=Provenance(LABELS_FILE, "1"),
-            labels={"text": tuple(said), "split": tuple(r.split for _, r in spans)},
+            labels={"text": tuple(spoken), "split": tuple(r.split for _, r in spans)},
         )
         return replace(session, streams={**session.streams, UTTERANCES: labelled})
 

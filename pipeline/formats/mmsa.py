@@ -37,18 +37,18 @@ PROTOCOL = 4
 
 def write_mmsa(sessions: Sequence[Session], path: Path) -> None:
     """Every utterance of every session; raises `FormatError` where there is none, or clips have different columns."""
-    found: dict[str, list[tuple[str, Utterance, float]]] = {split: [] for split in SPLITS}
+    by_split: dict[str, list[tuple[str, Utterance, float]]] = {split: [] for split in SPLITS}
     for session in sessions:
         for number, (span, label, split) in enumerate(_spans(session)):
             if split not in ("", *SPLITS):
                 raise FormatError(f"{session.name}: expected the split train, valid, test or nothing, got {split!r}")
-            found[split or "test"].append((f"{session.name}$_${number}", _piece(session, span, number), label))
-    every = [piece for rows in found.values() for _, piece, _ in rows]
+            by_split[split or "test"].append((f"{session.name}$_${number}", _piece(session, span, number), label))
+    every = [piece for rows in by_split.values() for _, piece, _ in rows]
     if not every:
         raise FormatError(f"{path}: expected utterances to write, found none")
     widths = {name: _width(name, every) for name in MODALITIES}
     lengths = {name: max(1, *(len(piece.streams.get(name, ())) for piece in every)) for name in MODALITIES}
-    content = {split: _split(rows, widths, lengths) for split, rows in found.items()}
+    content = {split: _split(rows, widths, lengths) for split, rows in by_split.items()}
     with path.open("wb") as file:
         pickle.dump(content, file, PROTOCOL)
 

@@ -38,9 +38,9 @@ def read_openface(path: Path) -> FaceTable:
     if set(POSE_NAMES) <= set(table.columns) and table[list(POSE_NAMES)].notna().any(axis=None):
         pose = our_angles(np.stack([numbers(table, c, path) for c in POSE_NAMES], axis=1))
         columns |= {name: pose[:, k] for k, name in enumerate(POSE)}
-    for ours, theirs in AU_NAMES.items():
-        if theirs in table.columns and table[theirs].notna().any():
-            columns[ours] = numbers(table, theirs, path) / INTENSITY
+    for column, openface_column in AU_NAMES.items():
+        if openface_column in table.columns and table[openface_column].notna().any():
+            columns[column] = numbers(table, openface_column, path) / INTENSITY
     done = ("frame", "timestamp", "success", "confidence", *POSE_NAMES, *AU_NAMES.values())
     kept, left = others(table, done, path)
     columns |= kept
@@ -88,8 +88,8 @@ def table_of(face: TimedSequence) -> dict[str, NDArray[Any]]:
     for name in ("frame", "face_id", "success"):
         columns[name] = whole(columns[name])
     columns["confidence"] = columns["confidence"].astype(np.float32)
-    mine = {*HEAD, *POSE, "FaceScore"}
-    rest = [c for c in face.columns if c not in mine and c not in columns and not WITHOUT_PLACE.fullmatch(c)]
+    known = {*HEAD, *POSE, "FaceScore"}
+    rest = [c for c in face.columns if c not in known and c not in columns and not WITHOUT_PLACE.fullmatch(c)]
     columns |= {c: whole(face.column(c)) for c in rest}
     nothing = np.full(len(face), np.nan, np.float32)
     return {c: columns.get(c, nothing) for c in HEADER} | {c: columns[c] for c in rest if c not in HEADER}

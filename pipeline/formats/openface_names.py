@@ -84,7 +84,7 @@ def to_openface(face: TimedSequence) -> OpenFaceTable:
     if set(POSE) <= set(face.columns):
         turned = openface_angles(np.stack([of(name, np.nan) for name in POSE], axis=1))
         table |= {name: turned[:, k] for k, name in enumerate(POSE_NAMES)}
-    table |= {theirs: of(ours, np.nan) * INTENSITY for ours, theirs in AU_NAMES.items() if ours in face.columns}
+    table |= {openface_column: of(column, np.nan) * INTENSITY for column, openface_column in AU_NAMES.items() if column in face.columns}
     return OpenFaceTable(tuple(table), np.stack(list(table.values()), axis=1).reshape(n, len(table)))
 
 

@@ -52,7 +52,7 @@ def write_stream(stream: TimedSequence, path: Path) -> None:
         rows = max(1, GROUP // (16 + 4 * len(stream.columns)))
         for first in range(0, max(1, len(stream)), rows):
             file.write_table(_group(stream, slice(first, min(first + rows, len(stream))), schema))
-            stream.let_go()
+            stream.release()
 
 
 def _group(stream: TimedSequence, rows: slice, schema: pa.Schema) -> pa.Table:
@@ -96,9 +96,9 @@ def _stream(file: pq.ParquetFile, facts: dict[str, Any]) -> TimedSequence:
         for j, column in enumerate(columns):
             rows[:, j] = table.column(column).to_numpy(zero_copy_only=False)
         values.add(rows)
-        for name, found in times.items():
-            found.append(table.column(name).to_numpy(zero_copy_only=False))
-    start, end = (np.concatenate([np.zeros(0), *found]) for found in times.values())
+        for name, arrays in times.items():
+            arrays.append(table.column(name).to_numpy(zero_copy_only=False))
+    start, end = (np.concatenate([np.zeros(0), *arrays]) for arrays in times.values())
     return TimedSequence(
         name=facts["name"],
         columns=columns,

@@ -162,24 +162,24 @@ def _info(clip: Mapping[str, Any]) -> ClipInfo:
     )
 
 
-def _utterance(found: Mapping[str, Any], maps: tuple[Attention, ...]) -> AnalyzedUtterance:
-    face, influence = found.get("face"), found.get("influence")
+def _utterance(entry: Mapping[str, Any], maps: tuple[Attention, ...]) -> AnalyzedUtterance:
+    face, influence = entry.get("face"), entry.get("influence")
     return AnalyzedUtterance(
-        index=found["index"],
-        span=Span(found["start"], found["end"]),
-        text=found["text"],
-        prediction=_prediction(found, maps),
-        quality=Quality(tuple(found["flags"]), found["reasons"], found["coverage"]),
+        index=entry["index"],
+        span=Span(entry["start"], entry["end"]),
+        text=entry["text"],
+        prediction=_prediction(entry, maps),
+        quality=Quality(tuple(entry["flags"]), entry["reasons"], entry["coverage"]),
         face=None if face is None else decode(FaceChoice, face),
         influence=None if influence is None else decode(UtteranceInfluence, influence),
     )
 
 
-def _prediction(found: Mapping[str, Any], maps: tuple[Attention, ...]) -> Prediction | None:
-    if found["probabilities"] is None:
+def _prediction(entry: Mapping[str, Any], maps: tuple[Attention, ...]) -> Prediction | None:
+    if entry["probabilities"] is None:
         return None
-    gates = {name: tuple(map(float, values)) for name, values in found.get("gates", {}).items()}
-    return Prediction(found["probabilities"], found["sentiment"], found["confidence"], maps, gates, found.get("unlike", {}))
+    gates = {name: tuple(map(float, values)) for name, values in entry.get("gates", {}).items()}
+    return Prediction(entry["probabilities"], entry["sentiment"], entry["confidence"], maps, gates, entry.get("unlike", {}))
 
 
 def _rows(path: Path, streams: Mapping[str, TimedSequence]) -> Iterator[AttentionRow]:
@@ -209,7 +209,7 @@ def read_folder(path: Path) -> tuple[Session, ...]:
     """One result folder, or every one in a folder of them, in order of name; a labels.csv beside them gives labelled utterances."""
     if (path / DOCUMENT).is_file():
         return (read_results(path),)
-    folders = sorted(found.parent for found in path.glob(f"*/{DOCUMENT}"))
+    folders = sorted(document.parent for document in path.glob(f"*/{DOCUMENT}"))
     if not folders:
         raise FormatError(f"{path}: expected a result folder of emofuse, or a folder of them; no {DOCUMENT} was found")
     labels = Labels.read(path / LABELS_FILE) if (path / LABELS_FILE).is_file() else Labels()

@@ -36,8 +36,10 @@ def turns(session: Session) -> list[Row]:
     words = session.filled("words")
     if words is not None:
         return _merged(words, words.labels.get("speaker", ("",) * len(words)), Segmentation().pause)
-    said = session.tiers.get(TURNS)
-    return [] if said is None else [(float(a), float(b), t) for a, b, t in zip(said.start, said.end, said.labels[TIER], strict=True)]
+    spoken = session.tiers.get(TURNS)
+    return (
+        [] if spoken is None else [(float(a), float(b), t) for a, b, t in zip(spoken.start, spoken.end, spoken.labels[TIER], strict=True)]
+    )
 
 
 def _merged(words: TimedSequence, speakers: Sequence[str], pause: float) -> list[Row]:
@@ -56,7 +58,7 @@ def _merged(words: TimedSequence, speakers: Sequence[str], pause: float) -> list
 def read_rttm(path: Path) -> tuple[Session, ...]:
     """One session a file name, its turns as the tier `speakers`. Raises `FormatError` naming the line."""
     text = read_text(path, FormatError).text
-    found: dict[str, list[Row]] = {}
+    turns: dict[str, list[Row]] = {}
     for number, line in enumerate(text.split("\n"), 1):
         fields = line.split()
         if not fields or fields[0] != "SPEAKER":
@@ -72,11 +74,11 @@ def read_rttm(path: Path) -> tuple[Session, ...]:
             ) from None
         if not (math.isfinite(onset) and math.isfinite(duration) and onset >= 0 and duration >= 0):
             raise FormatError(f"{path}: line {number}: expected finite times >= 0, got {fields[3]} and {fields[4]}")
-        found.setdefault(fields[1], []).append((onset, onset + duration, speaker))
-    if not found:
+        turns.setdefault(fields[1], []).append((onset, onset + duration, speaker))
+    if not turns:
         raise FormatError(f"{path}: expected at least one SPEAKER line, found none")
     by = Provenance("RTTM", "1", options={"file": path.name})
-    return tuple(Session(name, {TURNS: tier(TURNS, rows, by)}) for name, rows in found.items())
+    return tuple(Session(name, {TURNS: tier(TURNS, rows, by)}) for name, rows in turns.items())
 
 
 def _name(text: str) -> str:

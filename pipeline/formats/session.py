@@ -77,21 +77,21 @@ def utterance_stream(document: Mapping[str, Any]) -> TimedSequence:
     """The utterances of an analysis.json as a stream; empty, saying so, where no model was asked (`emofuse extract`)."""
     model = document.get("model")
     provenance = Provenance.from_json(model) if model else Provenance("none", "0")
-    found = document.get("utterances", ())
-    if not found:
+    entries = document.get("utterances", ())
+    if not entries:
         reason = "no utterance was found" if model else "no model was asked: these are streams alone"
         return TimedSequence.empty(UTTERANCES, UTTERANCE_COLUMNS, provenance, reason, UTTERANCE_LABELS)
     return TimedSequence(
         name=UTTERANCES,
         columns=UTTERANCE_COLUMNS,
-        values=np.array([_numbers(u) for u in found], np.float32),
-        start=np.array([u["start"] for u in found], np.float64),
-        end=np.array([u["end"] for u in found], np.float64),
+        values=np.array([_numbers(u) for u in entries], np.float32),
+        start=np.array([u["start"] for u in entries], np.float64),
+        end=np.array([u["end"] for u in entries], np.float64),
         provenance=provenance,
         labels={
-            "text": tuple(u["text"] for u in found),
-            "emotion": tuple(u["emotion"] or "" for u in found),
-            "flags": tuple(" ".join(u["flags"]) for u in found),
+            "text": tuple(u["text"] for u in entries),
+            "emotion": tuple(u["emotion"] or "" for u in entries),
+            "flags": tuple(" ".join(u["flags"]) for u in entries),
         },
     )
 

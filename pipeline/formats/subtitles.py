@@ -53,7 +53,7 @@ def srt(words: TimedSequence) -> str:
 def captions(session: Session) -> list[Caption]:
     """Every word once, in cues of about two lines, utterance by utterance; an utterance without words is one cue with its text."""
     words, utterances = session.filled("words"), session.filled(UTTERANCES)
-    found: list[Caption] = []
+    cues: list[Caption] = []
     left = set(range(len(words))) if words is not None else set()
     for u in range(len(utterances)) if utterances is not None else ():
         assert utterances is not None
@@ -62,30 +62,30 @@ def captions(session: Session) -> list[Caption]:
         inside = [i for i in np.flatnonzero((middle >= a) & (middle < b)).tolist() if i in left]
         left -= set(inside)
         if words is not None and inside:
-            found += _pieces(words, inside, u)
+            cues += _pieces(words, inside, u)
         else:
-            found.append(Caption(a, b, (), one_line(utterances.labels["text"][u]) if "text" in utterances.labels else "", u))
+            cues.append(Caption(a, b, (), one_line(utterances.labels["text"][u]) if "text" in utterances.labels else "", u))
     if words is not None and left:
         rest = words.rows(np.array(sorted(left)))
         whole = sorted(left)
         for span in segment({"words": rest}, rest.span.end).spans:
-            found += _pieces(words, [whole[i] for i in rest.inside(span)], None)
-    return sorted(found, key=lambda c: (c.start, c.end))
+            cues += _pieces(words, [whole[i] for i in rest.inside(span)], None)
+    return sorted(cues, key=lambda c: (c.start, c.end))
 
 
 def _pieces(words: TimedSequence, index: Sequence[int], utterance: int | None) -> list[Caption]:
-    found: list[Caption] = []
+    captions: list[Caption] = []
     for i in index:
         word = one_line(words.labels["word"][i])
         if not word:
             continue
         start, end = float(words.start[i]), float(words.end[i])
-        last = found[-1] if found else None
+        last = captions[-1] if captions else None
         if last is not None and len(last.text) + 1 + len(word) <= LONGEST_CUE:
-            found[-1] = Caption(last.start, max(last.end, end), (*last.words, i), f"{last.text} {word}", utterance)
+            captions[-1] = Caption(last.start, max(last.end, end), (*last.words, i), f"{last.text} {word}", utterance)
         else:
-            found.append(Caption(start, end, (i,), word, utterance))
-    return found
+            captions.append(Caption(start, end, (i,), word, utterance))
+    return captions
 
 
 def write_srt(sessions: Sequence[Session], path: Path) -> None:
@@ -95,8 +95,8 @@ def write_srt(sessions: Sequence[Session], path: Path) -> None:
     path.write_text(_srt(_with_emotion(captions(session), utterances)), encoding="utf-8")
 
 
-def _with_emotion(found: Iterable[Caption], utterances: TimedSequence | None) -> Iterator[tuple[Caption, str]]:
-    for caption in found:
+def _with_emotion(captions: Iterable[Caption], utterances: TimedSequence | None) -> Iterator[tuple[Caption, str]]:
+    for caption in captions:
         lines = [caption.text] if caption.text else []
         if utterances is not None and caption.utterance is not None and "emotion" in utterances.labels:
             emotion = utterances.labels["emotion"][caption.utterance]

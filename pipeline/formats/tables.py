@@ -84,8 +84,8 @@ def attention_csv(analysis: Analysis) -> Iterator[str]:
         for r in attention
     )
     yield _lines([[*ATTENTION_COLUMNS, *hops]])
-    while some := list(islice(rows, AT_ONCE)):
-        yield _lines(some)
+    while chunk := list(islice(rows, AT_ONCE)):
+        yield _lines(chunk)
 
 
 def _numbers(prediction: Prediction | None) -> list[str]:

@@ -75,9 +75,9 @@ class _Tiers:
         return TranscriptError(f"{self._path}: line {self._line}: expected {expected}, got {got}")
 
     def _next(self, kind: str, what: str) -> str:
-        found, value = next(self._values, ("", ""))
-        if found != kind:
-            raise self._error(what, repr(value[:40]) if found else "the end of the file")
+        token, value = next(self._values, ("", ""))
+        if token != kind:
+            raise self._error(what, repr(value[:40]) if token else "the end of the file")
         return value.replace('""', '"') if kind == "string" else value
 
     def _number(self, what: str) -> float:

@@ -62,13 +62,13 @@ def one_line(text: str) -> str:
 
 def tiers_of(session: Session) -> tuple[Tier, ...]:
     """What of a session is annotation, without overlaps, empty texts left out; the frame-by-frame measurements are not."""
-    found: dict[str, list[Row]] = {}
-    _words(session.filled("words"), found)
-    _utterances(session.filled(UTTERANCES), found)
-    _activations(session.filled("face"), found)
+    rows_by_tier: dict[str, list[Row]] = {}
+    _words(session.filled("words"), rows_by_tier)
+    _utterances(session.filled(UTTERANCES), rows_by_tier)
+    _activations(session.filled("face"), rows_by_tier)
     for name, stream in session.tiers.items():
-        found.setdefault(name, []).extend(_rows(stream, stream.labels[TIER]))
-    return tuple(part for name, rows in found.items() for part in apart(name, rows))
+        rows_by_tier.setdefault(name, []).extend(_rows(stream, stream.labels[TIER]))
+    return tuple(part for name, rows in rows_by_tier.items() for part in apart(name, rows))
 
 
 def apart(name: str, rows: Iterable[Row]) -> list[Tier]:
@@ -89,17 +89,17 @@ def apart(name: str, rows: Iterable[Row]) -> list[Tier]:
 
 def session_of_tiers(tiers: Sequence[Tier], name: str, provenance: Provenance, *, length: float = 0.0, media: str = "") -> Session:
     """Tiers that `tiers_of` made give words and utterances again; every other tier stays one. Points get no length."""
-    found: dict[str, list[Row]] = {}
+    rows_by_tier: dict[str, list[Row]] = {}
     for one in tiers:
-        found.setdefault(_OVERLAP.sub("", one.name), []).extend(row for row in one.rows if row[2])
+        rows_by_tier.setdefault(_OVERLAP.sub("", one.name), []).extend(row for row in one.rows if row[2])
     streams: dict[str, TimedSequence] = {}
-    words, probabilities = _take(found, ("words", "word")), _take(found, ("word probability",))
+    words, probabilities = _take(rows_by_tier, ("words", "word")), _take(rows_by_tier, ("word probability",))
     if words:
         streams["words"] = _word_stream(words, probabilities, provenance)
-    if "utterances" in found or "emotion" in found:
-        own = {key: {row[:2]: row[2] for row in found.pop(key)} for key in _OF_UTTERANCES if key in found}
-        streams[UTTERANCES] = _utterance_stream(own, provenance)
-    streams |= {key: tier(key, rows, provenance) for key, rows in found.items() if key not in streams}
+    if "utterances" in rows_by_tier or "emotion" in rows_by_tier:
+        texts_by_kind = {key: {row[:2]: row[2] for row in rows_by_tier.pop(key)} for key in _OF_UTTERANCES if key in rows_by_tier}
+        streams[UTTERANCES] = _utterance_stream(texts_by_kind, provenance)
+    streams |= {key: tier(key, rows, provenance) for key, rows in rows_by_tier.items() if key not in streams}
     return Session(name, streams, length, media)
 
 
@@ -116,17 +116,17 @@ def _number(value: float) -> str:
     return str(np.format_float_positional(np.float32(value), precision=3, fractional=False, unique=True, trim="-"))
 
 
-def _words(words: TimedSequence | None, found: dict[str, list[Row]]) -> None:
+def _words(words: TimedSequence | None, rows_by_tier: dict[str, list[Row]]) -> None:
     if words is None:
         return
     speakers = words.labels.get("speaker", ("",) * len(words))
     sure = words.column("probability") if "probability" in words.columns else np.full(len(words), np.nan, np.float32)
     for name, texts in (("words", words.labels["word"]), ("word probability", tuple(_number(float(p)) for p in sure))):
         for speaker, row in zip(speakers, _rows(words, texts), strict=True):
-            found.setdefault(f"{one_line(speaker)} - {name}" if speaker else name, []).append(row)
+            rows_by_tier.setdefault(f"{one_line(speaker)} - {name}" if speaker else name, []).append(row)
 
 
-def _utterances(utterances: TimedSequence | None, found: dict[str, list[Row]]) -> None:
+def _utterances(utterances: TimedSequence | None, rows_by_tier: dict[str, list[Row]]) -> None:
     if utterances is None:
         return
     texts: dict[str, list[str]] = {"utterances": list(utterances.labels.get("text", ()))}
@@ -142,10 +142,10 @@ def _utterances(utterances: TimedSequence | None, found: dict[str, list[Row]]) -
             texts[key] = [_number(float(v)) for v in utterances.column(key)]
     for key in _OF_UTTERANCES:
         if texts.get(key):
-            found.setdefault(key, []).extend(_rows(utterances, texts[key]))
+            rows_by_tier.setdefault(key, []).extend(_rows(utterances, texts[key]))
 
 
-def _activations(face: TimedSequence | None, found: dict[str, list[Row]]) -> None:
+def _activations(face: TimedSequence | None, rows_by_tier: dict[str, list[Row]]) -> None:
     if face is None:
         return
     identity = face.column("face_id") if "face_id" in face.columns else np.zeros(len(face), np.float32)
@@ -154,7 +154,7 @@ def _activations(face: TimedSequence | None, found: dict[str, list[Row]]) -> Non
         one = face.rows(np.flatnonzero(identity == number))
         for column in [c for c in face.columns if _AU.fullmatch(c)]:
             if rows := active(one, column):
-                found.setdefault(f"face {number:g} - {column}" if several else column, []).extend(rows)
+                rows_by_tier.setdefault(f"face {number:g} - {column}" if several else column, []).extend(rows)
 
 
 def active(face: TimedSequence, column: str) -> list[Row]:
@@ -170,19 +170,19 @@ def active(face: TimedSequence, column: str) -> list[Row]:
     return [(start, end, f"{peak:.2f}") for start, end, peak in rows]
 
 
-def _take(found: dict[str, list[Row]], kinds: tuple[str, ...]) -> dict[str, list[Row]]:
+def _take(rows_by_tier: dict[str, list[Row]], kinds: tuple[str, ...]) -> dict[str, list[Row]]:
     """Tiers named like KIND or "SPEAKER - KIND", taken out: speaker -> rows."""
     taken: dict[str, list[Row]] = {}
-    for name in list(found):
+    for name in list(rows_by_tier):
         speaker, _, kind = name.rpartition(" - ")
         if kind.lower() in kinds:
-            taken.setdefault(speaker, []).extend(found.pop(name))
+            taken.setdefault(speaker, []).extend(rows_by_tier.pop(name))
     return taken
 
 
 def _word_stream(words: Mapping[str, list[Row]], probabilities: Mapping[str, list[Row]], provenance: Provenance) -> TimedSequence:
     sure = {(speaker, *row[:2]): _value(row[2]) for speaker, rows in probabilities.items() for row in rows}
-    rows = sorted(((row, speaker) for speaker, own in words.items() for row in own), key=lambda pair: pair[0][0])
+    rows = sorted(((row, speaker) for speaker, of_speaker in words.items() for row in of_speaker), key=lambda pair: pair[0][0])
     return TimedSequence(
         name="words",
         columns=("probability",),
@@ -195,11 +195,11 @@ def _word_stream(words: Mapping[str, list[Row]], probabilities: Mapping[str, lis
     )
 
 
-def _utterance_stream(own: Mapping[str, Mapping[tuple[float, float], str]], provenance: Provenance) -> TimedSequence:
-    spans = sorted({span for texts in own.values() for span in texts})
+def _utterance_stream(texts_by_kind: Mapping[str, Mapping[tuple[float, float], str]], provenance: Provenance) -> TimedSequence:
+    spans = sorted({span for texts in texts_by_kind.values() for span in texts})
 
     def text(key: str, span: tuple[float, float]) -> str:
-        return own.get(key, {}).get(span, "")
+        return texts_by_kind.get(key, {}).get(span, "")
 
     values = []
     for span in spans:

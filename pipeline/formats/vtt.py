@@ -39,7 +39,7 @@ def write_vtt(sessions: Sequence[Session], path: Path) -> None:
     (session,) = sessions
     words, utterances = session.filled("words"), session.filled(UTTERANCES)
     noted: set[int] = set()
-    found = []
+    cues = []
     for number, caption in enumerate(captions(session)):
         start = round(caption.start * 1000)
         text = _text(caption, words, _emotion(utterances, caption.utterance))
@@ -47,8 +47,8 @@ def write_vtt(sessions: Sequence[Session], path: Path) -> None:
         if utterances is not None and caption.utterance is not None and caption.utterance not in noted:
             noted.add(caption.utterance)
             cue.comments.append(MARK + _note(utterances, caption.utterance))
-        found.append(cue)
-    path.write_text(webvtt.WebVTT(captions=found).content.rstrip("\n") + "\n", encoding="utf-8")
+        cues.append(cue)
+    path.write_text(webvtt.WebVTT(captions=cues).content.rstrip("\n") + "\n", encoding="utf-8")
 
 
 def _emotion(utterances: TimedSequence | None, row: int | None) -> str:
@@ -63,14 +63,14 @@ def _text(caption: Caption, words: TimedSequence | None, emotion: str) -> str:
         inner, latest = "", round(caption.start * 1000)
         speakers = words.labels.get("speaker", ("",) * len(words))
         for speaker, group in groupby(caption.words, key=lambda i: one_line(speakers[i]).replace(">", "")):
-            said = ""
+            spoken = ""
             for i in group:
                 begin = round(float(words.start[i]) * 1000)
                 # Time stamps inside a cue lie after its start and follow each other; a word that does not shares the one before it.
                 stamp = f"<{_clock(begin)}>" if latest < begin < round(caption.end * 1000) else ""
                 latest = max(latest, begin)
-                said += stamp + ("" if i == caption.words[0] else " ") + _word(words.labels["word"][i])
-            inner += f"<v {html.escape(speaker, quote=False)}>{said}</v>" if speaker else said
+                spoken += stamp + ("" if i == caption.words[0] else " ") + _word(words.labels["word"][i])
+            inner += f"<v {html.escape(speaker, quote=False)}>{spoken}</v>" if speaker else spoken
     return f"<c.{emotion}>{inner}</c>" if emotion else inner or "&nbsp;"
 
 
@@ -124,8 +124,8 @@ def _timed(raw: str, start: float, end: float) -> list[tuple[float, float, str, 
         elif part == "</v>":
             speaker = ""
         elif not part.startswith("<"):
-            said = (word.replace(NO_BREAK, " ").strip() for word in re.split(r"[ \t\n]+", html.unescape(part)))
-            pieces += [(at, word, speaker) for word in said if word]
+            spoken = (word.replace(NO_BREAK, " ").strip() for word in re.split(r"[ \t\n]+", html.unescape(part)))
+            pieces += [(at, word, speaker) for word in spoken if word]
     rows: list[tuple[float, float, str, str]] = []
     for begin, group in groupby(pieces, key=lambda piece: piece[0]):
         together = list(group)
@@ -137,10 +137,10 @@ def _timed(raw: str, start: float, end: float) -> list[tuple[float, float, str, 
 
 def _noted(text: str, path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(text)
-        if not (math.isfinite(found["start"]) and math.isfinite(found["end"])):
+        note = json.loads(text)
+        if not (math.isfinite(note["start"]) and math.isfinite(note["end"])):
             raise ValueError("times that are not finite")
-        return dict(found)
+        return dict(note)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise FormatError(f"{path}: expected JSON with start and end in a note of emofuse, got {text[:60]!r} ({error!r})") from None
 

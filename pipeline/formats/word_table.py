@@ -35,9 +35,9 @@ def words_table(sessions: Iterable[Session], columns: Sequence[str] | None = Non
     import pandas
 
     sessions = tuple(sessions)
-    there = {c for session in sessions for name in ("face", "voice") if name in session.streams for c in session.streams[name].columns}
-    if columns is not None and (unknown := [c for c in columns if c not in there]):
-        raise StreamError(f"words table: columns {', '.join(unknown)} wanted, but the streams have {', '.join(sorted(there))}"[:400])
+    known = {c for session in sessions for name in ("face", "voice") if name in session.streams for c in session.streams[name].columns}
+    if columns is not None and (unknown := [c for c in columns if c not in known]):
+        raise StreamError(f"words table: columns {', '.join(unknown)} wanted, but the streams have {', '.join(sorted(known))}"[:400])
     tables = [_of_one(session, columns) for session in sessions]
     return pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame(columns=["clip", "start", "end", "word", "speaker"])
 
@@ -72,9 +72,9 @@ def _means(name: str, stream: TimedSequence | None, words: TimedSequence, column
         chosen = TimedSequence(
             chosen.name, chosen.columns, values, chosen.start, chosen.end, chosen.provenance, reason=chosen.reason or "no rows"
         )
-    found = means_in(chosen, words.start, words.end)
+    means = means_in(chosen, words.start, words.end)
     # The utterance has an emotion too, and a probability for each: the face's expressions are named so that nobody confuses them.
-    return {f"face_{c}" if name == "face" and c in EMOTIONS else c: found[:, j] for j, c in enumerate(wanted)}
+    return {f"face_{c}" if name == "face" and c in EMOTIONS else c: means[:, j] for j, c in enumerate(wanted)}
 
 
 def _usual(name: str, column: str) -> bool:
@@ -102,12 +102,12 @@ def means_in(stream: TimedSequence, start: Floats64, end: Floats64) -> Floats32:
 
 def utterance_of(words: TimedSequence, utterances: TimedSequence | None) -> np.ndarray:
     """(w) the row of the utterance that a word's middle lies in; -1 where there is none."""
-    found = np.full(len(words), -1)
+    index = np.full(len(words), -1)
     middle = (words.start + words.end) / 2
     for i in range(len(utterances)) if utterances is not None else ():
         assert utterances is not None
-        found[(found < 0) & (middle >= utterances.start[i]) & (middle < utterances.end[i])] = i
-    return found
+        index[(index < 0) & (middle >= utterances.start[i]) & (middle < utterances.end[i])] = i
+    return index
 
 
 def _read_face(session: Session) -> TimedSequence | None:

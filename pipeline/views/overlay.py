@@ -21,7 +21,7 @@ from ..results import Analysis, AnalyzedUtterance
 from ..streams import EMOTIONS
 from ..timed import Floats64, TimedSequence
 from .report.data import read_face
-from .transcode import Picture, film, fitted
+from .transcode import Picture, fitted, transcode
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -42,7 +42,7 @@ def write_overlay(analysis: Analysis, path: Path) -> None:
     clip = Clip(analysis.info.path)
     size = fitted(analysis.info, least=480, most=720)
     overlay = None if size is None else Overlay(analysis, size)
-    film(clip, path, size=size, draw=overlay, canvas=None if overlay is None else overlay.canvas, rate=3_000_000, crf=21)
+    transcode(clip, path, size=size, draw=overlay, canvas=None if overlay is None else overlay.canvas, rate=3_000_000, crf=21)
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,14 @@ class Overlay:
         face, read = self._face, None
         for row in rows_of_frame(face.start, seconds) if face is not None else ():
             assert face is not None
-            mine = bool(self._read[row])
-            read = row if mine else read
+            is_read = bool(self._read[row])
+            read = row if is_read else read
             if set(FACE_BOX) <= set(face.columns):
                 x, y, w, h = (float(face.column(c, row)) * self._scale for c in FACE_BOX)
                 if not np.isnan([x, y, w, h]).any():
-                    pen.rectangle((x, y, min(x + w, self._size[0] - 1), y + h), outline=BOX if mine else "#AAAAAA", width=3 if mine else 1)
+                    pen.rectangle(
+                        (x, y, min(x + w, self._size[0] - 1), y + h), outline=BOX if is_read else "#AAAAAA", width=3 if is_read else 1
+                    )
         return read
 
     def _draw_panel(self, pen: ImageDraw, seconds: float, read: int | None) -> None:
@@ -115,19 +117,19 @@ class Overlay:
         place = Place(left, self._unit * 0.4, line, self._unit)
         place = self._heading(pen, place, f"{seconds:.2f} s")
         at = bisect_right(self._utterance_starts, seconds) - 1
-        here = self._utterances[at] if at >= 0 and seconds < self._utterances[at].span.end else None
-        if here is None:
+        current = self._utterances[at] if at >= 0 and seconds < self._utterances[at].span.end else None
+        if current is None:
             place = self._heading(pen, place, "between utterances")
         else:
-            place = self._heading(pen, place, f"utterance {here.index}" + ("" if here.prediction else ": no answer"))
+            place = self._heading(pen, place, f"utterance {current.index}" + ("" if current.prediction else ": no answer"))
         for emotion in EMOTIONS:
-            value = here.prediction.probabilities[emotion] if here is not None and here.prediction is not None else None
+            value = current.prediction.probabilities[emotion] if current is not None and current.prediction is not None else None
             place = self._bar(pen, place, emotion, value, EMOTION_COLOURS[emotion], "" if value is None else f"{100 * value:.0f} %")
         if self._units:
             place = self._heading(pen, place.below(0.5), "action units, 0 to 1")
         for name in self._units:
-            found = np.nan if read is None or self._face is None else float(self._face.column(name, read))
-            measured = None if np.isnan(found) else found
+            unit = np.nan if read is None or self._face is None else float(self._face.column(name, read))
+            measured = None if np.isnan(unit) else unit
             place = self._bar(pen, place, name, measured, BOX, "" if measured is None else f"{measured:.2f}")
 
     def _heading(self, pen: ImageDraw, place: Place, text: str) -> Place:

@@ -47,8 +47,8 @@ def figure_of(ax: Axes) -> Figure:
 
 
 def _axes(ax: Axes | None, width: float = 8.0, height: float = 2.5) -> Axes:
-    found: Axes = new_figure(width, height).subplots() if ax is None else ax
-    return found
+    axes: Axes = new_figure(width, height).subplots() if ax is None else ax
+    return axes
 
 
 def emotions(analysis: Analysis, ax: Axes | None = None, *, legend: bool = True) -> Axes:
@@ -208,8 +208,8 @@ def timeline(analysis: Analysis) -> Figure:
         lanes.append((1.2, lambda ax, stream=stream: attention(analysis, stream, ax)))
     if action_units_grid(analysis) is not None:
         lanes.append((2.0, lambda ax: action_units(analysis, ax)))
-    found = analysis.streams.get("voice")
-    if found is not None and len(found):
+    voice_stream = analysis.streams.get("voice")
+    if voice_stream is not None and len(voice_stream):
         lanes.append((1.0, lambda ax: voice(analysis, ax=ax)))
     figure = new_figure(11, sum(height for height, _ in lanes) + 0.8)
     every = figure.subplots(len(lanes), 1, sharex=True, squeeze=False, height_ratios=[height for height, _ in lanes])[:, 0]
@@ -238,8 +238,8 @@ def attention_matrix(
     the logarithm of each row's share times the columns, 0 at an even share, on a scale that ends where the map does. The title says how
     far the map is from an even spread (`distance_from_even`). Raises `StreamError` naming the maps that there are.
     """
-    found = next((u for u in analysis.utterances if u.index == utterance), None)
-    maps = () if found is None or found.prediction is None else found.prediction.attention
+    analyzed = next((u for u in analysis.utterances if u.index == utterance), None)
+    maps = () if analyzed is None or analyzed.prediction is None else analyzed.prediction.attention
     chosen = _chosen_map(maps, target, source)
     if chosen is None:
         known = ", ".join(dict.fromkeys(f"{a.target} <- {a.source}" for a in maps)) or "none"
@@ -309,10 +309,10 @@ def _limit(ratio: NDArray[np.float64]) -> float:
     return min(8.0, max(1.05, high, 1 / low if low > 0 else 8.0))
 
 
-def _side(analysis: Analysis, found: Attention, side: str) -> tuple[list[int], list[str], str]:
+def _side(analysis: Analysis, one_map: Attention, side: str) -> tuple[list[int], list[str], str]:
     """Ticks of one side of a map: every word, or ten times."""
-    name = getattr(found, side)
-    start, end = getattr(found, f"{side}_start"), getattr(found, f"{side}_end")
+    name = getattr(one_map, side)
+    start, end = getattr(one_map, f"{side}_start"), getattr(one_map, f"{side}_end")
     stream = analysis.streams.get(name)
     if stream is not None and "word" in stream.labels:
         at = {(float(a), float(b)): w for a, b, w in zip(stream.start, stream.end, stream.labels["word"], strict=True)}

@@ -46,7 +46,7 @@ def playable(info: ClipInfo, suffix: str) -> bool:
     return suffix.lower() == ".webm" and video.codec in ("vp8", "vp9") and sound in (None, "opus", "vorbis")
 
 
-def film(
+def transcode(
     clip: Clip,
     path: Path,
     *,

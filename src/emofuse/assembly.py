@@ -85,13 +85,13 @@ class Assembly:
         """Stream -> what makes it, decided once."""
         choices: dict[str, Choice] = {}
         for stream in STREAMS:
-            wish = self.options.wish(stream)
-            choice = choose(stream, wish, self._request(""), self._read.get(stream, ()))
+            requested = self.options.requested(stream)
+            choice = choose(stream, requested, self._request(""), self._read.get(stream, ()))
             for needed in choice.provider.needs if choice.provider is not None else ():
                 if choices[needed].provider is None:
                     choice = Choice(stream, None, "", f"it needs {needed}, and there are none")
             choices[stream] = choice
-            if wish == "auto":
+            if requested == "auto":
                 self._say(f"{stream}: {choice.name or 'none'} ({choice.why})")
         return choices
 
@@ -254,25 +254,25 @@ class Assembly:
         )
 
 
-def choose(stream: str, wish: str, request: Request, read: tuple[str, ...] = ()) -> Choice:
-    """What makes a stream: the provider that the wish names, or the first that accepts it.
+def choose(stream: str, requested: str, request: Request, read: tuple[str, ...] = ()) -> Choice:
+    """What makes a stream: the provider that `requested` names, or the first that accepts it.
 
     read   the columns that the model reads of this stream
-    Raises `UsageError` where no provider accepts the wish.
+    Raises `UsageError` where no provider accepts `requested`.
     """
-    if wish == "none":
+    if requested == "none":
         return Choice(stream, None, "", "left out by request")
-    if wish == "auto":
+    if requested == "auto":
         return _best(stream, request, read)
-    name, _, argument = wish.partition(":")
+    name, _, argument = requested.partition(":")
     for provider in EXTRACTORS[stream]:
         if name == provider.name:
             return Choice(stream, provider, argument, "by request")
     for provider in EXTRACTORS[stream]:
-        if provider.accepts(wish):
-            return Choice(stream, provider, wish, "by request")
+        if provider.accepts(requested):
+            return Choice(stream, provider, requested, "by request")
     known = ", ".join(provider.name + provider.argument for provider in EXTRACTORS[stream])
-    raise UsageError(f"--{stream} {wish}: expected auto, none, a file that exists, or one of {known}")
+    raise UsageError(f"--{stream} {requested}: expected auto, none, a file that exists, or one of {known}")
 
 
 def _best(stream: str, request: Request, read: tuple[str, ...]) -> Choice:

@@ -77,13 +77,13 @@ class AssemblySetup:
     @cached_property
     def requests(self) -> Mapping[str, Any]:
         """Stream -> provider and `Request`. A file's place is left out: its name and content are in the provenance."""
-        found: dict[str, Any] = {}
+        by_stream: dict[str, Any] = {}
         for stream, choice in self._assembly.choices.items():
             if choice.provider is not None:
                 request: Request = self._assembly.request(choice)
                 asked = {**_known(asdict(request)), **({"argument": None} if choice.provider.one_clip else {})}
-                found[stream] = {"provider": choice.name, **asked}
-        return found
+                by_stream[stream] = {"provider": choice.name, **asked}
+        return by_stream
 
     @property
     def model(self) -> Provenance:
@@ -184,14 +184,14 @@ def run(
     for place in (*paths, out):
         if (address := address_of(place)) is not None:
             refuse_network(address, job.options.offline)
-    found = find(paths, out, follow_links=follow_links)
-    for path, reason in found.problems:
+    discovery = find(paths, out, follow_links=follow_links)
+    for path, reason in discovery.problems:
         tell(Problem(path, reason))
-    if not found.clips:
+    if not discovery.clips:
         raise UsageError("no clip in what was named")
     store = open_store(os.fspath(out))
     try:
         engine = engine or local_engine(job, out, workers=1 if batch.dry_run else workers, seconds=seconds, memory=memory)
-        return run_batch(found, store, engine, batch, tell, stopping)
+        return run_batch(discovery, store, engine, batch, tell, stopping)
     finally:
         store.close()

@@ -67,8 +67,8 @@ def convert(
         places = {target / _file_name(session, form): (session,) for session in sessions}
         if len(places) < len(sessions):
             raise FormatError(f"{target}: expected clips of different names, got two of one")
-    for place, own in places.items():
-        _write(form, own, place)
+    for place, of_place in places.items():
+        _write(form, of_place, place)
     return tuple(places)
 
 
@@ -106,9 +106,9 @@ def _write(form: Format, sessions: tuple[Session, ...], place: Path) -> None:
             held = ", ".join(dict.fromkeys(name for session in sessions for name in session.streams)) or "nothing"
             raise FormatError(f"{place}: not written, because it would be empty: there is only {held}, which this format does not hold")
         for path in sorted(p for p in made.rglob("*") if p.is_file()) if form.folder else (made,):
-            own = place / path.relative_to(made)
-            own.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, own)
+            target = place / path.relative_to(made)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
     except OSError as error:
         raise EmofuseError(f"{place}: expected a place that can be written, got {error.strerror or error}") from None
     finally:

@@ -108,7 +108,7 @@ class Options:
         limits = self.limits or Limits()
         return limits if self.audio_track is None else replace(limits, audio_track=self.audio_track)
 
-    def wish(self, stream: str) -> str:
+    def requested(self, stream: str) -> str:
         """What was asked for a stream: words, text, face or voice."""
         return os.fspath({"words": self.words, "text": self.text, "face": self.face, "voice": self.voice}[stream])
 
@@ -122,14 +122,14 @@ def options_with(options: Options | None, changes: Mapping[str, object]) -> Opti
     return Options(**values)
 
 
-def prior_of(wish: Prior | None) -> dict[str, float] | None:
+def prior_of(prior: Prior | None) -> dict[str, float] | None:
     """Emotion -> probability, summing to 1, of "neutral=0.5,anger=0.1"; None for None. Raises `UsageError`."""
-    if wish is None:
+    if prior is None:
         return None
-    if not isinstance(wish, str):
-        raise UsageError(f"prior: expected text or a dict of emotion to share, got {type(wish).__name__}")
+    if not isinstance(prior, str):
+        raise UsageError(f"prior: expected text or a dict of emotion to share, got {type(prior).__name__}")
     named: dict[str, float] = {}
-    for part in wish.split(","):
+    for part in prior.split(","):
         name, _, number = (piece.strip() for piece in part.partition("="))
         try:
             share = float(number)
@@ -137,12 +137,12 @@ def prior_of(wish: Prior | None) -> dict[str, float] | None:
             share = -1.0
         if name not in EMOTIONS or not 0 < share < 1 or name in named:
             raise UsageError(
-                f"--prior {wish}: expected EMOTION=SHARE, with {', '.join(EMOTIONS)} once each and a share between 0 and 1; got {part!r}"
+                f"--prior {prior}: expected EMOTION=SHARE, with {', '.join(EMOTIONS)} once each and a share between 0 and 1; got {part!r}"
             )
         named[name] = share
     left, others = 1 - sum(named.values()), len(EMOTIONS) - len(named)
     if (left <= 0 and others) or (not others and abs(left) > 1e-6):
-        raise UsageError(f"--prior {wish}: expected shares that leave something for the {others} others; these sum to {1 - left:g}")
+        raise UsageError(f"--prior {prior}: expected shares that leave something for the {others} others; these sum to {1 - left:g}")
     return {emotion: named.get(emotion, left / max(1, others)) for emotion in EMOTIONS}
 
 

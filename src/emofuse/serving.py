@@ -156,11 +156,11 @@ class ClipRegistry:
             clip.message = str(error)
         except Exception as error:
             clip.message = f"a bug of emofuse: {type(error).__name__}: {error}"
-        found = sorted(out.glob("*/report.html"))
+        reports = sorted(out.glob("*/report.html"))
         clip.message = clip.message.replace(f"{clip.folder / 'clip'}/", "")
-        clip.report = found[0].relative_to(clip.folder).as_posix() if found else None
-        clip.state = "done" if found else "failed"
-        if not found and not clip.message:
+        clip.report = reports[0].relative_to(clip.folder).as_posix() if reports else None
+        clip.state = "done" if reports else "failed"
+        if not reports and not clip.message:
             clip.message = "nothing came of it"
         if clip.gone:
             shutil.rmtree(clip.folder, ignore_errors=True)
@@ -170,10 +170,10 @@ def safe_name(name: str) -> str:
     """A file name of what a browser says a file is called: one part, no control characters, not hidden, not long."""
     name = re.sub(r"[\x00-\x1f\x7f]", "", name.replace("\\", "/").rsplit("/", 1)[-1]).strip().lstrip(".-")
     stem, dot, suffix = name.rpartition(".")
-    found = f"{stem[:80]}.{suffix[:8]}" if dot and stem else name[:80]
-    while len(found.encode("utf-8", "replace")) > 200:
-        found = found[1:]
-    return found.encode("utf-8", "replace").decode() or "clip"
+    shortened = f"{stem[:80]}.{suffix[:8]}" if dot and stem else name[:80]
+    while len(shortened.encode("utf-8", "replace")) > 200:
+        shortened = shortened[1:]
+    return shortened.encode("utf-8", "replace").decode() or "clip"
 
 
 class ClipServer:
@@ -216,10 +216,10 @@ class ClipServer:
         from starlette.responses import HTMLResponse
 
         from emofuse.pipeline.palette import palette
-        from emofuse.pipeline.views.report.page import own, page
+        from emofuse.pipeline.views.report.page import asset, page
 
         data = {"bytes": self._bounds.clip_bytes, "palette": asdict(palette())}
-        scripts, style = (own("shared.js"), own("serve.js")), own("page.css") + own("index.css")
+        scripts, style = (asset("shared.js"), asset("serve.js")), asset("page.css") + asset("index.css")
         text = page("serve.html.j2", data, scripts=scripts, style=style, connect="'self'")
         return HTMLResponse(text, headers=NOT_STORED)
 

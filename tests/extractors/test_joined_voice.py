@@ -100,18 +100,18 @@ def test_real_providers_are_joined_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "taken"),
+    ("requested", "taken"),
     [("whisper+covarep", True), ("covarep+whisper:base", True), ("whisper", False), ("a+b", False), ("covarep+opensmile", False)],
 )
-def test_what_is_accepted(wish: str, taken: bool) -> None:
-    assert JoinedVoice.accepts(wish) is taken
-    assert sum(provider.accepts(wish) for provider in EXTRACTORS["voice"]) == int(taken)
+def test_what_is_accepted(requested: str, taken: bool) -> None:
+    assert JoinedVoice.accepts(requested) is taken
+    assert sum(provider.accepts(requested) for provider in EXTRACTORS["voice"]) == int(taken)
 
 
-@pytest.mark.parametrize("wish", ["covarep", "covarep+covarep", "covarep+", "covarep+nothing"])
-def test_what_cannot_be_joined_is_one_line(wish: str) -> None:
+@pytest.mark.parametrize("requested", ["covarep", "covarep+covarep", "covarep+", "covarep+nothing"])
+def test_what_cannot_be_joined_is_one_line(requested: str) -> None:
     with pytest.raises(UsageError, match="expected several of covarep, librosa, torchaudio, covarep-compat, whisper, each once"):
-        JoinedVoice.make(Request(wish))
+        JoinedVoice.make(Request(requested))
 
 
 def test_all_readers_of_sound_can_be_joined() -> None:

@@ -40,7 +40,7 @@ def test_the_table_in_the_docs_is_the_providers_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stream", "wish", "provider", "argument"),
+    ("stream", "requested", "provider", "argument"),
     [
         ("words", "pocketsphinx", "pocketsphinx", ""),
         ("words", "whisper:small", "whisper", "small"),
@@ -60,18 +60,18 @@ def test_the_table_in_the_docs_is_the_providers_own() -> None:
         ("voice", "covarep.csd", "file", "covarep.csd"),
     ],
 )
-def test_a_wish_goes_to_the_provider_that_accepts_it(stream: str, wish: str, provider: str, argument: str, tmp_path: Path) -> None:
+def test_a_request_goes_to_the_provider_that_accepts_it(stream: str, requested: str, provider: str, argument: str, tmp_path: Path) -> None:
     file = tmp_path / "vectors"
     file.write_text("a 1 2\n")
     places = {"FOLDER": str(tmp_path), "FILE": str(file)}
-    choice = choose(stream, places.get(wish, wish), Request())
+    choice = choose(stream, places.get(requested, requested), Request())
     assert (choice.name, choice.argument) == (provider, places.get(argument, argument))
 
 
-@pytest.mark.parametrize(("stream", "wish"), [("words", "sphinks"), ("face", "compakt"), ("voice", "loud.mp3")])
-def test_a_wish_that_nobody_accepts_names_the_providers(stream: str, wish: str) -> None:
-    with pytest.raises(UsageError, match=rf"--{stream} {wish}: expected auto, none, .*{EXTRACTORS[stream][0].name}"):
-        choose(stream, wish, Request())
+@pytest.mark.parametrize(("stream", "requested"), [("words", "sphinks"), ("face", "compakt"), ("voice", "loud.mp3")])
+def test_a_request_that_nobody_accepts_names_the_providers(stream: str, requested: str) -> None:
+    with pytest.raises(UsageError, match=rf"--{stream} {requested}: expected auto, none, .*{EXTRACTORS[stream][0].name}"):
+        choose(stream, requested, Request())
 
 
 def test_the_help_names_every_provider() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from emofuse.pipeline import spool
 from emofuse.pipeline.errors import EmofuseError
-from emofuse.pipeline.spool import Spool, let_go, on_disk, parts, spooled
+from emofuse.pipeline.spool import Spool, on_disk, parts, release, spooled
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 
 ROWS = np.random.default_rng(1).normal(size=(1000, 3)).astype(np.float32)
@@ -52,7 +52,7 @@ def test_what_is_written_anywhere_stays_written(monkeypatch: pytest.MonkeyPatch,
     array = on_disk((700, 2), np.float64, np.nan)
     assert array.shape == (700, 2) and np.isnan(array).all()
     array[[3, 699]] = 5.0
-    let_go(array[1:])
+    release(array[1:])
     assert np.flatnonzero(array[:, 1] == 5).tolist() == [3, 699] and np.isnan(array[4:699]).all()
 
 
@@ -70,7 +70,7 @@ def test_walking_over_a_long_array_takes_the_memory_of_a_part() -> None:
     assert most < 16 << 20
     array.sum()
     assert resident() - before > 48 << 20, "without letting go all of it is in memory: the measure can tell"
-    let_go(array[5:10])
+    release(array[5:10])
     assert resident() - before < 16 << 20
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.media import AudioInfo, ClipInfo, VideoInfo
-from emofuse.pipeline.views.transcode import Picture, film, fitted, playable
+from emofuse.pipeline.views.transcode import Picture, fitted, playable, transcode
 
 
 def frame_times(clip: Clip) -> list[float]:
@@ -34,7 +34,7 @@ def loud(clip: Clip) -> float:
 def test_every_frame_stays_at_its_time(samples: Path, tmp_path: Path) -> None:
     truth = json.loads((samples / "truth.json").read_text())["clips"]["late.mkv"]["frames"]
     clip = Clip(samples / "late.mkv")
-    film(clip, tmp_path / "film.mp4", size=fitted(clip.info))
+    transcode(clip, tmp_path / "film.mp4", size=fitted(clip.info))
     made = Clip(tmp_path / "film.mp4")
     assert made.info.video is not None and made.info.video.codec == "h264" and made.info.audio is not None
     assert playable(made.info, ".mp4")
@@ -54,7 +54,7 @@ def test_flash_and_beep_stay_where_they_are(shared: Path, tmp_path: Path) -> Non
             continue
         clip = Clip(shared / "clips/clock" / row["file"])
         path = tmp_path / (row["file"] + (".mp4" if clip.info.video else ".m4a"))
-        film(clip, path, size=fitted(clip.info))
+        transcode(clip, path, size=fitted(clip.info))
         made = Clip(path)
         tolerance = float(row["tolerance_s"])
         if row["video_onset_s"]:
@@ -72,7 +72,7 @@ def test_what_is_drawn_is_in_the_frame_of_its_time(samples: Path, tmp_path: Path
     def flash(picture: Picture, seconds: float) -> Picture:
         return np.full_like(picture, 255 if 0.59 < seconds < 0.61 else 0)
 
-    film(clip, tmp_path / "film.mp4", size=fitted(clip.info), draw=flash)
+    transcode(clip, tmp_path / "film.mp4", size=fitted(clip.info), draw=flash)
     white = [frame.start for frame in Clip(tmp_path / "film.mp4").frames() if frame.image.mean() > 128]
     assert white == pytest.approx([t for t in frame_times(clip) if 0.59 < t < 0.61], abs=1e-4) and len(white) == 1
 

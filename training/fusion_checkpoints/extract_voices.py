@@ -142,12 +142,12 @@ def main() -> None:
         path.unlink()
 
 
-def provider_of(wish: str) -> Extractor:
+def provider_of(requested: str) -> Extractor:
     """A voice provider by name ("whisper", "whisper:base"); raises `UsageError` for one that does not exist."""
-    name, _, argument = wish.partition(":")
+    name, _, argument = requested.partition(":")
     providers = {provider.name: provider for provider in EXTRACTORS["voice"]}
     if name not in providers:
-        raise UsageError(f"--voice {wish}: expected {', '.join(providers)}")
+        raise UsageError(f"--voice {requested}: expected {', '.join(providers)}")
     return providers[name].make(Request(argument=argument, offline=True))
 
 

@@ -274,5 +274,5 @@ def features(sound: Sound, found: Survey, block_rows: int, on: Arithmetic = NUMP
             last = min(rows, first + block_rows)
             values.add(block(sound, stretch, found, track, first, last, on))
             seconds.add(stretch.start + HOP / RATE * np.arange(first, last))
-            track.let_go()
+            track.release()
     return values.array(), np.array(seconds.array())

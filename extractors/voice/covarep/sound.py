@@ -13,7 +13,7 @@ import numpy as np
 
 from emofuse.pipeline.errors import StreamError
 from emofuse.pipeline.media import SAMPLE_RATE, Samples
-from emofuse.pipeline.spool import Spool, let_go
+from emofuse.pipeline.spool import Spool, release
 
 from .framing import Floats
 
@@ -63,5 +63,5 @@ class Sound:
         begin, end = max(first, 0), min(stop, stretch.length)
         if begin < end:
             result[begin - first : end - first] = self._samples[stretch.first + begin : stretch.first + end]
-            let_go(self._samples)
+            release(self._samples)
         return result

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
-from emofuse.pipeline.spool import Spool, let_go, parts
+from emofuse.pipeline.spool import Spool, parts, release
 from emofuse.pipeline.timed import Floats32
 
 from . import pitch, polarity
@@ -55,11 +55,11 @@ class Track:
     continuous: Floats
     steady: Floats
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Give back the memory of what was looked at of a long clip's tracks, which lie in files."""
         for array in (self.f0, self.strength, self.continuous, self.steady):
-            let_go(array)
-        let_go(self.voiced)
+            release(array)
+        release(self.voiced)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,8 +179,8 @@ def _continuous(first: int, last: int, at: NDArray[np.int32], known: Floats) -> 
         return np.full(last - first, UNKNOWN_PITCH)
     near = slice(max(int(np.searchsorted(at, first, "right")) - 1, 0), int(np.searchsorted(at, last - 1, "left")) + 1)
     result: Floats = np.interp(np.arange(first, last), at[near], known[near])
-    let_go(at)
-    let_go(known)
+    release(at)
+    release(known)
     return result
 
 

@@ -17,7 +17,7 @@ from ...clip import Clip
 from ...errors import EmofuseError
 from ...results import Analysis
 from .data import report_data
-from .page import bokeh, own, page
+from .page import asset, bokeh, page
 
 SCRIPTS = (
     "shared.js",
@@ -65,13 +65,13 @@ def report_html(analysis: Analysis, *, version: str, video: Video | None = None)
     data = report_data(analysis, version=version)
     data["video"] = {"src": video.source, "kind": video.kind, "note": video.note, "poster": video.poster}
     name = Path(analysis.info.path).name
-    scripts = (*bokeh(), *(own(script) for script in SCRIPTS))
-    return page("report.html.j2", data, scripts=scripts, style=own("page.css"), title=f"{name}: emotions over time", name=name)
+    scripts = (*bokeh(), *(asset(script) for script in SCRIPTS))
+    return page("report.html.j2", data, scripts=scripts, style=asset("page.css"), title=f"{name}: emotions over time", name=name)
 
 
 def video_for(analysis: Analysis, target: Path, home: Path | None, *, new_film: bool = True) -> Video:
     """The clip itself where browsers play it, by its path relative to `home`; else a small film made from it in `target`."""
-    from ..transcode import film, fitted, playable
+    from ..transcode import fitted, playable, transcode
 
     path, info = Path(analysis.info.path), analysis.info
     kind = "video" if info.video is not None else "audio"
@@ -86,7 +86,7 @@ def video_for(analysis: Analysis, target: Path, home: Path | None, *, new_film: 
         return Video(None, kind, f"Browsers do not play this clip ({info.container}), and no film was made of it.")
     name = "clip.mp4" if kind == "video" else "clip.m4a"
     try:
-        film(Clip(path), target / name, size=fitted(info))
+        transcode(Clip(path), target / name, size=fitted(info))
     except EmofuseError as error:
         (target / name).unlink(missing_ok=True)
         return Video(None, kind, f"Browsers do not play this clip, and no film could be made of it: {error}")

@@ -21,7 +21,7 @@ from ...columns import ENERGY, FACE_BOX, FACE_ID, PITCH, VOICED, is_action_unit
 from ...formats.document import analysis_document
 from ...palette import palette
 from ...results import Analysis, AnalyzedUtterance, Attention, FaceChoice
-from ...spool import let_go
+from ...spool import release
 from ...streams import EMOTIONS, MODALITIES
 from ...timed import Floats32, TimedSequence
 from . import line
@@ -194,11 +194,11 @@ def _boxes(analysis: Analysis, stream: TimedSequence) -> dict[str, Any] | None:
 def _spoken_in(analysis: Analysis, stream: TimedSequence) -> list[int | None]:
     """The utterance that each row's middle lies in; utterances are in order and do not overlap."""
     starts = [u.span.start for u in analysis.utterances]
-    found = []
+    utterances = []
     for middle in ((stream.start + stream.end) / 2).tolist():
         k = bisect_right(starts, middle) - 1
-        found.append(analysis.utterances[k].index if k >= 0 and middle < analysis.utterances[k].span.end else None)
-    return found
+        utterances.append(analysis.utterances[k].index if k >= 0 and middle < analysis.utterances[k].span.end else None)
+    return utterances
 
 
 def attention_curve(paid: StreamAttention | None) -> dict[str, Any] | None:
@@ -215,7 +215,7 @@ def attention_curve(paid: StreamAttention | None) -> dict[str, Any] | None:
     middle += paid.stream.end[rows]
     middle /= 2
     time, table = Line.through(middle).drawn(read, len(names))
-    paid.let_go()
+    paid.release()
     return {"time": packed(time), "by": {name: packed(table[:, k]) for k, name in enumerate(names)}}
 
 
@@ -238,7 +238,7 @@ def voice_curves(stream: TimedSequence | None) -> dict[str, Any] | None:
             if VOICED in stream.columns:
                 unvoiced |= rows[:, stream.columns.index(VOICED)] <= 0
             values[unvoiced, 0] = np.nan
-        stream.let_go()
+        stream.release()
         return values
 
     time, table = Line.of(stream.start, stream.end).drawn(read, len(chosen))
@@ -286,13 +286,13 @@ def action_units_grid(analysis: Analysis) -> UnitGrid | None:
     sums, counts = np.zeros((width, len(columns))), np.zeros((width, len(columns)))
     places = [stream.columns.index(c) for c in columns]
     for at in range(0, len(rows), AT_ONCE):
-        some = slice(at, at + AT_ONCE)
-        values = stream.values[rows[some]][:, places]
-        cell = np.clip(((start[some] + end[some]) / 2 - first) / step, 0, width - 1).astype(np.intp)
+        chunk = slice(at, at + AT_ONCE)
+        values = stream.values[rows[chunk]][:, places]
+        cell = np.clip(((start[chunk] + end[chunk]) / 2 - first) / step, 0, width - 1).astype(np.intp)
         measured = ~np.isnan(values)
         np.add.at(sums, cell, np.where(measured, values, 0.0))
         np.add.at(counts, cell, measured)
-        stream.let_go()
+        stream.release()
     mean = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).T
     most = max(1.0, float(np.nanmax(mean))) if not np.isnan(mean).all() else 1.0
     return UnitGrid(tuple(columns), first, step, most, mean)
@@ -333,13 +333,13 @@ def _maps(analysis: Analysis) -> Iterator[tuple[AnalyzedUtterance, list[dict[str
             attention = small(attention, _rows(u, rows), cells)
         yield u, [_map(a, spoken) for a in attention]
         for a in u.prediction.attention:
-            let_go(a.weights)
+            release(a.weights)
 
 
-def _rows(utterance: AnalyzedUtterance, listed: Mapping[str, int]) -> dict[str, int]:
+def _rows(utterance: AnalyzedUtterance, listed_rows: Mapping[str, int]) -> dict[str, int]:
     """How many rows of each stream an utterance's maps have: as attention.csv lists them, or as frames were taken together."""
     assert utterance.prediction is not None
-    rows = {**dict.fromkeys(MODALITIES, 0), **listed}
+    rows = {**dict.fromkeys(MODALITIES, 0), **listed_rows}
     for a in utterance.prediction.attention:
         for name, side in ((a.target, a.target_start), (a.source, a.source_start)):
             if "+" not in name:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from ...palette import palette
 from ...streams import EMOTIONS
 from . import address
-from .page import own, page
+from .page import asset, page
 
 
 @dataclass(frozen=True)
@@ -39,4 +39,6 @@ def index_html(entries: Sequence[Entry], *, version: str, title: str = "Clips") 
         row["picture"] = f"{address(entry.folder)}/thumbnail.jpg" if "thumbnail.jpg" in entry.files else None
         rows.append(row)
     data = {"rows": rows, "emotions": list(EMOTIONS), "palette": asdict(palette()), "version": version}
-    return page("index.html.j2", data, scripts=(own("shared.js"), own("index.js")), style=own("page.css") + own("index.css"), title=title)
+    return page(
+        "index.html.j2", data, scripts=(asset("shared.js"), asset("index.js")), style=asset("page.css") + asset("index.css"), title=title
+    )

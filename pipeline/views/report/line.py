@@ -64,9 +64,9 @@ class Line:
         last = np.append(first[1:], len(self))
         times, tables = [], []
         for k in range(0, len(first), AT_ONCE):
-            some = first[k : k + AT_ONCE]
-            time, values = self.at(int(some[0]), int(last[k : k + AT_ONCE][-1]), read, columns)
-            borders = some - some[0]
+            chunk = first[k : k + AT_ONCE]
+            time, values = self.at(int(chunk[0]), int(last[k : k + AT_ONCE][-1]), read, columns)
+            borders = chunk - chunk[0]
             counts = np.add.reduceat(~np.isnan(values), borders, axis=0)
             sums = np.add.reduceat(np.nan_to_num(values), borders, axis=0)
             times.append(time[borders])

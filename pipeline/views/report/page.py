@@ -35,7 +35,7 @@ def page(template: str, data: Any, *, scripts: tuple[str, ...], style: str, conn
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src 'self' file: data: blob:; "
         f"media-src 'self' file: blob:; connect-src {connect}; base-uri 'none'; form-action 'none'"
     )
-    markup = environment.from_string(own(template)).render(
+    markup = environment.from_string(asset(template)).render(
         policy=policy,
         style=Markup(style),
         scripts=[Markup(script) for script in contained],
@@ -51,15 +51,15 @@ def harmless(data: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def own(name: str) -> str:
+def asset(name: str) -> str:
     """The text of a file beside this one."""
     return files(__name__.rpartition(".")[0]).joinpath(name).read_text(encoding="utf-8")
 
 
 def bokeh() -> tuple[str, str]:
     """Bokeh's own scripts, as its package brings them; raises `EmofuseError` where they are not there."""
-    found = find_spec("bokeh")
-    folder = Path(found.origin).parent / "server/static/js" if found is not None and found.origin else None
+    specification = find_spec("bokeh")
+    folder = Path(specification.origin).parent / "server/static/js" if specification is not None and specification.origin else None
     if folder is None or not (folder / "bokeh.min.js").is_file():
         raise EmofuseError("report.html: expected the bokeh package with its scripts: pip install bokeh")
     return (folder / "bokeh.min.js").read_text(encoding="utf-8"), (folder / "bokeh-api.min.js").read_text(encoding="utf-8")
