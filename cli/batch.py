@@ -34,11 +34,13 @@ DEFAULTS: Mapping[str, Any] = {
     "follow_links": False,
     "engine": "local",
     "address": None,
+    "speakers": None,
 }
 
 
 def batch_options(function: Function) -> Function:
-    """--workers --retry-failed --force --dry-run --limit --shard --timeout --memory --follow-links --engine --address --json-lines."""
+    """--workers --retry-failed --force --dry-run --limit --shard --timeout --memory --follow-links --engine --address --speakers
+    --json-lines."""
     for option in reversed(
         (
             click.option(
@@ -68,6 +70,12 @@ def batch_options(function: Function) -> Function:
             click.option(
                 "--address", metavar="ADDRESS", help="Address of a Ray cluster (auto, ray://HOST:10001); without it a local one is started."
             ),
+            click.option(
+                "--speakers",
+                metavar="WHOSE",
+                help="Whose clip each is, so that a person's clips share a baseline: a table with the columns clip and speaker, folder"
+                " (one per person), or name:REGEX (docs/baseline.md).",
+            ),
             click.option("--json-lines", is_flag=True, help="Print events as JSON lines on stdout."),
         )
     ):
@@ -86,7 +94,7 @@ def batch(paths: Sequence[Path], out: Path, writing: Mapping[str, Any], values: 
     """Runs it and returns the exit code: 0 all done, 1 some failed or could not be written in a format, 130 stopped by Ctrl-C."""
     from emofuse.assembly import Assembly
     from emofuse.batch import Job, ray_engine, run
-    from emofuse.pipeline.batch.events import Event, Finished, Problem, event_document
+    from emofuse.pipeline.batch.events import Event, Finished, Problem, Remarked, event_document
     from emofuse.pipeline.batch.remote import address_of
     from emofuse.pipeline.batch.run import BatchOptions
 
@@ -106,6 +114,8 @@ def batch(paths: Sequence[Path], out: Path, writing: Mapping[str, Any], values: 
             if isinstance(event, Problem):
                 problems += 1
                 complain(f"{event.path}: {event.reason}")
+            if isinstance(event, Remarked):
+                complain(event.text)
             if values["json_lines"]:
                 click.echo(json.dumps(event_document(event), ensure_ascii=True))
             if isinstance(event, Finished):
@@ -126,6 +136,7 @@ def batch(paths: Sequence[Path], out: Path, writing: Mapping[str, Any], values: 
             memory=memory,
             engine=engine,
             follow_links=values["follow_links"],
+            speakers=values["speakers"],
             tell=tell,
             stopping=stopping,
         )

@@ -148,15 +148,21 @@ class BaselineFacts:
     """Which baseline one stream was read against.
 
     stream      face or voice
-    source      where it came from: the clip's other utterances, or a recording's name
+    source      where it came from: other utterances of the clip or of a person, or a recording's name
     utterances  how many of them counted, at the median of the utterances; short ones count in part
     share       how far they were believed, 0..1, at that median: n / (n + 2)
+    seconds     of their rows, at that median
+    clips       how many other clips they are from: 0 for the clip itself, 1 for a recording
+    key         hash of what those clips were estimated from; None where the clip itself or a recording is the source
     """
 
     stream: str
     source: str
     utterances: float
     share: float
+    seconds: float = 0.0
+    clips: int = 0
+    key: str | None = None
 
 
 @dataclass(frozen=True)

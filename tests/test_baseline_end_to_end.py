@@ -13,10 +13,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from emofuse.batch import AssemblySetup, Job
+import emofuse
+from emofuse.assembly import Assembly
+from emofuse.batch import AssemblySetup, Job, with_speakers
 from emofuse.cli.main import main
 from emofuse.fusion.shipped import locate
 from emofuse.options import Options
+from emofuse.pipeline.batch.discovery import discover
+from emofuse.pipeline.batch.events import Event, Remarked
+from emofuse.pipeline.clip import Clip
+from emofuse.pipeline.extraction import extract
 from emofuse.pipeline.formats.result_folder import read_analysis
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
@@ -92,3 +98,44 @@ def test_the_recording_s_content_is_in_a_batch_s_key(samples: Path, tmp_path: Pa
     (tmp_path / "c.flac").write_bytes((samples / "voice_only.flac").read_bytes() + b"\0")
     first, second, other = (configuration(tmp_path / name) for name in ("a.flac", "b.flac", "c.flac"))
     assert first == second != other
+
+
+def test_in_a_batch_the_person_s_other_clips_are_the_baseline(samples: Path, tmp_path: Path, model: Path) -> None:
+    """The real extractors and model, in a worker; the expected numbers come of the clips' own sums and the predictor alone."""
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for name in ("voice_only.flac", "smile.mp4"):
+        shutil.copy(samples / name, clips / name)
+    table = tmp_path / "who.csv"
+    table.write_text("clip,speaker\nvoice_only.flac,Anna\nsmile,Anna\n")
+    options = Options(words="none", face="none", offline=True, model=model, influence=False)
+    totals = emofuse.analyze_folder(clips, tmp_path / "out", options, report=False, workers=1, speakers=table)
+    assert (totals.done, totals.failed) == (2, 0)
+
+    assembly = Assembly(options)
+    sums = {}
+    for path in sorted(clips.iterdir()):
+        clip = Clip(path)
+        sums[path.stem] = assembly.tally(clip, extract(clip, assembly.extractors(path)), "Anna").tallies["voice"]
+    for stem, other in (("voice_only", "smile"), ("smile", "voice_only")):
+        document = json.loads((tmp_path / "out" / stem / "analysis.json").read_text("utf-8"))
+        (fact,) = document["baseline"]
+        assert (fact["source"], fact["clips"]) == ("other utterances of Anna", 1)
+        alone = analyzed(clips / f"{stem}{'.flac' if stem == 'voice_only' else '.mp4'}", tmp_path / f"alone-{stem}", model)
+        assert len(document["utterances"]) == len(alone["utterances"])
+        if len(document["utterances"]) == 1:
+            assert fact["utterances"] == pytest.approx(float(sums[other].utterances.max()))
+            assert fact["seconds"] == pytest.approx(sums[other].seconds)
+        assert probabilities(document) != probabilities(alone)
+    again = emofuse.analyze_folder(clips, tmp_path / "out", options, report=False, workers=1, speakers=table)
+    assert again.kept == 2
+
+
+def test_speakers_change_nothing_for_a_model_without_baselines_and_it_says_so(samples: Path, tmp_path: Path) -> None:
+    shutil.copy(samples / "voice_only.flac", tmp_path / "a.flac")
+    found = discover([tmp_path])
+    told: list[Event] = []
+    job = Job(Options(words="none", face="none", offline=True, baseline="none"), {})
+    assert with_speakers(found, "folder", job, told.append) is found
+    (remark,) = told
+    assert isinstance(remark, Remarked) and "changes nothing" in remark.text

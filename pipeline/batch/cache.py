@@ -1,4 +1,5 @@
-"""Stages that are done, by key: probes (what a clip is, how its decoding ended), streams, answers (what a model said of them)."""
+"""Stages that are done, by key: probes (what a clip is, how its decoding ended), streams, baselines (sums over utterances of a clip or a
+person), answers (what a model said of them)."""
 
 from __future__ import annotations
 
@@ -24,6 +25,7 @@ from ..errors import EmofuseError, OutputError, StreamError
 from ..formats.parquet import read_stream, write_stream
 from ..hashing import sha256_of
 from ..media import ClipInfo
+from ..person import PersonSums
 from ..results import Analysis, AnalyzedUtterance, ClipFacts, Prediction
 from ..timed import Floats64, Provenance, TimedSequence
 from .keys import key_of
@@ -72,6 +74,17 @@ class Cache:
         with _room():
             write_stream(stream, path)
         self._keep(_place("streams", key, "parquet"), path)
+
+    def sums(self, key: str) -> PersonSums | None:
+        """What was summed over the utterances of a clip, or of all of a person's clips."""
+        document = self._json(_place("baselines", key, "json"))
+        try:
+            return None if document is None else decode(PersonSums, document)
+        except (StreamError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def keep_sums(self, key: str, sums: PersonSums) -> None:
+        self._keep_json(_place("baselines", key, "json"), encode(sums))
 
     def answer(self, key: str, streams: dict[str, TimedSequence], info: ClipInfo) -> Analysis | None:
         """What a model said, over these streams and of this clip."""

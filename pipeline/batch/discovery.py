@@ -56,11 +56,24 @@ _CLIP_SUFFIXES = (
 
 
 @dataclass(frozen=True)
+class Speaker:
+    """Whose clips some are. Two folders of one name are two people.
+
+    name   as a table, a file's name or a folder says it
+    place  tells people apart who are called the same
+    """
+
+    name: str
+    place: str = ""
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A file to look at; `reason` and `message` where it is refused before it is opened.
 
     path   absolute;  named: as the user would write it
     place  its path under the folder that was named, with slashes: the same on every machine that sees the folder
+    speaker  whose clip it is (speakers.py); None where nobody says
     """
 
     path: str
@@ -68,6 +81,7 @@ class Candidate:
     place: str
     reason: str | None = None
     message: str | None = None
+    speaker: Speaker | None = None
 
 
 @dataclass(frozen=True)

@@ -9,22 +9,25 @@ from typing import Any, ClassVar, Literal
 from ..codec import decode, encode
 from .task import Record
 
-Kind = Literal["done", "failed", "kept", "failed before", "lost", "planned"]
+Kind = Literal["done", "failed", "kept", "failed before", "lost", "planned", "tallied"]
 
 
 @dataclass(frozen=True)
 class Outcome:
     """A clip's record, and how it came about.
 
-    kind  done, failed; kept: nothing had to be done; failed before: left alone; lost: its worker died; planned: a dry run
+    kind  done, failed; kept: nothing had to be done; failed before: left alone; lost: its worker died; planned: a dry run;
+          tallied: its part of its person's baseline is there, and no more was asked
     plan  of a dry run, what would be done
     ran   stages that ran, in order; stages found in the cache are not among them
+    tally key of that part
     """
 
     record: Record
     kind: Kind
     ran: tuple[str, ...] = ()
     plan: str = ""
+    tally: str | None = None
 
 
 @dataclass
@@ -52,6 +55,14 @@ class Problem:
     NAME: ClassVar[str] = "problem"
     path: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Remarked:
+    """Something that a reader of the results must know of the batch as a whole; nothing is wrong."""
+
+    NAME: ClassVar[str] = "remark"
+    text: str
 
 
 @dataclass(frozen=True)
@@ -130,7 +141,7 @@ class Ended:
     totals: Totals
 
 
-Event = Problem | Planned | Started | Probed | Progressed | WorkerLost | Finished | Ended
+Event = Problem | Remarked | Planned | Started | Probed | Progressed | WorkerLost | Finished | Ended
 Listener = Callable[[Event], None]
 
 

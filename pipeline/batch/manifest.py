@@ -18,7 +18,7 @@ from ..formats.tables import safe_text
 from .store import Store
 from .task import Record
 
-STAGES = ("hash", "extract", "fusion", "write")
+STAGES = ("hash", "extract", "baseline", "fusion", "write")
 # These differ from run to run, all other columns do not.
 TIMINGS = ("attempts", *(f"seconds_{stage}" for stage in STAGES), "seconds", "peak_memory")
 
@@ -34,6 +34,7 @@ SCHEMA = pa.schema(
         ("utterances", pa.int64()),
         ("emotion", pa.string()),
         ("probability", pa.float64()),
+        ("speaker", pa.string()),
         ("attempts", pa.int64()),
         *((f"seconds_{stage}", pa.float64()) for stage in STAGES),
         ("seconds", pa.float64()),
@@ -62,6 +63,7 @@ def row_of(record: Record) -> dict[str, Any]:
         "utterances": record.utterances,
         "emotion": record.emotion,
         "probability": record.probability,
+        "speaker": None if record.speaker is None else _text(record.speaker),
         "attempts": record.attempts,
         **{f"seconds_{stage}": record.seconds.get(stage, 0.0) for stage in STAGES},
         "seconds": round(sum(record.seconds.values()), 4),

@@ -8,16 +8,18 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from ..errors import ClipError
 from ..formats.result_folder import result_name
+from .cache import Cache
 from .combined import write_combined
 from .discovery import Candidate, Discovery
 from .events import Ended, Finished, Listener, Outcome, Planned, Problem, Totals
 from .index import write_index
 from .manifest import write_manifest
+from .queue import Queue
 from .remote import address_of, is_there, size_and_change
 from .store import NAMES, Store, is_ours, owner_of, owner_path, read_records, record_name, to_bytes, write_record
 from .task import TABLES, Record, Task, is_folder_name, task_id
@@ -38,7 +40,7 @@ class BatchOptions:
     force         do everything again, whatever is there
     retry_failed  try again what failed before with the same configuration
     limit         begin at most so many clips
-    shard         (i, n): only the i-th of n parts, i from 1; a clip's part follows from its place in the folder alone
+    shard         (i, n): only the i-th of n parts, i from 1; a clip's part follows from its place in the folder alone, or from its speaker
     dry_run       change nothing, only tell what would be done
     """
 
@@ -65,14 +67,13 @@ def run_batch(
     found = replace(found, clips=tuple(sorted(found.clips, key=lambda clip: clip.path)))
     batch = _Batch(found, store, options, tell)
     batch.refuse()
-    begun = _Begun()
-    tasks = _tasks([c for c in batch.mine if c.reason is None], batch.names, options, begun)
-    for outcome in engine.run(tasks, tell, stopping):
+    queue = Queue([c for c in batch.mine if c.reason is None], batch.names, options, Cache(store))
+    for outcome in engine.run(queue.tasks(), tell, stopping):
         if outcome.kind == "lost":  # its worker died: nobody else has written it down
             outcome = Outcome(outcome.record, "failed", outcome.ran)
             write_record(store, outcome.record)
-        begun.settle(outcome)
-        batch.take(outcome)
+        if (settled := queue.settle(outcome)) is not None:
+            batch.take(settled)
     totals = batch.totals
     totals.stopped = stopping() and totals.waiting > 0
     batch.finish()
@@ -141,35 +142,6 @@ class _Batch:
         everything = _with_waiting(records, self._found, self.names)
         write_manifest(store, everything)
         write_index(store, everything)
-
-
-class _Begun:
-    """How many clips were begun in earnest: given out and not found done already."""
-
-    def __init__(self) -> None:
-        self.out = 0
-        self.worked = 0
-
-    def settle(self, outcome: Outcome) -> None:
-        self.out -= 1
-        self.worked += outcome.kind not in ("kept", "failed before")
-
-
-def _tasks(clips: Sequence[Candidate], names: Mapping[str, str], options: BatchOptions, begun: _Begun) -> Iterator[Task | None]:
-    for clip in clips:
-        while options.limit is not None and begun.worked + begun.out >= options.limit:
-            if not begun.out:
-                return
-            yield None
-        begun.out += 1
-        yield Task(
-            id=task_id(clip.path),
-            path=clip.path,
-            output=names[clip.path],
-            force=options.force,
-            retry_failed=options.retry_failed,
-            dry_run=options.dry_run,
-        )
 
 
 def _with_waiting(records: Mapping[str, Record], found: Discovery, names: Mapping[str, str]) -> list[Record]:
@@ -242,8 +214,11 @@ def _may_take(store: Store, name: str, clip: Candidate, before: Record | None) -
 
 
 def part_of(clip: Candidate, parts: int) -> int:
-    """Which of `parts` a clip is in, from 1, by its place under the folder that was named."""
-    digest = hashlib.sha256(clip.place.encode("utf-8", "surrogateescape")).digest()
+    """Which of `parts` a clip is in, from 1, by its place under the folder that was named; clips of one person are in one part."""
+    place, speaker = clip.place, clip.speaker
+    if speaker is not None:
+        place = f"{PurePosixPath(place).parent}/" if speaker.place else f"/{speaker.name}"
+    digest = hashlib.sha256(place.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") % parts + 1
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from ..clip import Clip, Limits
 from ..extraction import Extraction
 from ..media import ClipInfo
+from ..person import KnownPerson, PersonSums
 from ..ports import Extractor
 from ..results import Analysis
 from ..shared_pass import Progress
@@ -34,7 +35,11 @@ class Setup(Protocol):
     def model(self) -> Provenance: ...
 
     def extractors(self, clip: Path) -> Sequence[Extractor]: ...
-    def fuse(self, clip: Clip, extraction: Extraction, progress: Progress | None) -> Analysis: ...
+    def tally(self, clip: Clip, extraction: Extraction, speaker: str) -> PersonSums:
+        """What the clip says of its person's baseline, for a model that reads one."""
+        ...
+
+    def fuse(self, clip: Clip, extraction: Extraction, progress: Progress | None, person: KnownPerson | None = None) -> Analysis: ...
     def write(self, analysis: Analysis, folder: Path, home: Path | None) -> Mapping[str, str]:
         """All files of the result into a folder that is there and empty, and will be `home` in the end (None: not on this machine).
 

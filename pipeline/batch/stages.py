@@ -1,5 +1,8 @@
 """One clip: hash, extract, fuse, write. Each finished stage is kept by its key, so that none runs twice, whoever was killed in between.
 
+A clip whose person has others has a stage of its own between extraction and fusion: what it says of the person's baseline (`tally`). Its
+result then depends on the sums over all of the person's clips, by their hash.
+
 Which extractors and which model these are is the caller's business (`Setup`); it must say in JSON all that it was asked for, so that
 everything that changes a result changes its key.
 """
@@ -17,6 +20,8 @@ from typing import Any
 
 from ..clip import Clip
 from ..errors import ClipChanged, EmofuseError, OutputError, WeightsError
+from ..extraction import Extraction
+from ..person import KnownPerson
 from ..ports import Extractor
 from ..results import Analysis
 from .cache import Cache
@@ -62,6 +67,11 @@ class _Work:
         """Raises `ClipChanged` where the clip is no longer the file that was hashed."""
         assert self.record.file is not None
         expect_unchanged(self.task.path, self.record.file)
+
+    @property
+    def afresh(self) -> bool:
+        """Whether nothing that is kept of its streams is to be used."""
+        return self.task.force and not self.task.continued
 
     @property
     def sha256(self) -> str:
@@ -118,6 +128,7 @@ class Stages:
         record = replace(
             work.record,
             state="failed",
+            speaker=work.task.speaker,
             reason=reason,
             message=message,
             refused={},
@@ -141,26 +152,62 @@ class Stages:
             return kept  # it failed before its extractors could say what they are
         extractors = self._setup.extractors(path)
         keys = stream_keys(work.sha256, extractors, self._setup.requests, asdict(self._setup.limits), self._version)
-        fusion_key = self._fusion_key(work.sha256, keys)
+        if task.goal == "tally":
+            return self._tally(work, before, extractors, keys)
+        fusion_key = self._fusion_key(work, keys)
         work.record = replace(known, key=key_of([fusion_key, self._setup.configuration, self._version]))
         if (kept := self._failed_before(work, before) or self._kept(work, before)) is not None:
             return kept
         if task.dry_run:
             return Outcome(work.record, "planned", plan=self._plan(keys, fusion_key, before, work.sha256))
+        self._start(work, before)
+        analysis = self._analysis(work, extractors, keys, fusion_key)
+        return self._written(work, analysis)
+
+    def _start(self, work: _Work, before: Record | None) -> None:
+        """Say that the clip is being worked on, and have its bytes. What this run's tally took is part of the same attempt."""
+        task = work.task
+        if task.continued and before is not None:
+            work.seconds = {**before.seconds, **work.seconds}
         work.record = replace(
-            work.record, state="running", attempts=work.record.attempts + 1, reason=None, message=None, output=task.output, files={}
+            work.record,
+            state="running",
+            attempts=work.record.attempts + (not task.continued),
+            reason=None,
+            message=None,
+            output=task.output,
+            files={},
+            speaker=task.speaker,
         )
         write_record(self._store, work.record)
         work.tell(Started(task.id, task.path, work.record.attempts, work.record))
         self._have(work)
-        analysis = self._analysis(work, extractors, keys, fusion_key)
-        return self._written(work, analysis)
+
+    def _tally(self, work: _Work, before: Record | None, extractors: Sequence[Extractor], keys: Mapping[str, str]) -> Outcome:
+        """The clip's streams, and what they say of its person's baseline: kept under the key that the outcome names."""
+        task = work.task
+        key = self._key("tally", work, keys)
+        work.record = replace(work.record, key=key_of([key, self._setup.configuration, self._version]))
+        if (kept := self._failed_before(work, before)) is not None:
+            return kept
+        if task.dry_run or (not task.force and self._cache.sums(key) is not None):
+            return Outcome(before or work.record, "tallied", tuple(work.ran), tally=key)
+        self._start(work, before)
+        clip, extraction = self._extraction(work, extractors, keys)
+        assert task.speaker is not None
+        with work.stage("baseline"):
+            sums = self._setup.tally(clip, extraction, task.speaker)
+        work.sound()
+        self._cache.keep_sums(key, sums)
+        record = replace(work.record, state="waiting", emofuse=self._version, seconds=_rounded(work.seconds), peak_memory=peak_memory())
+        write_record(self._store, record)
+        return Outcome(record, "tallied", tuple(work.ran), tally=key)
 
     def _known(self, work: _Work, before: Record | None) -> Record:
         """The clip's record with its content: read only if the file is not the one that the record speaks of."""
         path, state = work.task.path, state_of(work.task.path)
         work.record = replace(work.record, path=path, file=state)
-        if before is not None and before.file == state and before.sha256 is not None and not work.task.force:
+        if before is not None and before.file == state and before.sha256 is not None and not work.afresh:
             sha256 = before.sha256
         else:
             with work.stage("hash"):
@@ -169,8 +216,15 @@ class Stages:
         same = before is not None and before.sha256 == sha256
         return replace(work.record, sha256=sha256, attempts=before.attempts if same and before else 0)
 
-    def _fusion_key(self, sha256: str, keys: Mapping[str, str]) -> str:
-        facts = {"stage": "fusion", "clip": sha256, "streams": keys}
+    def _fusion_key(self, work: _Work, keys: Mapping[str, str]) -> str:
+        task = work.task
+        person = {} if task.baseline is None else {"speaker": task.speaker, "baseline": task.baseline}
+        return self._key("fusion", work, keys, **person)
+
+    def _key(self, stage: str, work: _Work, keys: Mapping[str, str], **more: object) -> str:
+        facts = {"stage": stage, "clip": work.sha256, "streams": keys, **more}
+        if stage == "tally":
+            facts["speaker"] = work.task.speaker
         return key_of({**facts, "model": self._setup.model.to_json(), "configuration": self._setup.configuration})
 
     def _failed_before(self, work: _Work, before: Record | None) -> Outcome | None:
@@ -207,21 +261,35 @@ class Stages:
         what = "new" if new else "unfinished" if before is not None and before.sha256 == sha256 else "changed"
         return f"{what}: to extract {', '.join(missing)}"
 
-    def _analysis(self, work: _Work, extractors: Sequence[Extractor], keys: Mapping[str, str], fusion_key: str) -> Analysis:
-        force, clip = work.task.force, work.clip
+    def _extraction(self, work: _Work, extractors: Sequence[Extractor], keys: Mapping[str, str]) -> tuple[Clip, Extraction]:
+        """The opened clip and its streams."""
+        force, clip = work.afresh, work.clip
         extracting = Extracting(self._cache, work.sha256, self._version, extractors, keys, force, work.sound, work.stage, work.progress)
         info = extracting.info(clip)
         work.clip = clip = self._open(clip.path, clip.limits, info)
         work.tell(Probed(work.task.id, work.task.path, info.duration))
-        extraction = extracting.run(clip)
-        kept = None if force else self._cache.answer(fusion_key, dict(extraction.streams), info)
+        return clip, extracting.run(clip)
+
+    def _analysis(self, work: _Work, extractors: Sequence[Extractor], keys: Mapping[str, str], fusion_key: str) -> Analysis:
+        clip, extraction = self._extraction(work, extractors, keys)
+        kept = None if work.task.force else self._cache.answer(fusion_key, dict(extraction.streams), clip.info)
         if kept is not None:
             return kept
+        person = self._person(work.task)
         with work.stage("fusion"):
-            analysis = self._setup.fuse(clip, extraction, work.progress)
+            analysis = self._setup.fuse(clip, extraction, work.progress, person)
         work.sound()
         self._cache.keep_answer(fusion_key, analysis)
         return analysis
+
+    def _person(self, task: Task) -> KnownPerson | None:
+        """What is known of the person whose clip it is; raises `OutputError` where the sums were taken away meanwhile."""
+        if task.speaker is None or task.baseline is None:
+            return None
+        sums = self._cache.sums(task.baseline)
+        if sums is None:
+            raise OutputError(f"{task.path}: expected the baseline of {task.speaker} that this run wrote; it is gone or damaged")
+        return KnownPerson(task.speaker, sums, task.baseline)
 
     def _written(self, work: _Work, analysis: Analysis) -> Outcome:
         """The result folder, and after it the record."""

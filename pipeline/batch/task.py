@@ -25,6 +25,7 @@ from ..errors import (
 from ..hashing import FileState
 
 State = Literal["waiting", "running", "done", "failed"]
+Goal = Literal["result", "tally"]
 
 # The first that fits; the failure table in docs/batch.md lists these and the ones that the engines give.
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (
@@ -77,6 +78,9 @@ class Task:
     output  name of the result folder under the output folder
     force   do everything again;  retry_failed: try again what failed before
     dry_run  only say what would be done
+    goal     "result", or "tally": only its streams, and what they say of its person's baseline
+    speaker  whose clip it is, where other clips of this person are known;  baseline: key of the sums over all these clips
+    continued  this run has made its tally already, so that its streams are as new as `force` wants them
     """
 
     id: str
@@ -85,6 +89,10 @@ class Task:
     force: bool = False
     retry_failed: bool = False
     dry_run: bool = False
+    goal: Goal = "result"
+    speaker: str | None = None
+    baseline: str | None = None
+    continued: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,9 +112,10 @@ class Record:
     files      of the result folder: name -> bytes and SHA-256, to know that they are whole
     refused    formats that were asked for and cannot hold this clip: name -> why
     length     seconds of the clip;  emotion, probability: the clip's most probable emotion
+    speaker    whose clip it was said to be
     The rest differs from run to run:
     attempts   how often work on it began
-    seconds    stage -> wall seconds of the attempt that ended well (hash, extract, fusion, write); a stage taken from the cache has 0
+    seconds    stage -> wall seconds of the attempt that ended well (hash, extract, baseline, fusion, write); a stage from the cache has 0
     peak_memory  bytes of the worker's resident memory at its highest while on this clip
     """
 
@@ -126,6 +135,7 @@ class Record:
     utterances: int | None = None
     emotion: str | None = None
     probability: float | None = None
+    speaker: str | None = None
     attempts: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_memory: int | None = None

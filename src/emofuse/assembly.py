@@ -22,7 +22,7 @@ from emofuse.pipeline.errors import ClipChanged, UsageError
 from emofuse.pipeline.extraction import Extraction, extract
 from emofuse.pipeline.hashing import FileState, sha256_of
 from emofuse.pipeline.media import ClipInfo
-from emofuse.pipeline.person import BaselineSource, recorded
+from emofuse.pipeline.person import BaselineSource, ClipTallies, KnownPerson, PersonSums, recorded
 from emofuse.pipeline.ports import Extractor
 from emofuse.pipeline.profile import Profile
 from emofuse.pipeline.results import Analysis
@@ -178,8 +178,19 @@ class Assembly:
         with profile.stage("fusion"):
             return self.fuse(clip, extraction, progress, maps=maps)
 
-    def fuse(self, clip: Clip, extraction: Extraction, progress: Progress | None = None, *, maps: Maps = "small") -> Analysis:
-        """Streams that are there already, to emotions and attention. What the options say of this half is put in here."""
+    def fuse(
+        self,
+        clip: Clip,
+        extraction: Extraction,
+        progress: Progress | None = None,
+        *,
+        maps: Maps = "small",
+        person: KnownPerson | None = None,
+    ) -> Analysis:
+        """Streams that are there already, to emotions and attention. What the options say of this half is put in here.
+
+        person   whose clip it is, where other clips of theirs are known
+        """
         from emofuse.pipeline.attention.fuse import fuse
         from emofuse.pipeline.attention.influence import InfluenceOptions
 
@@ -193,8 +204,24 @@ class Assembly:
             chooser=who_speaks,
             face_id=self.options.face_id,
             influence=influence,
-            baseline=self.baseline,
+            baseline=None if self.baseline is None else replace(self.baseline, person=person),
         )
+
+    @property
+    def reads_baseline(self) -> frozenset[str]:
+        """Streams that the model reads against a person's baseline, by its description alone; none where none is to be read."""
+        streams = description(locate(self.options.checkpoint))["streams"]
+        wanted = frozenset(name for name, stream in streams.items() if stream.get("baseline") is True)
+        return frozenset() if self.options.baseline == "none" else wanted
+
+    def tally(self, clip: Clip, extraction: Extraction, speaker: str) -> PersonSums:
+        """What a clip says of the baseline of the person whose clip it is."""
+        extraction = self._aligned(extraction)
+        streams = extraction.streams
+        length = length_of(clip, extraction, decoded_to_the_end(clip, extraction))
+        faces = FaceSelector.of(streams, who_speaks, self.options.face_id)
+        pieces = (utterance(span, streams, faces) for span in segment(streams, length).spans)
+        return ClipTallies(self.model.tallies, pieces, streams.get("words")).of_person(speaker)
 
     @property
     def recording(self) -> Path | None:

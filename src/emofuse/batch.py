@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,19 @@ from typing import Any
 from emofuse import __version__
 from emofuse.extractors import Request
 from emofuse.pipeline.batch.discovery import Discovery, discover
-from emofuse.pipeline.batch.events import Listener, Problem, Totals, ignore
+from emofuse.pipeline.batch.events import Listener, Problem, Remarked, Totals, ignore
 from emofuse.pipeline.batch.local import Allowance, LocalEngine
 from emofuse.pipeline.batch.ray_engine import RayEngine
 from emofuse.pipeline.batch.remote import address_of, discover_remote, open_store, refuse_network
 from emofuse.pipeline.batch.run import BatchOptions, Engine, run_batch
+from emofuse.pipeline.batch.speakers import assigned
 from emofuse.pipeline.batch.stages import Stages
 from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.codec import decode, encode
 from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.extraction import Extraction
 from emofuse.pipeline.hashing import sha256_of
+from emofuse.pipeline.person import KnownPerson, PersonSums
 from emofuse.pipeline.ports import Extractor
 from emofuse.pipeline.results import Analysis
 from emofuse.pipeline.shared_pass import Progress
@@ -92,8 +94,11 @@ class AssemblySetup:
     def extractors(self, clip: Path) -> Sequence[Extractor]:
         return self._assembly.extractors(clip)
 
-    def fuse(self, clip: Clip, extraction: Extraction, progress: Progress | None) -> Analysis:
-        return self._assembly.fuse(clip, extraction, progress)
+    def tally(self, clip: Clip, extraction: Extraction, speaker: str) -> PersonSums:
+        return self._assembly.tally(clip, extraction, speaker)
+
+    def fuse(self, clip: Clip, extraction: Extraction, progress: Progress | None, person: KnownPerson | None = None) -> Analysis:
+        return self._assembly.fuse(clip, extraction, progress, person=person)
 
     def write(self, analysis: Analysis, folder: Path, home: Path | None) -> Mapping[str, str]:
         refused = fill_analysis(analysis, folder, version=__version__, home=home, **self._job.writing)
@@ -171,12 +176,14 @@ def run(
     seconds: float | None = None,
     memory: int | None = None,
     follow_links: bool = False,
+    speakers: str | os.PathLike[str] | None = None,
     engine: Engine | None = None,
     tell: Listener = ignore,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Totals:
     """Analyze every clip under `paths` into `out`, as docs/batch.md describes; raises `UsageError` where there is no clip at all.
 
+    speakers  whose clip each is: "folder", "name:REGEX" or a table (pipeline/batch/speakers.py); a person's clips share their baseline
     tell      called with every event (pipeline/batch/events.py)
     stopping  once it is true, nothing new is begun
     """
@@ -189,9 +196,24 @@ def run(
         tell(Problem(path, reason))
     if not discovery.clips:
         raise UsageError("no clip in what was named")
+    if speakers is not None:
+        found = with_speakers(found, os.fspath(speakers), job, tell)
     store = open_store(os.fspath(out))
     try:
         engine = engine or local_engine(job, out, workers=1 if batch.dry_run else workers, seconds=seconds, memory=memory)
         return run_batch(discovery, store, engine, batch, tell, stopping)
     finally:
         store.close()
+
+
+def with_speakers(found: Discovery, rule: str, job: Job, tell: Listener) -> Discovery:
+    """The clips with their speakers, where the model reads clips of one person together; what is left out is told."""
+    clips = assigned(found.clips, rule)
+    assembly = Assembly(job.options)
+    if not assembly.reads_baseline or assembly.recording is not None:
+        why = "a recording is the baseline" if assembly.recording is not None else "no baseline is read by this model with these options"
+        tell(Remarked(f"--speakers changes nothing: {why}"))
+        return found
+    for text in clips.remarks:
+        tell(Remarked(text))
+    return replace(found, clips=clips.clips)

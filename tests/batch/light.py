@@ -4,7 +4,8 @@
     python light.py batch FOLDER OUT JOB    a batch in a process of its own, to be killed
 
 A clip's text tells what happens to it: "fine ...", "crash", "hang", "eat", "bug", "broken". JOB is JSON: log (a file that every stage that
-begins is appended to), pause (seconds per stage takes), and what changes keys: model, gain.
+begins is appended to), pause (seconds per stage takes), and what changes keys: model, gain. With speakers (pipeline/batch/speakers.py) the
+model reads the voice as a departure from what is usual for the person.
 """
 
 from __future__ import annotations
@@ -15,19 +16,21 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from emofuse.pipeline.attention.fuse import fuse
+from emofuse.pipeline.baseline import Tally
 from emofuse.pipeline.batch.discovery import discover
 from emofuse.pipeline.batch.events import Listener, Outcome, Totals
 from emofuse.pipeline.batch.local import Allowance, LocalEngine
 from emofuse.pipeline.batch.ray_engine import RayEngine
 from emofuse.pipeline.batch.remote import address_of, discover_remote, open_store
 from emofuse.pipeline.batch.run import BatchOptions, Engine, run_batch
+from emofuse.pipeline.batch.speakers import assigned
 from emofuse.pipeline.batch.stages import Stages
 from emofuse.pipeline.batch.task import Task
 from emofuse.pipeline.batch.worker import serve
@@ -35,11 +38,13 @@ from emofuse.pipeline.clip import Clip, Limits
 from emofuse.pipeline.errors import NotMedia
 from emofuse.pipeline.extraction import Extraction
 from emofuse.pipeline.media import ClipInfo, Media, Medium
+from emofuse.pipeline.person import BaselineSource, ClipTallies, KnownPerson, PersonSums
 from emofuse.pipeline.ports import Extractor
 from emofuse.pipeline.results import Analysis, Attention, Prediction, Utterance
 from emofuse.pipeline.shared_pass import Progress
 from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Provenance, TimedSequence
+from emofuse.pipeline.utterances import segment, utterance
 from emofuse.writing import fill_analysis
 
 
@@ -119,12 +124,18 @@ class CountingModel:
 
     def _one(self, utterance: Utterance) -> Prediction:
         text, voice = utterance.streams["text"], utterance.streams["voice"]
-        happy = float(1 / (1 + np.exp(-voice.values.mean() + len(self.version))))
+        usual = utterance.usual.get("voice")
+        moved = 0.0 if usual is None or not usual.share[0] else float(usual.share[0] * usual.mean[0])
+        happy = float(1 / (1 + np.exp(-voice.values.mean() + moved + len(self.version))))
         rest = (1 - happy) / (len(EMOTIONS) - 1)
         weights = np.abs(text.values[:, 0][:, None] - voice.values[:, 0][None]) + 1
         weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)[None, None]
         maps = (Attention("cross", "text", "voice", weights, text.start, text.end, voice.start, voice.end),)
         return Prediction({e: happy if e == "happiness" else rest for e in EMOTIONS}, None, max(happy, rest), maps)
+
+
+def tallies(one: Utterance) -> dict[str, Tally]:
+    return {"voice": Tally.of(one.streams["voice"])}
 
 
 class LightSetup:
@@ -151,9 +162,17 @@ class LightSetup:
         voice = Letters("voice", log, pause, self.job.get("gain", 1.0))
         return [Letters("words", log, pause), Letters("text", log, pause, needs=("words",)), voice]
 
-    def fuse(self, clip: Clip, extraction: Extraction, progress: Progress | None) -> Analysis:
+    def tally(self, clip: Clip, extraction: Extraction, speaker: str) -> PersonSums:
+        note(self.job["log"], "baseline", clip.path)
+        time.sleep(self.job["pause"])
+        spans = segment(extraction.streams, clip.info.duration or 0.0).spans
+        pieces = (utterance(span, extraction.streams) for span in spans)
+        return ClipTallies(tallies, pieces, extraction.streams["words"]).of_person(speaker)
+
+    def fuse(self, clip: Clip, extraction: Extraction, progress: Progress | None, person: KnownPerson | None = None) -> Analysis:
         note(self.job["log"], "fusion", clip.path)
-        return fuse(clip, extraction, self._model, maps="small", progress=progress)
+        source = BaselineSource(tallies, person=person) if self.job.get("speakers") else None
+        return fuse(clip, extraction, self._model, maps="small", progress=progress, baseline=source)
 
     def write(self, analysis: Analysis, folder: Path, home: Path | None) -> Mapping[str, str]:
         note(self.job["log"], "write", Path(analysis.info.path))
@@ -215,6 +234,8 @@ def batch(
         engine = InThisProcess(Stages(LightSetup(job), store, version="light", open_clip=TextClip))
     remote = address_of(folder)
     found = discover_remote(remote) if remote is not None else discover([Path(folder)], out=Path(out))
+    if job.get("speakers"):
+        found = replace(found, clips=assigned(found.clips, job["speakers"]).clips)
     try:
         totals = run_batch(found, store, engine, order or BatchOptions(), lambda event: events.append((event.NAME, vars(event))), **more)
     finally:

@@ -230,17 +230,17 @@ def test_the_manifest_and_the_joined_emotions_say_the_same_in_both_forms(light: 
 
 
 def kept_stages(out: Path) -> set[Path]:
-    return {p for kind in ("streams", "answers") for p in (out / ".emofuse" / kind).rglob("*.parquet")}
+    return {p for kind in ("streams", "answers", "baselines") for p in (out / ".emofuse" / kind).rglob("*.[pj]*")}
 
 
-def kill_and_resume(light: ModuleType, tmp_path: Path, clips: int, kills: int, seed: int) -> None:
+def kill_and_resume(light: ModuleType, tmp_path: Path, clips: int, kills: int, seed: int, **more: Any) -> None:
     """The whole promise: killed at random moments and resumed, the folder is the unbroken run's, and no finished stage ran twice."""
     chance = random.Random(seed)
     make_clips(tmp_path / "clips", clips)
     (tmp_path / "clips/bad.mp4").write_text("broken")
-    light.batch(tmp_path / "clips", tmp_path / "unbroken", job(tmp_path))
+    light.batch(tmp_path / "clips", tmp_path / "unbroken", job(tmp_path, **more))
     stages(tmp_path)
-    out, work = tmp_path / "out", job(tmp_path, pause=0.02)
+    out, work = tmp_path / "out", job(tmp_path, pause=0.02, **more)
     command = [sys.executable, "-P", light.__file__, "batch", str(tmp_path / "clips"), str(out), json.dumps(work)]
     twice: list[str] = []
     log = tmp_path / "log"
@@ -278,12 +278,16 @@ def kill_and_resume(light: ModuleType, tmp_path: Path, clips: int, kills: int, s
     assert contents(out) == contents(tmp_path / "unbroken")
     begun = Counter(log.read_text().splitlines())
     # A stage may begin again only if it was killed before its end: at most one a worker and kill.
-    again = sum(count - 1 for line, count in begun.items() if line.split("\t")[0] in ("words", "text", "voice", "fusion"))
+    again = sum(count - 1 for line, count in begun.items() if line.split("\t")[0] in ("words", "text", "voice", "baseline", "fusion"))
     assert again <= 3 * 2 * kills, "three streams of two workers' clips were in hand at each kill"
 
 
 def test_killed_and_resumed_it_ends_as_if_nothing_had_happened(light: ModuleType, tmp_path: Path) -> None:
     kill_and_resume(light, tmp_path, clips=12, kills=2, seed=1)
+
+
+def test_killed_with_people_s_clips_waiting_for_each_other_it_ends_as_if_nothing_had_happened(light: ModuleType, tmp_path: Path) -> None:
+    kill_and_resume(light, tmp_path, clips=12, kills=3, seed=3, speakers=r"name:clip0(\d)")
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from emofuse.pipeline.baseline import Tally
-from emofuse.pipeline.person import THIS_CLIP, BaselineSource, PersonBaselines, recorded, speaker_in
+from emofuse.pipeline.person import THIS_CLIP, BaselineSource, ClipTallies, KnownPerson, PersonBaselines, PersonSums, recorded, speaker_in
 from emofuse.pipeline.results import BaselineFacts, FaceChoice, Utterance
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 
@@ -77,7 +77,46 @@ def test_a_recording_replaces_the_clip() -> None:
     known = [baselines.known(piece) for piece in pieces]
     assert [k.usual["voice"].mean[0] for k in known] == [9.0, 9.0] and known[0].usual["voice"].share[0] == 0.5
     assert known[1].usual["face"].share[0] == 0  # the recording shows no face
-    assert baselines.facts() == (BaselineFacts("face", "calm.wav", 0.0, 0.0), BaselineFacts("voice", "calm.wav", 2.0, 0.5))
+    assert baselines.facts() == (
+        BaselineFacts("face", "calm.wav", 0.0, 0.0, 0.0, clips=1),
+        BaselineFacts("voice", "calm.wav", 2.0, 0.5, 4.0, clips=1),
+    )
+
+
+def other_clips(tallies: dict[str, Tally], clip: Sequence[Utterance], spoken: TimedSequence | None = None) -> KnownPerson:
+    """Anna, of whom there are other clips with these sums beside `clip`."""
+    own = ClipTallies(tally, clip, spoken).of_person("Anna")
+    return KnownPerson("Anna", PersonSums.together([own, PersonSums(tallies, dict.fromkeys(tallies, 3))]), "f00")
+
+
+def test_the_person_s_other_clips_count_beside_the_clip_s_other_utterances() -> None:
+    pieces = [utterance(0, 1.0, (0, 4.0)), utterance(2, 3.0, (0, 6.0))]
+    elsewhere = recorded(tally, [utterance(0, 10.0, (5, 20.0)), utterance(2, 30.0, (5, 20.0))])
+    baselines = PersonBaselines(BaselineSource(tally, person=other_clips(dict(elsewhere), pieces)), iter(pieces), None)
+    known = [baselines.known(piece) for piece in pieces]
+    assert [k.usual["voice"].mean[0] for k in known] == pytest.approx([(3 + 10 + 30) / 3, (1 + 10 + 30) / 3])
+    assert [k.usual["face"].mean[0] for k in known] == pytest.approx([(6 + 40) / 3, (4 + 40) / 3]), "the only face is the person's"
+    name = "other utterances of Anna"
+    assert baselines.facts() == tuple(BaselineFacts(stream, name, 3.0, 0.6, 6.0, 3, "f00") for stream in ("face", "voice"))
+
+
+def test_a_person_with_this_clip_alone_is_read_as_the_clip_is() -> None:
+    pieces = [utterance(0, 0.1, (0, 4.7)), utterance(2, 0.2, (0, 5.3)), utterance(4, 0.3)]
+    alone, person = (
+        BaselineSource(tally),
+        BaselineSource(tally, person=KnownPerson("Anna", ClipTallies(tally, pieces, None).of_person("Anna"), "")),
+    )
+    assert usual_of(pieces, alone) == usual_of(pieces, person), "to the last bit"
+
+
+def test_other_voices_and_faces_of_the_clip_are_not_the_person() -> None:
+    pieces = [utterance(0, 1.0, (0, 1.0)), utterance(2, 100.0, (1, 50.0)), utterance(4, 3.0, (0, 5.0)), utterance(6, 200.0, (1, 70.0))]
+    elsewhere = recorded(tally, [utterance(0, 9.0, (0, 1000.0)), utterance(2, 9.0)])
+    spoken = words(["ANNA", "ben", "ANNA", "ben"])
+    source = BaselineSource(tally, person=other_clips(dict(elsewhere), pieces, spoken))
+    made = usual_of(pieces, source, spoken)
+    assert [u["voice"] for u in made] == pytest.approx([(3 + 18) / 3, 200.0, (1 + 18) / 3, 100.0]), "ben has his own, of this clip"
+    assert [u["face"] for u in made] == pytest.approx([5.0, 70.0, 1.0, 50.0]), "which face is Anna's nobody says"
 
 
 def test_a_model_that_reads_none_gets_none() -> None:
