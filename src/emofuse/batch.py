@@ -197,7 +197,7 @@ def run(
     if not discovery.clips:
         raise UsageError("no clip in what was named")
     if speakers is not None:
-        found = with_speakers(found, os.fspath(speakers), job, tell)
+        discovery = with_speakers(discovery, os.fspath(speakers), job, tell)
     store = open_store(os.fspath(out))
     try:
         engine = engine or local_engine(job, out, workers=1 if batch.dry_run else workers, seconds=seconds, memory=memory)
