@@ -13,6 +13,7 @@ from .errors import StreamError
 from .media import Media
 from .ports import Extractor
 from .shared_pass import Progress, SharedPass
+from .speech import with_speech
 from .timed import TimedSequence
 from .within_clip import within_clip
 
@@ -40,7 +41,7 @@ class Extraction:
 def extract(
     clip: Clip, extractors: Sequence[Extractor], progress: Progress | None = None, keep: Callable[[TimedSequence], None] | None = None
 ) -> Extraction:
-    """Every extractor's stream, keyed by stream name.
+    """Every extractor's stream, keyed by stream name, and `speech` where the words' recogniser says where it is (speech.py).
 
     keep  called with each stream as soon as it is made, in its extractor's thread, while others still work
     Rows after the clip's end are left out and counted (within_clip.py).
@@ -85,7 +86,7 @@ def extract(
         ready.set()
         shared.run()
         streams = {name: absent[name] if name in absent else started[name].result() for name in by_stream}
-    return Extraction(within_clip(clip, streams, shared.end), shared.end, spans)
+    return Extraction(within_clip(clip, with_speech(streams), shared.end), shared.end, spans)
 
 
 def _nothing(extractor: Extractor, missing: frozenset[str]) -> TimedSequence:

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from .results import Quality, Utterance
+from .speech import SPEECH, speech_share
 from .streams import MODALITIES
 from .timed import Span, TimedSequence
 
 FACE_SEEN = 0.5  # share of the utterance in which the face is seen, below which the face is called sparse
 SPEAKER_SURE = 0.5  # confidence that the face read is the one who speaks, below which it is called unsure
 WORDS_SURE = 0.6  # mean probability of the words, below which they do not count as text: measured, most are then wrong (docs/words.md)
-VOICE_HEARD = 0.1  # share of the voice's rows that are voiced, below which there is hardly a voice
+VOICE_HEARD = 0.1  # share of the voice's rows that are voiced, or of the time that is speech, below which there is hardly a voice
 
 
 def quality(utterance: Utterance, streams: Mapping[str, TimedSequence], unlike: Mapping[str, float] | None = None) -> Quality:
@@ -49,9 +50,9 @@ def quality(utterance: Utterance, streams: Mapping[str, TimedSequence], unlike: 
     if (sure := words_sure(words, utterance.span)) < WORDS_SURE:
         flags.append("uncertain_words")
         reasons["text"] = f"the recogniser gives these words a mean probability of {sure:.2f}: below {WORDS_SURE} they do not count as text"
-    if (heard := voiced_share(utterance.streams.get("voice"))) < VOICE_HEARD:
+    if weak := _weak(utterance.streams.get("voice"), streams.get(SPEECH), utterance.span):
         flags.append("weak_voice")
-        reasons.setdefault("voice", f"{heard:.0%} of this sound is voiced")
+        reasons.setdefault("voice", weak)
     for name, far in (unlike or {}).items():
         if far > 1:
             flags.append(f"unlike_{name}")
@@ -88,3 +89,12 @@ def voiced_share(voice: TimedSequence | None) -> float:
     if voice is None or not len(voice) or "VUV" not in voice.columns:
         return 1.0
     return float((np.nan_to_num(voice.column("VUV")) > 0.5).mean())
+
+
+def _weak(voice: TimedSequence | None, speech: TimedSequence | None, span: Span) -> str:
+    """Why there is hardly a voice in this span; "" where there is one, or nothing says."""
+    if (heard := voiced_share(voice)) < VOICE_HEARD:
+        return f"{heard:.0%} of this sound is voiced"
+    if voice is not None and len(voice) and speech is not None and (heard := speech_share(speech, span)) < VOICE_HEARD:
+        return f"{heard:.0%} of this sound is speech"
+    return ""

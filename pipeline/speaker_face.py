@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .errors import UsageError
 from .ports import FaceChooser
 from .results import FaceChoice
+from .speech import SPEECH
 from .timed import Span, TimedSequence
 
 JOINED = 0.2
@@ -94,10 +95,12 @@ def active_rows(voice: TimedSequence) -> NDArray[np.intp]:
 
 
 def voiced_spans(streams: Mapping[str, TimedSequence]) -> tuple[Span, ...]:
-    """Where somebody speaks: the words, where there are any, else the active rows of the voice; over short pauses."""
-    words, voice = streams.get("words"), streams.get("voice")
+    """Where somebody speaks: the words, else the speech that was heard, else the active rows of the voice; over short pauses."""
+    words, speech, voice = streams.get("words"), streams.get(SPEECH), streams.get("voice")
     if words is not None and len(words):
         start, end = words.start, words.end
+    elif speech is not None and len(speech):
+        start, end = speech.start, speech.end
     elif voice is not None and len(voice):
         rows = active_rows(voice)
         start, end = voice.start[rows], voice.end[rows]

@@ -1,4 +1,4 @@
-"""Segmentation a clip into utterances: speech turns from word times, else voice activity, else fixed windows.
+"""Segmentation of a clip into utterances: speech turns from word times, else voice activity, else fixed windows.
 
 A turn ends at a pause, at a change of speaker, or, past the longest length, at its widest inner pause. Cost stays linear in the clip's
 length, since no utterance is longer than about 15 s.
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .quality import WORDS_SURE, words_sure
 from .results import CutBy, FaceChoice, Utterance
 from .speaker_face import FaceSelector, active_rows
+from .speech import SPEECH
 from .streams import MODALITIES
 from .timed import Span, TimedSequence
 
@@ -49,8 +50,7 @@ def segment(streams: Mapping[str, TimedSequence], duration: float, segmentation:
         spans = _turns(words, segmentation)
         by: CutBy = "words"
     else:
-        voice = streams.get("voice")
-        spans = _voiced(voice, segmentation) if voice is not None and len(voice) else []
+        spans = _voiced(streams, segmentation)
         by = "voice"
     if not spans:
         return Segments(tuple(_windows(Span(0.0, duration), segmentation.window)), "windows")
@@ -96,15 +96,19 @@ def _split(start: NDArray[np.float64], end: NDArray[np.float64], longest: float)
     return parts
 
 
-def _voiced(voice: TimedSequence, segmentation: Segmentation) -> list[Span]:
-    """Stretches of voice activity, joined over short pauses."""
-    rows = active_rows(voice)
-    if not len(rows):
+def _voiced(streams: Mapping[str, TimedSequence], segmentation: Segmentation) -> list[Span]:
+    """Where speech was heard, or else where the voice is loud, joined over short pauses."""
+    speech, voice = streams.get(SPEECH), streams.get("voice")
+    if speech is not None and len(speech):
+        start, end = speech.start, speech.end
+    elif voice is not None and len(rows := active_rows(voice)):
+        start, end = voice.start[rows], voice.end[rows]
+    else:
         return []
-    breaks = np.flatnonzero(voice.start[rows[1:]] - voice.end[rows[:-1]] >= segmentation.pause) + 1
+    breaks = np.flatnonzero(start[1:] - end[:-1] >= segmentation.pause) + 1
     spans: list[Span] = []
-    for run in np.split(rows, breaks):
-        span = Span(float(voice.start[run[0]]), float(voice.end[run[-1]]))
+    for run in np.split(np.arange(len(start)), breaks):
+        span = Span(float(start[run[0]]), float(end[run[-1]]))
         if span.duration >= segmentation.shortest_sound:
             spans += _windows(span, segmentation.longest)
     return spans

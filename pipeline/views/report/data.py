@@ -45,7 +45,7 @@ FLAGS = {
     "no_voice": "no voice in this utterance",
     "sparse_face": "a face is seen in less than half of its time",
     "uncertain_words": "the recogniser is unsure of these words: they are shown, but do not count as text",
-    "weak_voice": "less than a tenth of the sound is voiced",
+    "weak_voice": "less than a tenth of the sound is voiced, or is speech",
     "several_faces": "more than one face is in view: the one that speaks was read",
     "unsure_face": "which of the faces speaks is unsure",
     "unlike_voice": "this sound is unlike what the model learned from",
