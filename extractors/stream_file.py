@@ -105,11 +105,11 @@ class StreamFile(Provider):
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         if self._table is not None:
-            found = self._on_the_clips_frames(self._table, clip) if self._counts_frames else self._table.stream(self._path)
-            found = _with_face_ids(found)
+            stream = self._on_the_clips_frames(self._table, clip) if self._counts_frames else self._table.stream(self._path)
+            stream = _with_face_ids(stream)
         else:
-            found = self._stream if self._stream is not None else self._of_video(Path(clip.info.path).stem)
-        return self._wanted_columns(self._named(found))
+            stream = self._stream if self._stream is not None else self._of_video(Path(clip.info.path).stem)
+        return self._wanted_columns(self._named(stream))
 
     def _face_table(self) -> FaceTable | None:
         if self.stream != "face" or self._path.suffix.lower() != ".csv":
@@ -128,8 +128,8 @@ class StreamFile(Provider):
                 return [name]
             if len(keys) == 1:
                 return keys
-            there = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
-            raise StreamError(f"{self._path}: expected a video named {name}, like the clip; there are {there or 'none'}")
+            listed = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+            raise StreamError(f"{self._path}: expected a video named {name}, like the clip; there are {listed or 'none'}")
 
         sequence = read_sequence(self._path, pick)
         (key,) = sequence.entries
@@ -154,38 +154,38 @@ class StreamFile(Provider):
         kept = FaceTable(table.form, table.frames[rows], None, table.columns, table.values[rows])
         return kept.placed(times[table.frames[rows]], self._path, notes)
 
-    def _named(self, found: TimedSequence) -> TimedSequence:
+    def _named(self, stream: TimedSequence) -> TimedSequence:
         """Under the stream's own name; a voice of COVAREP's 74 dimensions without names gets COVAREP's."""
-        notes = dict(found.provenance.notes)
-        columns = found.columns
+        notes = dict(stream.provenance.notes)
+        columns = stream.columns
         if self.stream == "voice" and len(columns) == len(COVAREP) and all(c.endswith(f"_{j}") for j, c in enumerate(columns)):
             columns = COVAREP
             notes["columns"] = "74 without names: taken for COVAREP's, in its order"
-        by = Provenance(self.name, "1", options={**self._options(), "made_by": found.provenance.extractor}, notes=notes)
-        labels, values = dict(found.labels), found.values
+        by = Provenance(self.name, "1", options={**self._options(), "made_by": stream.provenance.extractor}, notes=notes)
+        labels, values = dict(stream.labels), stream.values
         if self.stream == "words":
             if "word" not in labels:
                 raise StreamError(f"{self._path}: expected a column word, got {', '.join([*labels, *columns][:8]) or 'none'}")
-            labels = {label: labels.get(label, ("",) * len(found)) for label in WORD_LABELS}
-            sure = found.column("probability") if "probability" in columns else np.full(len(found), np.nan, np.float32)
+            labels = {label: labels.get(label, ("",) * len(stream)) for label in WORD_LABELS}
+            sure = stream.column("probability") if "probability" in columns else np.full(len(stream), np.nan, np.float32)
             columns, values = WORD_COLUMNS, sure[:, None]
-        return replace(found, name=self.stream, columns=columns, values=values, labels=labels, provenance=by)
+        return replace(stream, name=self.stream, columns=columns, values=values, labels=labels, provenance=by)
 
-    def _wanted_columns(self, found: TimedSequence) -> TimedSequence:
-        missing = [c for c in self._wanted if c not in found.columns]
-        if not missing or not len(found):
-            return found
+    def _wanted_columns(self, stream: TimedSequence) -> TimedSequence:
+        missing = [c for c in self._wanted if c not in stream.columns]
+        if not missing or not len(stream):
+            return stream
         if len(missing) == len(self._wanted):
             raise StreamError(
                 f"{self._path}: has none of the columns that the model reads of {self.stream}: "
-                f"{_listed(self._wanted)}; it has {_listed(found.columns)}"
+                f"{_listed(self._wanted)}; it has {_listed(stream.columns)}"
             )
-        nothing = np.broadcast_to(np.float32(np.nan), (len(found), len(missing)))
+        nothing = np.broadcast_to(np.float32(np.nan), (len(stream), len(missing)))
         reason = f"{self._path.name} lacks {_listed(missing)}, which the model reads: taken as not measured"
         return replace(
-            found.with_columns(missing, nothing),
-            provenance=replace(found.provenance, notes={**found.provenance.notes, "not_in_file": missing}),
-            reason="; ".join(part for part in (found.reason, reason) if part),
+            stream.with_columns(missing, nothing),
+            provenance=replace(stream.provenance, notes={**stream.provenance.notes, "not_in_file": missing}),
+            reason="; ".join(part for part in (stream.reason, reason) if part),
         )
 
     def _options(self) -> dict[str, Any]:

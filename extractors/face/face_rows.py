@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from emofuse.pipeline.media import Frame
 from emofuse.pipeline.spool import Spool
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
+
+from .face_ids import FaceIds
+from .scene_cuts import is_cut, thumbnail
 
 
 def boxes_in_size(boxes: Floats32, size: tuple[int, ...], first: tuple[int, ...]) -> Floats32:
@@ -50,3 +55,31 @@ class FaceRows:
             provenance=provenance,
             reason="" if with_face == seen else f"no face was found in {seen - with_face} of {seen} frames",
         )
+
+
+def stream_of_frames(read: Iterable[tuple[Frame, Floats32]], columns: tuple[str, ...], provenance: Provenance) -> TimedSequence:
+    """The face stream of a provider that reads each frame by itself. Holds no frame but the last.
+
+    read  each frame in order with the rows (n f) of its faces: the box (x y width height) first, `face_id` and `frame` last, both still 0
+    """
+    faces, rows_so_far = FaceIds(), FaceRows(columns)
+    cuts: list[float] = []
+    seen = with_face = 0
+    first_size: tuple[int, ...] | None = None
+    before: Floats32 | None = None
+    for frame, rows in read:
+        now = thumbnail(frame.image)
+        if before is not None and is_cut(before, now):
+            faces.scene_ended()
+            cuts.append(frame.start)
+        before = now
+        first_size = first_size or frame.image.shape[:2]
+        if len(rows):
+            rows[:, :4] = boxes_in_size(rows[:, :4], frame.image.shape[:2], first_size)
+            rows[:, -2] = faces.of(rows[:, :4], frame.start)
+            rows[:, -1] = seen
+            rows_so_far.add(rows, [(frame.start, frame.end)] * len(rows))
+            with_face += 1
+        seen += 1
+    notes = {"frames": seen, "frames_with_face": with_face, "faces": faces.count, "cuts": cuts}
+    return rows_so_far.stream(replace(provenance, notes=notes), seen, with_face)

@@ -11,8 +11,7 @@ The package mediapipe is an extra (`pip install emofuse[mediapipe]`), the weight
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,10 +30,8 @@ from ..weights.catalogue import known, pull
 from ..weights.download import reachable
 from .compact.extractor import ends_of_activations
 from .compact.layout import AUS, BLENDSHAPES, activations
-from .face_ids import FaceIds
-from .face_rows import FaceRows, boxes_in_size
+from .face_rows import stream_of_frames
 from .mediapipe_landmarks import faces_of, landmarker, names_of, picture
-from .scene_cuts import is_cut, thumbnail
 
 WEIGHTS = "mediapipe-face"
 MOST_FACES = 4
@@ -97,37 +94,18 @@ class MediapipeFace(Provider):
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         """Every face of every frame; raises `NoStream` where the clip has no video. Holds one frame."""
-        faces = FaceIds()
-        found = FaceRows(COLUMNS)
-        cuts: list[float] = []
-        seen = with_face = 0
-        first_size: tuple[int, ...] | None = None
-        before: Floats32 | None = None
         frames = clip.frames()  # before anything is loaded: a clip without video says so
         watcher = self._open()
         try:
-            stamp = -1
-            for frame in frames:
-                now = thumbnail(frame.image)
-                if before is not None and is_cut(before, now):
-                    faces.scene_ended()
-                    cuts.append(frame.start)
-                before = now
-                stamp = max(stamp + 1, round(1000 * frame.start))  # milliseconds, which must grow
-                rows = self._rows(watcher, frame, stamp)
-                first_size = first_size or frame.image.shape[:2]
-                if len(rows):
-                    rows[:, :4] = boxes_in_size(rows[:, :4], frame.image.shape[:2], first_size)
-                    rows[:, -2] = faces.of(rows[:, :4], frame.start)
-                    rows[:, -1] = seen
-                    found.add(rows, [(frame.start, frame.end)] * len(rows))
-                    with_face += 1
-                seen += 1
+            return stream_of_frames(self._read(watcher, frames), COLUMNS, self.provenance)
         finally:
             watcher.close()
-        notes = {"frames": seen, "frames_with_face": with_face, "faces": faces.count, "cuts": cuts}
-        provenance = replace(self.provenance, notes=notes)
-        return found.stream(provenance, seen, with_face)
+
+    def _read(self, watcher: Any, frames: Iterable[Frame]) -> Iterator[tuple[Frame, Floats32]]:
+        stamp = -1
+        for frame in frames:
+            stamp = max(stamp + 1, round(1000 * frame.start))  # milliseconds, which must grow
+            yield frame, self._rows(watcher, frame, stamp)
 
     def _open(self) -> Any:
         """A landmarker of its own for each clip: it remembers where faces were."""
@@ -145,12 +123,12 @@ class MediapipeFace(Provider):
         scale = min(1.0, LONGEST_SIDE / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         image = cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA) if scale < 1 else frame.image
-        found = watcher.detect_for_video(picture(image), stamp)
-        if not found.face_landmarks:
+        detected = watcher.detect_for_video(picture(image), stamp)
+        if not detected.face_landmarks:
             return np.zeros((0, len(COLUMNS)), np.float32)
-        if (names := tuple(names_of(found))) != BLENDSHAPES:
+        if (names := tuple(names_of(detected))) != BLENDSHAPES:
             raise WeightsError(f"{self._weights}: expected MediaPipe's 52 blendshapes in their order, got {', '.join(names)}")
-        faces = faces_of(found, width, height)
+        faces = faces_of(detected, width, height)
         shapes = np.array([[*face["blendshapes"], face["lip_gap"]] for face in faces], np.float32)
         rows = np.zeros((len(faces), len(COLUMNS)), np.float32)
         for row, face in zip(rows, faces, strict=True):

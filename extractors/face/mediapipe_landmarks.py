@@ -38,15 +38,17 @@ def picture(rgb: Any) -> Any:
     return mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(rgb))
 
 
-def names_of(found: Any) -> list[str]:
+def names_of(detected: Any) -> list[str]:
     """Names of the blendshapes in an answer that holds a face."""
-    return [category.category_name for category in found.face_blendshapes[0]]
+    return [category.category_name for category in detected.face_blendshapes[0]]
 
 
-def faces_of(found: Any, width: int, height: int) -> list[dict[str, Any]]:
+def faces_of(detected: Any, width: int, height: int) -> list[dict[str, Any]]:
     """Each face of the landmarker's answer for a picture of this size: blendshapes (52), lip_gap, pose (3), box (3)."""
     faces = []
-    for landmarks, shapes, matrix in zip(found.face_landmarks, found.face_blendshapes, found.facial_transformation_matrixes, strict=True):
+    for landmarks, shapes, matrix in zip(
+        detected.face_landmarks, detected.face_blendshapes, detected.facial_transformation_matrixes, strict=True
+    ):
         points = np.array([(p.x * width, p.y * height) for p in landmarks])
         low, high = points.min(0), points.max(0)
         turn = np.asarray(matrix)[:3, :3]

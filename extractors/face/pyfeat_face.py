@@ -13,7 +13,6 @@ Weights (research use only) are looked for in the hub's cache and in py-feat's o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,9 +32,7 @@ from ..provider import Provider, Request, Status
 from ..weights.catalogue import known, pull
 from ..weights.device import resolve
 from ..weights.download import HUB_HOST, hub_file, reachable
-from .face_ids import FaceIds
-from .face_rows import FaceRows, boxes_in_size
-from .scene_cuts import is_cut, thumbnail
+from .face_rows import stream_of_frames
 
 AUS = tuple(f"AU{n:02d}" for n in (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26, 28, 43))
 COLUMNS = (*FACE_BOX, FACE_SCORE, *HEAD_POSE, *AUS, *EMOTIONS, "face_id", "frame")
@@ -104,29 +101,9 @@ class PyfeatFace(Provider):
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         """Every face of every frame; raises `NoStream` where the clip has no video. Holds one batch of frames."""
-        faces = FaceIds()
-        found = FaceRows(COLUMNS)
-        cuts: list[float] = []
-        before: Floats32 | None = None
-        seen = with_face = 0
-        first_size: tuple[int, ...] | None = None
-        for batch in batches(clip.frames(), self._batch_size):
-            for frame, rows in zip(batch, self._read(batch), strict=True):
-                now = thumbnail(frame.image)
-                if before is not None and is_cut(before, now):
-                    faces.scene_ended()
-                    cuts.append(frame.start)
-                before = now
-                first_size = first_size or frame.image.shape[:2]
-                if len(rows):
-                    rows[:, :4] = boxes_in_size(rows[:, :4], frame.image.shape[:2], first_size)
-                    rows[:, -2] = faces.of(rows[:, :4], frame.start)
-                    rows[:, -1] = seen
-                    found.add(rows, [(frame.start, frame.end)] * len(rows))
-                    with_face += 1
-                seen += 1
-        provenance = replace(self.provenance, notes={"frames": seen, "frames_with_face": with_face, "faces": faces.count, "cuts": cuts})
-        return found.stream(provenance, seen, with_face)
+        parts = ((batch, self._read(batch)) for batch in batches(clip.frames(), self._batch_size))
+        read = (pair for batch, rows in parts for pair in zip(batch, rows, strict=True))
+        return stream_of_frames(read, COLUMNS, self.provenance)
 
     def _read(self, batch: list[Frame]) -> list[Floats32]:
         """For each frame its (faces, columns), `face_id` and `frame` still 0."""
@@ -144,9 +121,9 @@ class PyfeatFace(Provider):
             "Padding": {side: nothing for side in ("Left", "Top", "Right", "Bottom")},
             "Scale": torch.full((len(batch),), scale),
         }
-        found = self._detector.detect_faces(pixels, face_detection_threshold=self._score)
-        rows = as_columns(self._detector.forward(found, described))
-        edges = np.cumsum([len(faces["scores"]) for faces in found])[:-1]
+        detected = self._detector.detect_faces(pixels, face_detection_threshold=self._score)
+        rows = as_columns(self._detector.forward(detected, described))
+        edges = np.cumsum([len(faces["scores"]) for faces in detected])[:-1]
         return [part[np.isfinite(part[:, 0])] for part in np.split(rows, edges)]
 
 
@@ -216,5 +193,5 @@ def _find(name: str) -> Path | None:
     entry = known(name)
     spec = find_spec("feat")
     (file,) = entry.files
-    own = Path(spec.origin).parent / "resources" if spec is not None and spec.origin is not None else None
-    return hub_file(entry.origin, file) or (hub_file(entry.origin, file, cache=own) if own is not None else None)
+    packaged = Path(spec.origin).parent / "resources" if spec is not None and spec.origin is not None else None
+    return hub_file(entry.origin, file) or (hub_file(entry.origin, file, cache=packaged) if packaged is not None else None)

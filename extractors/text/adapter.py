@@ -62,6 +62,6 @@ def merge(model: Any, adapter: Adapter) -> None:
             down, up = adapter.tensors[name + DOWN].float(), adapter.tensors[name + UP].float()
             weight = parameters.get(f"{name}.weight")
             if weight is None or tuple(weight.shape) != (up.shape[0], down.shape[1]):
-                there = "no such matrix" if weight is None else f"a matrix {tuple(weight.shape)}"
-                raise WeightsError(f"adapter: expected {name} ({up.shape[0]}, {down.shape[1]}) in the encoder, got {there}")
+                actual = "no such matrix" if weight is None else f"a matrix {tuple(weight.shape)}"
+                raise WeightsError(f"adapter: expected {name} ({up.shape[0]}, {down.shape[1]}) in the encoder, got {actual}")
             weight += (up @ down).to(weight.dtype)

@@ -164,7 +164,7 @@ class BertText(Provider):
         for at in range(0, len(windows), self._batch_size):
             batch = windows[at : at + self._batch_size]
             texts = [[readable[i] for i in window] for window in batch]
-            encoded = in_halves(texts, lambda some: list(self._encode(some)), self._torch.OutOfMemoryError, self._torch.cuda.empty_cache)
+            encoded = in_halves(texts, lambda chunk: list(self._encode(chunk)), self._torch.OutOfMemoryError, self._torch.cuda.empty_cache)
             for window, rows in zip(batch, encoded, strict=True):
                 made[window.start : window.stop] = rows
             release(made)
@@ -182,11 +182,11 @@ class BertText(Provider):
 
     def _pieces(self, words: Sequence[str]) -> list[int]:
         """How many sub-words each word has."""
-        found: list[int] = []
+        counts: list[int] = []
         for first in range(0, len(words), WORDS_AT_ONCE):
-            some = [[word] for word in words[first : first + WORDS_AT_ONCE]]
-            found += [len(ids) for ids in self._tokenizer(some, is_split_into_words=True, add_special_tokens=False)["input_ids"]]
-        return found
+            chunk = [[word] for word in words[first : first + WORDS_AT_ONCE]]
+            counts += [len(ids) for ids in self._tokenizer(chunk, is_split_into_words=True, add_special_tokens=False)["input_ids"]]
+        return counts
 
     def _made_readable(self, word: str, pieces: int) -> tuple[str, int]:
         """The unknown token where the tokenizer sees nothing in a word, its beginning where it fills more than a window; and its pieces."""

@@ -90,9 +90,9 @@ class TorchaudioVoice(Provider):
             pitch = self._pitch(frames)
             made, at = [], 0
             for chunk in batch:
-                here = slice(at, at + chunk.rows)
-                delta = self._audio.compute_deltas(mfcc[here].T, win_length=rows.DELTA_FRAMES, mode="replicate").T
-                features = torch.cat([mfcc[here], delta, shape[here], pitch[here]], dim=1)
+                chunk_rows = slice(at, at + chunk.rows)
+                delta = self._audio.compute_deltas(mfcc[chunk_rows].T, win_length=rows.DELTA_FRAMES, mode="replicate").T
+                features = torch.cat([mfcc[chunk_rows], delta, shape[chunk_rows], pitch[chunk_rows]], dim=1)
                 made.append(features[chunk.kept].cpu().numpy().astype(np.float32))
                 at += chunk.rows
         return made

@@ -41,8 +41,8 @@ class KnownWeights:
         if self.kind == "whisper":
             folder = local_folder(self.name.removeprefix("whisper-"))
             return () if folder is None else (folder,)
-        found = [self._find(name) for name in self.files]
-        return tuple(path for path in found if path is not None) if None not in found else ()
+        paths = [self._find(name) for name in self.files]
+        return tuple(path for path in paths if path is not None) if None not in paths else ()
 
     @property
     def folder(self) -> Path:

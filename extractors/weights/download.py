@@ -92,10 +92,10 @@ def hub_file(repository: str, name: str, cache: Path | None = None) -> Path | No
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = try_to_load_from_cache(repository, name, cache_dir=cache)
+        cached = try_to_load_from_cache(repository, name, cache_dir=cache)
     except HFValidationError as error:
         raise WeightsError(f"{repository}: expected a folder or a hub name OWNER/NAME ({error})") from error
-    return Path(found) if isinstance(found, str) else None
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def hub_fetch(repository: str, patterns: Sequence[str], *, offline: bool) -> Path:

@@ -186,9 +186,9 @@ def weights_status(model: str) -> Status:
     path = Path(model)
     if path.exists():
         return Status.here(f"whisper from {path}")
-    found = _local(model) or local_folder(model)
-    if found is not None:
-        return Status.here(f"whisper {model} at {found}")
+    path_here = _local(model) or local_folder(model)
+    if path_here is not None:
+        return Status.here(f"whisper {model} at {path_here}")
     if "/" in model or not re.fullmatch(r"[a-z0-9.\-]+", model):
         return Status.missing(f"whisper: {model} is neither a file or folder here nor in the hub's cache")
     where = whisper_folder() / f"{_ALIASES.get(model, model)}.pt"
@@ -204,22 +204,22 @@ def find_weights(model: str, *, offline: bool) -> WhisperWeights:
         return _folder_weights(model, path) if local_folder(model) is None else _converted(model)
     if path.is_file():
         return _known_checkpoint(path)
-    found = _local(model)
-    if found is not None and found.is_dir():
-        return _folder_weights(model, found)
-    if found is None and local_folder(model) is not None:
+    weights = _local(model)
+    if weights is not None and weights.is_dir():
+        return _folder_weights(model, weights)
+    if weights is None and local_folder(model) is not None:
         return _converted(model)
     name = _ALIASES.get(model, model)
     if name not in whisper._MODELS:
         names = ", ".join(sorted(whisper._MODELS))
         raise WeightsError(f"whisper: expected a folder, a .pt file or one of {names}; got {model!r}")
     address = whisper._MODELS[name]
-    if found is None:
+    if weights is None:
         if offline:
             raise WeightsError(f"whisper {name}: no {whisper_folder() / (name + '.pt')}, and offline was asked for")
-        found = whisper_folder() / f"{name}.pt"
-        fetch(address, found, _digest(address), offline=offline)
-    return OpenaiWeights(name, found, check_sha256(found, _digest(address)))
+        weights = whisper_folder() / f"{name}.pt"
+        fetch(address, weights, _digest(address), offline=offline)
+    return OpenaiWeights(name, weights, check_sha256(weights, _digest(address)))
 
 
 def _local(model: str) -> Path | None:

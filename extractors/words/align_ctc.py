@@ -118,12 +118,12 @@ class CtcAligner:
         characters: list[int] = []
         token_of: list[int | None] = []
         for k, token in enumerate(tokens):
-            own = self._spelled(token)
-            if own and characters and delimiter is not None:
+            spelled = self._spelled(token)
+            if spelled and characters and delimiter is not None:
                 characters.append(delimiter)
                 token_of.append(None)
-            characters += own
-            token_of += [k] * len(own)
+            characters += spelled
+            token_of += [k] * len(spelled)
         return characters, token_of
 
     def _spelled(self, token: str) -> list[int]:
@@ -136,8 +136,8 @@ class CtcAligner:
             words = (token,)
         indices: list[int] = []
         for word in words:
-            own = [index for character in unicodedata.normalize("NFC", word) if (index := self._index(character)) is not None]
-            indices += (delimiter if indices and own else []) + own
+            known = [index for character in unicodedata.normalize("NFC", word) if (index := self._index(character)) is not None]
+            indices += (delimiter if indices and known else []) + known
         return indices
 
     def _index(self, character: str) -> int | None:

@@ -61,9 +61,9 @@ class SphinxAligner:
         return weights()
 
     def align(self, tokens: Sequence[str], stretch: Stretch) -> Alignment:
-        said = [self._dictionary_words(token) for token in tokens]
-        _require_sound(tokens, said)
-        names = [name for words in said for name in words]
+        spoken = [self._dictionary_words(token) for token in tokens]
+        _require_sound(tokens, spoken)
+        names = [name for words in spoken for name in words]
         decoder = self._ready_decoder()
         decoder.set_align_text(" ".join(names))
         try:
@@ -76,10 +76,10 @@ class SphinxAligner:
             )
         spans: list[Span | None] = []
         place = 0
-        for words in said:
-            own = segments[place : place + len(words)]
+        for words in spoken:
+            of_word = segments[place : place + len(words)]
             place += len(words)
-            spans.append(stretch.span_of(sample_of(own[0].start_frame), sample_of(own[-1].end_frame + 1)) if own else None)
+            spans.append(stretch.span_of(sample_of(of_word[0].start_frame), sample_of(of_word[-1].end_frame + 1)) if of_word else None)
         scores = np.array([SCORE_UNIT * math.log(max(s.ascore, 1e-300)) for s in segments])
         frames = np.array([s.end_frame + 1 - s.start_frame for s in segments])
         fit = float(scores.sum() / frames.sum())
@@ -94,8 +94,8 @@ class SphinxAligner:
         stretches = list(speech_stretches(recording.blocks()))
         if not stretches:
             raise TranscriptError(f"alignment: expected speech for {len(tokens)} words, found none in {recording.seconds:.1f} s of sound")
-        said = [self._dictionary_words(token) for token in tokens]
-        _require_sound(tokens, said)
+        spoken = [self._dictionary_words(token) for token in tokens]
+        _require_sound(tokens, spoken)
         if sum(stretch.seconds for stretch in stretches) <= DIRECT:
             whole = self._tried(tokens, _together(stretches))
             if whole is not None and whole.poorest >= POOR_FIT:
@@ -104,23 +104,23 @@ class SphinxAligner:
         unaligned: list[list[float]] = []
         lost = 0
         fits: list[tuple[float, int]] = []
-        cutting = self._cut(said, stretches)
+        cutting = self._cut(spoken, stretches)
         for piece in cutting.pieces:
-            own, sound = tokens[piece.word : piece.end], _together(stretches[piece.first : piece.last])
-            if not own:
+            of_piece, sound = tokens[piece.word : piece.end], _together(stretches[piece.first : piece.last])
+            if not of_piece:
                 continue
-            alignment = self._tried(own, sound)
+            alignment = self._tried(of_piece, sound)
             surely = [stretches[k] for k in range(piece.first, piece.last) if k in cutting.anchored]
             if alignment is None and 0 < len(surely) < piece.last - piece.first:
                 # Something else is said in the other stretches: the text leaves it out.
-                alignment = self._tried(own, _together(surely))
+                alignment = self._tried(of_piece, _together(surely))
             if alignment is not None:
-                fits.append((alignment.fit, len(own)))
+                fits.append((alignment.fit, len(of_piece)))
                 spans += alignment.spans
             else:
                 unaligned.append([sound.span.start, sound.span.end])
-                lost += len(own)
-                spans += spread(own, sound.span)
+                lost += len(of_piece)
+                spans += spread(of_piece, sound.span)
         if lost > MOST_UNALIGNED * len(tokens):
             raise TranscriptError(
                 f"alignment: text and sound do not go together: {lost} of {len(tokens)} words were not found in the sound"
@@ -138,12 +138,12 @@ class SphinxAligner:
         except TranscriptError:
             return None
 
-    def _cut(self, said: Sequence[tuple[str, ...]], stretches: Sequence[Stretch]) -> Cutting:
+    def _cut(self, spoken: Sequence[tuple[str, ...]], stretches: Sequence[Stretch]) -> Cutting:
         """Text (as dictionary words of each token) and stretches cut together at anchors."""
         if len(stretches) == 1:
-            return Cutting((Piece(0, 1, 0, len(said)),), frozenset())
-        names = [name for words in said for name in words]
-        token_of = [k for k, words in enumerate(said) for _ in words]
+            return Cutting((Piece(0, 1, 0, len(spoken)),), frozenset())
+        names = [name for words in spoken for name in words]
+        token_of = [k for k, words in enumerate(spoken) for _ in words]
         # The aligner's beams let everything through; recognising needs the usual ones, and anchors need only its first pass.
         decoder = make_decoder(lm=None, bestpath=False, fwdflat=False)
         for name, sounds in self._added:
@@ -159,7 +159,7 @@ class SphinxAligner:
         for piece in cutting.pieces:
             # A token of several words is never cut in two: it goes where its first word goes.
             word = 0 if piece.word == 0 else token_of[piece.word - 1] + 1
-            end = len(said) if piece.end == len(names) else (token_of[piece.end - 1] + 1 if piece.end else 0)
+            end = len(spoken) if piece.end == len(names) else (token_of[piece.end - 1] + 1 if piece.end else 0)
             pieces.append(Piece(piece.first, piece.last, word, end))
         return Cutting(tuple(pieces), cutting.anchored)
 
@@ -224,8 +224,8 @@ def _bare(word: str) -> str:
     return re.sub(r"\(\d+\)$", "", word)
 
 
-def _require_sound(tokens: Sequence[str], said: Sequence[tuple[str, ...]]) -> None:
-    if not any(said):
+def _require_sound(tokens: Sequence[str], spoken: Sequence[tuple[str, ...]]) -> None:
+    if not any(spoken):
         raise TranscriptError(
             f"alignment: expected English words, none of the {len(tokens)} tokens from {tokens[0]!r} on can be pronounced"
         )

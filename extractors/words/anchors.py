@@ -48,11 +48,11 @@ def cut_at_anchors(text: Sequence[str], recognised: Sequence[Sequence[str]]) -> 
     ]
     pieces: list[Piece] = []
     first = word = 0
-    for (before, said), (after, next_said) in pairwise(anchored):
-        if after <= before or next_said - said > 1 + REACH:
+    for (before, spoken), (after, next_spoken) in pairwise(anchored):
+        if after <= before or next_spoken - spoken > 1 + REACH:
             continue
         # Unheard words between two anchors (at most REACH) go to the later piece; so do stretches in which nothing was heard.
-        pieces.append(Piece(first, before + 1, word, said + 1))
-        first, word = before + 1, said + 1
+        pieces.append(Piece(first, before + 1, word, spoken + 1))
+        first, word = before + 1, spoken + 1
     pieces.append(Piece(first, len(recognised), word, len(text)))
     return Cutting(tuple(pieces), frozenset(stretch for stretch, _ in anchored))

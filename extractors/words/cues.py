@@ -62,12 +62,12 @@ class Skipped:
         return False
 
     def remarks(self) -> list[str]:
-        said = []
+        remarks = []
         if self.count:
-            said.append(f"{self.count} cue{' was' if self.count == 1 else 's were'} left out; the first: {self.first}")
+            remarks.append(f"{self.count} cue{' was' if self.count == 1 else 's were'} left out; the first: {self.first}")
         if self.repaired:
-            said.append(f"{self.repaired} impossible number{'' if self.repaired == 1 else 's'} or half characters were left out")
-        return said
+            remarks.append(f"{self.repaired} impossible number{'' if self.repaired == 1 else 's'} or half characters were left out")
+        return remarks
 
     def none_left(self, form: str, where: str) -> TranscriptError:
         """The error for a transcript of which no cue is left."""

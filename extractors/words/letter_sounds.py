@@ -65,9 +65,9 @@ def letter_sounds(word: str) -> tuple[str, ...]:
         raise ValueError(f"letter_sounds: expected a word with letters a-z, got {word!r}")
     if len(letters) == 1 or not re.search(r"[aeiouy]", letters):
         return tuple(sound for letter in letters for sound in _NAMES[letter].split())
-    for beginning, said in _BEGINNINGS:
+    for beginning, replacement in _BEGINNINGS:
         if letters.startswith(beginning):
-            letters = said + letters[len(beginning) :]
+            letters = replacement + letters[len(beginning) :]
             break
     sounds: list[str] = []
     place = 0

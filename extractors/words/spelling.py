@@ -106,8 +106,8 @@ def _ways(match: re.Match[str]) -> tuple[Reading, ...]:
     if kind == "clock":
         return _clock(text)
     if kind == "ordinal":
-        said = cardinal(_whole(text[:-2]))
-        return ((*said[:-1], _ordinal(said[-1])),)
+        spoken = cardinal(_whole(text[:-2]))
+        return ((*spoken[:-1], _ordinal(spoken[-1])),)
     if kind == "money":
         return _money(text)
     if kind == "decade":
@@ -158,8 +158,8 @@ def _year(number: int) -> Reading:
 
 def _clock(text: str) -> tuple[Reading, ...]:
     hours, *rest = (int(part) for part in text.split(":"))
-    said = [("oh", *cardinal(part)) if 0 < part < 10 else cardinal(part) for part in rest if part or len(rest) > 1]
-    plain = cardinal(hours) + tuple(word for part in said for word in part)
+    spoken = [("oh", *cardinal(part)) if 0 < part < 10 else cardinal(part) for part in rest if part or len(rest) > 1]
+    plain = cardinal(hours) + tuple(word for part in spoken for word in part)
     return (plain, (*plain, "o'clock")) if len(rest) == 1 and not rest[0] else (plain,)
 
 

@@ -69,10 +69,10 @@ def _vtt_cues(body: list[str], start: float, end: float) -> list[Cue]:
     voices = VOICE.split("\n".join(body))
     cues: list[Cue] = []
     # split gives text, voice, text, voice, text ...
-    for speaker, said in zip(["", *voices[1::2]], voices[::2], strict=True):
-        stamps = list(STAMP.finditer(said))
+    for speaker, spoken in zip(["", *voices[1::2]], voices[::2], strict=True):
+        stamps = list(STAMP.finditer(spoken))
         times = [start, *(min(max(start, seconds(stamp.groups())), end) for stamp in stamps), end]
-        pieces = [said[a:b] for a, b in zip([0, *(s.end() for s in stamps)], [*(s.start() for s in stamps), len(said)], strict=True)]
+        pieces = [spoken[a:b] for a, b in zip([0, *(s.end() for s in stamps)], [*(s.start() for s in stamps), len(spoken)], strict=True)]
         for piece, begin, finish in zip(pieces, times, times[1:], strict=False):
             cue = subtitle_cue(html.unescape(TAG.sub("", piece)).split("\n"), begin, max(begin, finish), speaker.strip())
             if cue:

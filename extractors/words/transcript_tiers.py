@@ -126,8 +126,8 @@ class TierWords:
 
 def read_textgrid(path: Path, skipped: Skipped, wanted: str | None = None) -> TierWords:
     decoded = read_text(path, TranscriptError)
-    found = words_in(textgrid.read_tiers(decoded.text, path), path, skipped, wanted)
-    return TierWords(found.cues, found.tiers, (*([decoded.remark] if decoded.remark else []), *found.remarks))
+    words = words_in(textgrid.read_tiers(decoded.text, path), path, skipped, wanted)
+    return TierWords(words.cues, words.tiers, (*([decoded.remark] if decoded.remark else []), *words.remarks))
 
 
 def read_eaf(path: Path, skipped: Skipped, wanted: str | None = None) -> TierWords:
@@ -193,8 +193,8 @@ def _found(tiers: Sequence[Tier], path: Path) -> list[Tier]:
 
 def _is(tier: Tier, names: frozenset[str]) -> bool:
     """Whether a tier's name says one of these; its linguistic type counts where the name says nothing known."""
-    own = _name_kind(tier.name)
-    return own in names if own is not None else _name_kind(tier.kind) in names if tier.kind else False
+    kind = _name_kind(tier.name)
+    return kind in names if kind is not None else _name_kind(tier.kind) in names if tier.kind else False
 
 
 def _name_kind(name: str) -> str | None:
@@ -245,8 +245,8 @@ def _divides(tier: Tier, parent: Tier) -> bool:
         return False
     same = 0
     for start, end, text in parent.rows:
-        own = [label for a, b, label in tier.rows if start - 1e-6 <= (a + b) / 2 <= end + 1e-6]
-        same += _letters("".join(own)) == _letters(text)
+        labels = [label for a, b, label in tier.rows if start - 1e-6 <= (a + b) / 2 <= end + 1e-6]
+        same += _letters("".join(labels)) == _letters(text)
     return same >= _SAME * len(parent.rows)
 
 
@@ -262,15 +262,15 @@ def _identifies(tier: Tier) -> bool:
 
 def _wordless(chosen: Sequence[Tier], tiers: Sequence[Tier]) -> list[tuple[Tier, list[int]]]:
     """Rows of sentence tiers above the chosen ones in which no word lies: nobody divided them."""
-    found = []
+    sentences = []
     for parent in {ancestor.name: ancestor for tier in chosen for ancestor in _ancestors(tier, tiers)[:1]}.values():
         if _is(parent, _OTHERS) or _identifies(parent):
             continue
         middles = [(a + b) / 2 for tier in chosen if tier.parent == parent.name for a, b, _ in tier.rows]
         rows = [k for k, (a, b, _) in enumerate(parent.rows) if not any(a <= middle <= b for middle in middles)]
         if rows:
-            found.append((parent, rows))
-    return found
+            sentences.append((parent, rows))
+    return sentences
 
 
 def _speaker(tier: Tier, several: bool) -> str:

@@ -56,8 +56,8 @@ def _segment(segment: dict[str, Any], where: str, skipped: Skipped) -> list[Cue]
     speaker = str(segment.get("speaker") or "")
     words = segment.get("words")
     if not words:
-        said = words_of(str(segment.get("text", "")))
-        return _timed(Cue(said, speaker=speaker), segment.get("start"), segment.get("end"), where, skipped) if said else []
+        spoken = words_of(str(segment.get("text", "")))
+        return _timed(Cue(spoken, speaker=speaker), segment.get("start"), segment.get("end"), where, skipped) if spoken else []
     if not isinstance(words, list):
         raise TranscriptError(f"{where}.words: expected a list, got {type(words).__name__}")
     cues: list[Cue] = []
@@ -66,10 +66,10 @@ def _segment(segment: dict[str, Any], where: str, skipped: Skipped) -> list[Cue]
         at = f"{where}.words[{k}]"
         if not isinstance(word, dict):
             raise TranscriptError(f"{at}: expected an object with word, start and end, got {type(word).__name__}")
-        said = words_of(str(word.get("word", word.get("text", ""))))
-        if not said:
+        spoken = words_of(str(word.get("word", word.get("text", ""))))
+        if not spoken:
             continue
-        cue = Cue(said, probabilities=(_probability(word, skipped),) * len(said), speaker=str(word.get("speaker") or speaker))
+        cue = Cue(spoken, probabilities=(_probability(word, skipped),) * len(spoken), speaker=str(word.get("speaker") or speaker))
         if _number(word.get("start")) is None or _number(word.get("end")) is None:
             untimed = True
             cues.append(cue)
@@ -99,16 +99,16 @@ def _flat(
         where = f"{path}: {name}[{k}]"
         try:
             start, end = times(item)
-            said = words_of(str(item["text"] if "text" in item else item["word"]))
+            spoken = words_of(str(item["text"] if "text" in item else item["word"]))
         except (KeyError, TypeError, ValueError):
             skipped.skip(f"{where}: expected an object with text and a pair of times")
             continue
         if cues and not cues[-1].closed and (begin := _number(start)) is not None:
             cues[-1] = replace(cues[-1], end=max(cues[-1].start or 0.0, begin * unit))
-        if not said:
+        if not spoken:
             continue
         sure = _probability(item, skipped)
-        cue = Cue(said, probabilities=(sure,) * len(said) if not math.isnan(sure) else ())
+        cue = Cue(spoken, probabilities=(sure,) * len(spoken) if not math.isnan(sure) else ())
         cues += _timed(cue, _scaled(start, unit), _scaled(end, unit), where, skipped, may_be_open=True)
     return tuple(cues)
 

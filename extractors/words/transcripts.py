@@ -67,9 +67,9 @@ def read_transcript(path: Path, tier: str | None = None) -> Transcript:
     notes: dict[str, Any] = {}
     if suffix in TIERS:
         form = TIERS[suffix]
-        found = read_eaf(path, skipped, tier) if suffix == ".eaf" else read_textgrid(path, skipped, tier)
-        cues, notes["tiers"] = found.cues, list(found.tiers)
-        remarks += found.remarks
+        of_tiers = read_eaf(path, skipped, tier) if suffix == ".eaf" else read_textgrid(path, skipped, tier)
+        cues, notes["tiers"] = of_tiers.cues, list(of_tiers.tiers)
+        remarks += of_tiers.remarks
     else:
         form, reader = READERS[suffix]
         decoded = read_text(path, TranscriptError)

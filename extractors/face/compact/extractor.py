@@ -145,7 +145,7 @@ class Compact(Provider):
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         """All faces of the clip, one row per frame and face; raises `NoStream` where it has no video. Memory is that of a few frames."""
         tracker = Tracker(self._read, self._detect)
-        found = FaceRows(COLUMNS)
+        rows_so_far = FaceRows(COLUMNS)
         cuts: list[float] = []
         seen = with_face = 0
         first_size: tuple[int, ...] | None = None
@@ -158,12 +158,12 @@ class Compact(Provider):
             if sightings:
                 rows = self._rows(sightings)
                 rows[:, :4] = boxes_in_size(rows[:, :4], chunk[0].image.shape[:2], first_size)
-                found.add(rows, [(chunk[s.frame - seen].start, chunk[s.frame - seen].end) for s in sightings])
+                rows_so_far.add(rows, [(chunk[s.frame - seen].start, chunk[s.frame - seen].end) for s in sightings])
             with_face += len({s.frame for s in sightings})
             seen += len(chunk)
         notes = {"frames": seen, "frames_with_face": with_face, "faces": tracker.next_id, "cuts": cuts}
         provenance = replace(self._provenance, notes=notes)
-        return found.stream(provenance, seen, with_face)
+        return rows_so_far.stream(provenance, seen, with_face)
 
     def _rows(self, sightings: list[Sighting]) -> Floats32:
         """(n 33): sightings in the order of COLUMNS."""

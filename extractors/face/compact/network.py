@@ -208,12 +208,12 @@ class Reader:
     def _values(self, crops: NDArray[np.uint8]) -> Floats32:
         parts = [np.zeros((0, sum(HEADS.values())), np.float32)]
         for i in range(0, len(crops), self._batch):
-            some = standardised(crops[i : i + self._batch]).to(self._device, self._precision)
+            crop_batch = standardised(crops[i : i + self._batch]).to(self._device, self._precision)
             if self._both:
-                some = torch.cat([some, some.flip(3)])
-            said: Answer = self._network(some.contiguous(memory_format=torch.channels_last))
-            shapes = said.shapes.cpu() * self._spread + self._mean
-            heads = Answer(shapes, said.pose.cpu(), said.box.cpu(), said.expression.cpu(), said.face.cpu())
+                crop_batch = torch.cat([crop_batch, crop_batch.flip(3)])
+            answer: Answer = self._network(crop_batch.contiguous(memory_format=torch.channels_last))
+            shapes = answer.shapes.cpu() * self._spread + self._mean
+            heads = Answer(shapes, answer.pose.cpu(), answer.box.cpu(), answer.expression.cpu(), answer.face.cpu())
             if self._both:
                 heads = one_view(heads)
             chances = (heads.expression / self._temperature).softmax(1)
@@ -221,19 +221,19 @@ class Reader:
         return np.concatenate(parts)
 
 
-def one_view(said: Answer) -> Answer:
+def one_view(answer: Answer) -> Answer:
     """2b answers (shapes in the teacher's units), the second half of them to mirrored crops -> the mean of both views (b), told of the
     crops as they are."""
-    b = len(said.face) // 2
+    b = len(answer.face) // 2
     turned = Answer(
-        shapes=said.shapes[b:, MIRRORED],
-        pose=said.pose[b:] * said.pose.new_tensor([1.0, -1.0, -1.0]),
-        box=said.box[b:] * said.box.new_tensor([-1.0, 1.0, 1.0]),
-        expression=said.expression[b:],
-        face=said.face[b:],
+        shapes=answer.shapes[b:, MIRRORED],
+        pose=answer.pose[b:] * answer.pose.new_tensor([1.0, -1.0, -1.0]),
+        box=answer.box[b:] * answer.box.new_tensor([-1.0, 1.0, 1.0]),
+        expression=answer.expression[b:],
+        face=answer.face[b:],
     )
     names = ("shapes", "pose", "box", "expression", "face")
-    return Answer(*((getattr(said, name)[:b] + getattr(turned, name)) / 2 for name in names))
+    return Answer(*((getattr(answer, name)[:b] + getattr(turned, name)) / 2 for name in names))
 
 
 def save_network(path: Path, network: CompactNetwork, facts: dict[str, object]) -> None:

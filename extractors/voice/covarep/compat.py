@@ -93,11 +93,11 @@ def closures(x: Floats, residual: Floats, track: pitch.PitchTrack) -> Integers:
     minima, maxima = gci.cycles(gci.mean_based_signal(x, int(round_half_away(RATE / track.median))))
     if len(minima) == 0:
         return np.zeros(0, np.int64)
-    found = gci.closures(clean, minima, maxima, gci.closure_position(clean, minima, maxima))
-    found = found[found >= 1]
+    at_closures = gci.closures(clean, minima, maxima, gci.closure_position(clean, minima, maxima))
+    at_closures = at_closures[at_closures >= 1]
     knots = FRAME_CENTRE + HOP * np.arange(len(track.voiced))
-    voicing = np.nan_to_num(at_grid(found, knots, track.voiced.astype(np.float64)))
-    return np.unique(found[voicing >= 0.5])
+    voicing = np.nan_to_num(at_grid(at_closures, knots, track.voiced.astype(np.float64)))
+    return np.unique(at_closures[voicing >= 0.5])
 
 
 def glottal(x: Floats, closure: Integers) -> tuple[Floats, Floats, Floats, Floats]:
@@ -201,9 +201,9 @@ def harmonic_columns(rows: Floats, grid: Integers, x: Floats, track: pitch.Pitch
     if total >= 3 * (phase_distortion.MEAN_LENGTH - 1) + 1:
         cosine, sine, spread = np.empty_like(hertz), np.empty_like(hertz), np.empty_like(hertz)
         for first in range(0, hertz.shape[1], COLUMNS_AT_ONCE):
-            some = slice(first, first + COLUMNS_AT_ONCE)
-            cosine[:, some], sine[:, some] = phase_distortion.mean_vector(hertz[:, some])
-            spread[:, some] = phase_distortion.deviation(hertz[:, some])
+            chunk = slice(first, first + COLUMNS_AT_ONCE)
+            cosine[:, chunk], sine[:, chunk] = phase_distortion.mean_vector(hertz[:, chunk])
+            spread[:, chunk] = phase_distortion.deviation(hertz[:, chunk])
         mean = phase_distortion.grouped_mean(cosine[:, :-1], sine[:, :-1])
         spread = phase_distortion.deviation_cepstrum(spread)
         seconds = centre / RATE
@@ -219,12 +219,12 @@ def harmonic_features(x: Floats, centre: Integers, f0: Floats) -> tuple[Floats, 
     spacing = np.empty(len(f0))
     amplitude, phase = np.empty((len(f0), most + 1)), np.empty((len(f0), most + 1))
     for first in range(0, len(f0), FRAMES_AT_ONCE):
-        some = slice(first, first + FRAMES_AT_ONCE)
-        found = harmonics(spectra(x, centre[some], f0[some]), f0[some], most)
-        spacing[some], amplitude[some], phase[some] = found.spacing, found.amplitude, found.phase
-        cepstra[some] = mel_cepstrum(found)
-        distorted = phase_distortion.distortion(phase_distortion.without_vocal_tract(found), found.count, most + 1)
-        hertz[some] = phase_distortion.on_hertz(distorted, f0[some])
+        chunk = slice(first, first + FRAMES_AT_ONCE)
+        of_chunk = harmonics(spectra(x, centre[chunk], f0[chunk]), f0[chunk], most)
+        spacing[chunk], amplitude[chunk], phase[chunk] = of_chunk.spacing, of_chunk.amplitude, of_chunk.phase
+        cepstra[chunk] = mel_cepstrum(of_chunk)
+        distorted = phase_distortion.distortion(phase_distortion.without_vocal_tract(of_chunk), of_chunk.count, most + 1)
+        hertz[chunk] = phase_distortion.on_hertz(distorted, f0[chunk])
     shape, fit = pulse_shape(amplitude, phase, highest_harmonic(f0), spacing)
     return shape, fit, cepstra, hertz
 
@@ -239,11 +239,11 @@ def pulse_shape(amplitude: Floats, phase: Floats, count: Integers, spacing: Floa
     return best, rd.confidence(misfit)
 
 
-def mel_cepstrum(found: Harmonics) -> Floats:
+def mel_cepstrum(harmonics: Harmonics) -> Floats:
     """(b 25) MCEP; NaN for silent frames."""
     with np.errstate(divide="ignore"):
-        level = np.log(found.magnitude).astype(np.float32)  # half the time; moves MCEP by less than 1e-4
-    order = envelope.envelope_order(found.pitch)
+        level = np.log(harmonics.magnitude).astype(np.float32)  # half the time; moves MCEP by less than 1e-4
+    order = envelope.envelope_order(harmonics.pitch)
     ends = envelope.smoothed_ends(level, order, between_steps=False)
     smooth = envelope.true_envelope(ends, order, between_steps=False)
     result: Floats = envelope.warped_cepstrum(np.exp(smooth), CEPSTRA).astype(np.float64)

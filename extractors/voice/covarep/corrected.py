@@ -53,10 +53,10 @@ class Closures:
     period: Integers
 
 
-def block(sound: Sound, stretch: Stretch, found: Survey, track: Track, first: int, last: int, on: Arithmetic = NUMPY) -> Floats:
+def block(sound: Sound, stretch: Stretch, survey: Survey, track: Track, first: int, last: int, on: Arithmetic = NUMPY) -> Floats:
     """(last - first, 76) rows first..last of a stretch: the 74 columns, rms and voicing_probability. All finite."""
     begin, end = max(first - MARGIN_ROWS, -ROWS_OF_SILENCE), min(last + MARGIN_ROWS, len(track.f0) + ROWS_OF_SILENCE)
-    x = found.polarity * sound.read(stretch, HOP * begin, HOP * end)
+    x = survey.polarity * sound.read(stretch, HOP * begin, HOP * end)
     near = _rows_around(track, begin, end)
     centre = CENTRE + HOP * np.arange(first - begin, last - begin)
     rows = np.zeros((last - first, len(COVAREP) + len(QUALITY)))
@@ -104,23 +104,23 @@ def _window_sums(values: Floats, start: Integers, stop: Integers) -> Floats:
 
 def glottal_rows(x: Floats, near: Track, centre: Integers) -> tuple[Floats, Mask]:
     """(r 5) NAQ, QOQ, H1H2, PSP and MDQ at the samples `centre`, and which rows have closures beside them."""
-    (eighteen,) = (np.nan_to_num(r) for r in residuals(x, (18,), centred=True))
-    found = closures(x, eighteen, near)
+    (residual_18,) = (np.nan_to_num(r) for r in residuals(x, (18,), centred=True))
+    closure = closures(x, residual_18, near)
     values = np.zeros((len(centre), 5))
-    near_enough = (found.sample > centre[0] - CLOSURE_REACH) & (found.sample < centre[-1] + CLOSURE_REACH)
-    found = Closures(found.sample[near_enough], found.period[near_enough])
-    if len(found.sample) == 0:
+    near_enough = (closure.sample > centre[0] - CLOSURE_REACH) & (closure.sample < centre[-1] + CLOSURE_REACH)
+    closure = Closures(closure.sample[near_enough], closure.period[near_enough])
+    if len(closure.sample) == 0:
         return values, np.zeros(len(centre), np.bool_)
-    waves = inverse_filtering.glottal_flow(x, found.sample, found.period)
-    start = found.sample - found.period
-    naq, qoq = voice_quality.pulse_shape(waves.flow, waves.derivative, start, found.sample, between_samples=True)
-    one, two = voice_quality.harmonic_levels(waves.derivative, found.sample, found.period, HARMONIC_SEARCH)
-    psp = voice_quality.parabolic_spectral_parameter(waves.flow, start, found.sample)
+    waves = inverse_filtering.glottal_flow(x, closure.sample, closure.period)
+    start = closure.sample - closure.period
+    naq, qoq = voice_quality.pulse_shape(waves.flow, waves.derivative, start, closure.sample, between_samples=True)
+    one, two = voice_quality.harmonic_levels(waves.derivative, closure.sample, closure.period, HARMONIC_SEARCH)
+    psp = voice_quality.parabolic_spectral_parameter(waves.flow, start, closure.sample)
     present = np.ones(len(centre), np.bool_)
-    for i, value in enumerate((naq, qoq, one - two, psp, dispersion(eighteen, found))):
+    for i, value in enumerate((naq, qoq, one - two, psp, dispersion(residual_18, closure))):
         known = np.isfinite(value)
-        values[:, i], there = between_closures(centre, found.sample[known], value[known])
-        present &= there
+        values[:, i], between = between_closures(centre, closure.sample[known], value[known])
+        present &= between
     return values, present
 
 
@@ -186,19 +186,19 @@ def _with_periods(sample: Integers) -> Closures:
     return Closures(sample=sample[keep], period=period[keep].astype(np.int64))
 
 
-def dispersion(residual: Floats, found: Closures) -> Floats:
+def dispersion(residual: Floats, closure: Closures) -> Floats:
     """(g) MDQ: mean distance over scales from the closure to the largest maximum of the wavelet around it, in periods.
 
     The wavelet keeps the program's sign, negative at its centre: the maxima are those of its lobes, and they spread as a voice grows
     breathy. With the sign turned the maxima lie on the closures themselves and, on synthesised voices, draw together instead.
     """
-    reach = round_half_away(0.2 * found.period)
-    spread = np.zeros(len(found.sample))
+    reach = round_half_away(0.2 * closure.period)
+    spread = np.zeros(len(closure.sample))
     single = residual.astype(np.float32)
     for scale in wavelets.DISPERSION_SCALES:
         y = wavelets.transform(single, scale, WAVELET_REACH * scale)
-        spread += np.abs(wavelets.first_maximum(y, found.sample - reach, 2 * reach + 1) - reach)
-    return spread / len(wavelets.DISPERSION_SCALES) / found.period
+        spread += np.abs(wavelets.first_maximum(y, closure.sample - reach, 2 * reach + 1) - reach)
+    return spread / len(wavelets.DISPERSION_SCALES) / closure.period
 
 
 def peak_slope(x: Floats32, centre: Integers) -> Floats:
@@ -227,14 +227,14 @@ def _harmonic_rows(rows: Floats, x: Floats, origin: int, track: Track, first: in
     for start in range(begin // FRAMES_AT_ONCE * FRAMES_AT_ONCE, end, FRAMES_AT_ONCE):
         index = np.arange(max(begin, start), min(end, start + FRAMES_AT_ONCE))
         f0 = track.continuous[index]
-        found = harmonics(spectra(x, CENTRE + HOP * (index - origin), f0, np.float32), f0, most)
-        distorted[index - begin] = phase_distortion.distortion(phase_distortion.without_vocal_tract(found), found.count, most)
-        heard[index - begin] = found.amplitude.any(axis=1)
-        own = (index >= first) & (index < last)
-        row = index[own] - first
-        spacing[row], amplitude[row], phase[row] = found.spacing[own], found.amplitude[own], found.phase[own]
+        of_block = harmonics(spectra(x, CENTRE + HOP * (index - origin), f0, np.float32), f0, most)
+        distorted[index - begin] = phase_distortion.distortion(phase_distortion.without_vocal_tract(of_block), of_block.count, most)
+        heard[index - begin] = of_block.amplitude.any(axis=1)
+        inside = (index >= first) & (index < last)
+        row = index[inside] - first
+        spacing[row], amplitude[row], phase[row] = of_block.spacing[inside], of_block.amplitude[inside], of_block.phase[inside]
         if len(row):
-            rows[row, 11:36] = mel_cepstrum(found.magnitude[own], f0[own], on)
+            rows[row, 11:36] = mel_cepstrum(of_block.magnitude[inside], f0[inside], on)
     if voiced.any():
         count = highest_harmonic(track.continuous[first:last])
         rows[voiced, 8], rows[voiced, 9] = pulse_shape(amplitude[voiced], phase[voiced], count[voiced], spacing[voiced])
@@ -265,14 +265,14 @@ def mel_cepstrum(magnitude: NDArray[Any], pitch_of: Floats, on: Arithmetic) -> F
     return result
 
 
-def features(sound: Sound, found: Survey, block_rows: int, on: Arithmetic = NUMPY) -> tuple[Floats32, Floats64]:
+def features(sound: Sound, survey: Survey, block_rows: int, on: Arithmetic = NUMPY) -> tuple[Floats32, Floats64]:
     """(rows, 76) of all stretches, float32, and (rows) seconds at which each row starts."""
     values, seconds = Spool((len(COVAREP) + len(QUALITY),)), Spool(dtype=np.float64)
-    for stretch, track in zip(sound.stretches, found.tracks, strict=True):
+    for stretch, track in zip(sound.stretches, survey.tracks, strict=True):
         rows = rows_of(stretch)
         for first in range(0, rows, block_rows):
             last = min(rows, first + block_rows)
-            values.add(block(sound, stretch, found, track, first, last, on))
+            values.add(block(sound, stretch, survey, track, first, last, on))
             seconds.add(stretch.start + HOP / RATE * np.arange(first, last))
             track.release()
     return values.array(), np.array(seconds.array())

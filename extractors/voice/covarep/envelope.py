@@ -71,8 +71,8 @@ def true_envelope(level: NDArray[Any], order: Integers, *, between_steps: bool, 
     in_order = np.argsort(reach, kind="stable")
     in_order = in_order[finite[in_order]]
     for first in range(0, len(in_order), FRAMES_AT_ONCE):
-        some = in_order[first : first + FRAMES_AT_ONCE]
-        result[some] = _envelopes(level[some], reach[some], between_steps, on)
+        chunk = in_order[first : first + FRAMES_AT_ONCE]
+        result[chunk] = _envelopes(level[chunk], reach[chunk], between_steps, on)
     return result
 
 

@@ -82,16 +82,16 @@ def glottal_flow(signal: Floats, centre: Integers, period: Integers) -> GlottalF
     start = np.maximum(centre - period, 0)
     length = np.minimum(centre + period, len(signal) - 1) + 1 - start
     flow, derivative = np.zeros_like(signal), np.zeros_like(signal)
-    for some in batches(length):
-        some = some[length[some] > RAMP - 1]
-        if len(some) == 0:
+    for chunk in batches(length):
+        chunk = chunk[length[chunk] > RAMP - 1]
+        if len(chunk) == 0:
             continue
-        longest = int(length[some].max())
-        frames = pieces(signal, start[some], longest) * hann(length[some], longest)
+        longest = int(length[chunk].max())
+        frames = pieces(signal, start[chunk], longest) * hann(length[chunk], longest)
         with np.errstate(invalid="ignore"):
-            g, d = inverse_filter_frames(frames, length[some])
-        first = int(start[some].min())
-        stop = min(len(signal), int((start[some] + length[some]).max()))
-        flow[first:stop] += overlap_add(np.nan_to_num(g), start[some] - first, length[some], stop - first)
-        derivative[first:stop] += overlap_add(np.nan_to_num(d), start[some] - first, length[some], stop - first)
+            g, d = inverse_filter_frames(frames, length[chunk])
+        first = int(start[chunk].min())
+        stop = min(len(signal), int((start[chunk] + length[chunk]).max()))
+        flow[first:stop] += overlap_add(np.nan_to_num(g), start[chunk] - first, length[chunk], stop - first)
+        derivative[first:stop] += overlap_add(np.nan_to_num(d), start[chunk] - first, length[chunk], stop - first)
     return GlottalFlow(flow=flow, derivative=derivative)

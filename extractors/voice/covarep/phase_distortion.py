@@ -28,14 +28,14 @@ LEAST_DEVIATION = 0.001
 SCALE_KNEE = 8
 
 
-def without_vocal_tract(found: Harmonics) -> Floats:
+def without_vocal_tract(harmonics: Harmonics) -> Floats:
     """(b h) phases of the harmonics less the minimum phase of their own amplitudes."""
-    amplitude = found.amplitude
+    amplitude = harmonics.amplitude
     with np.errstate(divide="ignore"):
         level = np.log(amplitude)
     level[:, 0] = level[:, 1]
-    spacing = found.spacing[:, None]
-    last = found.count[:, None]
+    spacing = harmonics.spacing[:, None]
+    last = harmonics.count[:, None]
     frame = np.arange(len(level))[:, None]
     at = np.minimum(np.arange(HALF + 1) * (RATE / SIZE) / spacing, last)
     below = np.minimum(np.floor(at).astype(np.int64), np.maximum(last - 1, 0))
@@ -43,10 +43,10 @@ def without_vocal_tract(found: Harmonics) -> Floats:
         smooth = level[frame, below] + (at - below) * (level[frame, below + 1] - level[frame, below])
     smooth = np.where(np.isnan(smooth), NOTHING, smooth)
     minimum = minimum_phase(smooth)
-    place = found.spacing[:, None] * np.arange(amplitude.shape[1]) * (SIZE / RATE)
+    place = harmonics.spacing[:, None] * np.arange(amplitude.shape[1]) * (SIZE / RATE)
     lower = np.clip(np.floor(place).astype(np.int64), 0, HALF - 1)
     angle = minimum[frame, lower] + (place - lower) * (minimum[frame, lower + 1] - minimum[frame, lower])
-    result: Floats = wrap(found.phase - np.where(place <= HALF, angle, 0.0))
+    result: Floats = wrap(harmonics.phase - np.where(place <= HALF, angle, 0.0))
     return result
 
 

@@ -69,12 +69,12 @@ def strongest(residual: Floats, start: Integers, low: int, high: int, framing: F
     """(b) the candidate with the largest sum, and that sum; 1 Hz and 0 where no sum is positive (silence)."""
     f0, strength = np.ones(len(start)), np.zeros(len(start))
     for first in range(0, len(start), FRAMES_AT_ONCE):
-        some = slice(first, first + FRAMES_AT_ONCE)
-        sums = np.nan_to_num(harmonic_sums(residual, start[some], low, high, framing), nan=-1.0)
+        chunk = slice(first, first + FRAMES_AT_ONCE)
+        sums = np.nan_to_num(harmonic_sums(residual, start[chunk], low, high, framing), nan=-1.0)
         best = sums.argmax(axis=1)
         value = np.take_along_axis(sums, best[:, None], axis=1)[:, 0].astype(np.float64)
-        f0[some] = np.where(value > 0, low + best, 1)
-        strength[some] = np.maximum(value, 0)
+        f0[chunk] = np.where(value > 0, low + best, 1)
+        strength[chunk] = np.maximum(value, 0)
     return f0, strength
 
 
@@ -85,9 +85,9 @@ def highest_peaks(residual: Floats, start: Integers, framing: Framing, count: in
     """
     f0, strength = np.zeros((len(start), count)), np.zeros((len(start), count))
     for first in range(0, len(start), FRAMES_AT_ONCE):
-        some = slice(first, first + FRAMES_AT_ONCE)
+        chunk = slice(first, first + FRAMES_AT_ONCE)
         # one candidate beyond either end, so that the ends can be peaks
-        sums = np.nan_to_num(harmonic_sums(residual, start[some], LOWEST - 1, HIGHEST + 1, framing, on))
+        sums = np.nan_to_num(harmonic_sums(residual, start[chunk], LOWEST - 1, HIGHEST + 1, framing, on))
         peak = np.where(local_maxima(sums) & (sums > 0), sums, 0)
         best, height = np.zeros((len(sums), count), np.int64), np.zeros((len(sums), count))
         frame = np.arange(len(sums))
@@ -99,8 +99,8 @@ def highest_peaks(residual: Floats, start: Integers, framing: Framing, count: in
         before, top, after = (np.take_along_axis(sums, at + i, axis=1).astype(np.float64) for i in (-1, 0, 1))
         with np.errstate(divide="ignore", invalid="ignore"):
             shift = np.nan_to_num(0.5 * (before - after) / (before - 2 * top + after))
-        f0[some] = np.where(height > 0, LOWEST - 1 + best + np.clip(shift, -0.5, 0.5), 0)
-        strength[some] = height
+        f0[chunk] = np.where(height > 0, LOWEST - 1 + best + np.clip(shift, -0.5, 0.5), 0)
+        strength[chunk] = height
     return f0, strength
 
 

@@ -130,9 +130,9 @@ def model_phase(count: int) -> tuple[Floats, Floats]:
     coarse = grid[:: (len(grid) - 1) // 200]
     least = np.empty((len(coarse), USED + 1))
     for i, one in enumerate(coarse):
-        own = np.zeros((1, count + 1))
-        own[0, 1:] = np.log(np.abs(lf_spectrum(lf_shape(np.array([one])), np.arange(1.0, count + 1))[0]))
-        least[i] = (_ends_repeated(own, count) @ minimum_phase(count).T)[0]
+        spectrum = np.zeros((1, count + 1))
+        spectrum[0, 1:] = np.log(np.abs(lf_spectrum(lf_shape(np.array([one])), np.arange(1.0, count + 1))[0]))
+        least[i] = (_ends_repeated(spectrum, count) @ minimum_phase(count).T)[0]
     return phase[:, : USED + 1], np.stack([np.interp(grid, coarse, least[:, k]) for k in range(USED + 1)], axis=1)
 
 
@@ -144,7 +144,7 @@ class PhaseMisfit:
     model   (b-groups rd 9) what the LF model adds;  group (b) which of them holds for a frame
     """
 
-    own: Floats
+    measured: Floats
     model: Floats
     group: Integers
 
@@ -154,13 +154,13 @@ class PhaseMisfit:
         lower = np.clip(np.floor(at).astype(np.int64), 0, self.model.shape[1] - 2)
         share = (at - lower)[:, None]
         model = (1 - share) * self.model[self.group, lower] + share * self.model[self.group, lower + 1]
-        return squared_distortion(self.own + model)
+        return squared_distortion(self.measured + model)
 
     def everywhere(self) -> Floats:
         """(b rd) the misfit on the whole grid."""
-        result = np.empty((len(self.own), self.model.shape[1]))
-        for i in range(len(self.own)):
-            result[i] = squared_distortion(self.own[i] + self.model[self.group[i]])
+        result = np.empty((len(self.measured), self.model.shape[1]))
+        for i in range(len(self.measured)):
+            result[i] = squared_distortion(self.measured[i] + self.model[self.group[i]])
         return result
 
 
@@ -176,18 +176,18 @@ def phase_misfit(amplitude: Floats, phase: Floats, count: Integers, sign: int) -
 
     Needs at least 9 harmonics a frame (they have 15 or more below 8 kHz at 500 Hz). A zero amplitude makes a frame's misfit NaN.
     """
-    own = np.zeros((len(amplitude), USED + 1))
-    own[:, 1:] = phase[:, 1 : USED + 1]
+    measured = np.zeros((len(amplitude), USED + 1))
+    measured[:, 1:] = phase[:, 1 : USED + 1]
     kinds, group = np.unique(count, return_inverse=True)
     model = np.empty((len(kinds), len(lf_table()[0]), USED + 1))
     with np.errstate(divide="ignore", invalid="ignore"):
         level = np.log(amplitude)
         for i, kind in enumerate(kinds):
             rows = group == i
-            own[rows] -= _ends_repeated(level[rows], int(kind)) @ minimum_phase(int(kind)).T
+            measured[rows] -= _ends_repeated(level[rows], int(kind)) @ minimum_phase(int(kind)).T
             of_model, least = model_phase(int(kind))
             model[i] = sign * of_model + least
-    return PhaseMisfit(own=own, model=model, group=group.astype(np.int64))
+    return PhaseMisfit(measured=measured, model=model, group=group.astype(np.int64))
 
 
 def descend(misfit: PhaseMisfit, tolerance: float = 0.01, steps: int = 32) -> tuple[Floats, Floats]:
@@ -196,7 +196,7 @@ def descend(misfit: PhaseMisfit, tolerance: float = 0.01, steps: int = 32) -> tu
     The misfit has several minima, so the path decides which is found: this is the published algorithm, step by step, as in
     R. Brent, "Algorithms for Minimization without Derivatives", 1973, chapter 5, with an absolute tolerance.
     """
-    count = len(misfit.own)
+    count = len(misfit.measured)
     golden, tiny = 0.5 * (3.0 - np.sqrt(5.0)), np.sqrt(2.2e-16)
     a, b = np.full(count, LOWEST), np.full(count, HIGHEST)
     x = a + golden * (b - a)
@@ -259,16 +259,16 @@ def confidence(misfit: Floats) -> Floats:
 
 def lowest(misfit: PhaseMisfit, step: int = 20) -> tuple[Floats, Floats]:
     """(b) the Rd with the lowest misfit of all, and that misfit: every 20th point of the grid, then all points around the best."""
-    best, value = np.empty(len(misfit.own)), np.empty(len(misfit.own))
+    best, value = np.empty(len(misfit.measured)), np.empty(len(misfit.measured))
     grid = misfit.model.shape[1]
     coarse = misfit.model[:, ::step]
-    for first in range(0, len(misfit.own), 100):
-        some = slice(first, first + 100)
-        own, group = misfit.own[some, None], misfit.group[some]
-        near = step * squared_distortion(own + coarse[group]).argmin(axis=1)
+    for first in range(0, len(misfit.measured), 100):
+        chunk = slice(first, first + 100)
+        measured, group = misfit.measured[chunk, None], misfit.group[chunk]
+        near = step * squared_distortion(measured + coarse[group]).argmin(axis=1)
         index = np.clip(near[:, None] + np.arange(-step, step + 1), 0, grid - 1)
-        fine = squared_distortion(own + misfit.model[group[:, None], index])
+        fine = squared_distortion(measured + misfit.model[group[:, None], index])
         at = fine.argmin(axis=1)[:, None]
-        best[some] = LOWEST + STEP * np.take_along_axis(index, at, axis=1)[:, 0]
-        value[some] = np.take_along_axis(fine, at, axis=1)[:, 0]
+        best[chunk] = LOWEST + STEP * np.take_along_axis(index, at, axis=1)[:, 0]
+        value[chunk] = np.take_along_axis(fine, at, axis=1)[:, 0]
     return best, value

@@ -97,7 +97,7 @@ class _Moments:
 
 def survey(sound: Sound, block_rows: int, on: Arithmetic = NUMPY) -> Survey:
     """Look at every stretch once."""
-    own, aside = _Moments(), _Moments()
+    straight, without_bar = _Moments(), _Moments()
     candidates = Spool((2, CANDIDATES))  # of each row: pitches, their sums
     for stretch in sound.stretches:
         rows = stretch.length // HOP
@@ -107,15 +107,15 @@ def survey(sound: Sound, block_rows: int, on: Arithmetic = NUMPY) -> Survey:
             if not x.any():
                 candidates.add(np.zeros((last - first, 2, CANDIDATES), np.float32))
                 continue
-            twelve, eighteen = (np.nan_to_num(r) for r in residuals(x, (12, 18), centred=True))
+            residual_12, residual_18 = (np.nan_to_num(r) for r in residuals(x, (12, 18), centred=True))
             (shaped,) = (np.nan_to_num(r) for r in residuals(x, (18,), polarity.without_voice_bar(x), centred=True))
             inner = slice(MARGIN, MARGIN + HOP * (last - first))
-            own.add(eighteen[inner])
-            aside.add(shaped[inner])
+            straight.add(residual_18[inner])
+            without_bar.add(shaped[inner])
             start = MARGIN + CENTRE - FRAME.length // 2 + HOP * np.arange(last - first)
-            candidates.add(np.stack(pitch.highest_peaks(twelve, start, FRAME, CANDIDATES, on), axis=1))
+            candidates.add(np.stack(pitch.highest_peaks(residual_12, start, FRAME, CANDIDATES, on), axis=1))
     lengths = [stretch.length // HOP for stretch in sound.stretches]
-    return Survey(polarity=-1 if own.skewness < aside.skewness else 1, tracks=_decide(candidates.array(), lengths))
+    return Survey(polarity=-1 if straight.skewness < without_bar.skewness else 1, tracks=_decide(candidates.array(), lengths))
 
 
 def _decide(candidates: Floats32, lengths: Sequence[int]) -> tuple[Track, ...]:
@@ -205,8 +205,8 @@ class _Tracks:
             before, after = max(part.start - STEADY // 2, 0), min(part.stop + STEADY // 2, len(chosen))
             continuous = _continuous(before, after, places, pitches)
             steady = np.asarray(median_filter(continuous, STEADY, mode="nearest"), np.float64)
-            own = slice(part.start - before, part.stop - before)
-            for spool, values in zip(self._numbers, (chosen[part, 0], chosen[part, 1], continuous[own], steady[own]), strict=True):
+            inner = slice(part.start - before, part.stop - before)
+            for spool, values in zip(self._numbers, (chosen[part, 0], chosen[part, 1], continuous[inner], steady[inner]), strict=True):
                 spool.add(values)
         self._voiced.add(voiced)
         self._edges.append(self._edges[-1] + len(chosen))
@@ -214,8 +214,8 @@ class _Tracks:
     def tracks(self) -> tuple[Track, ...]:
         f0, strength, continuous, steady = (spool.array() for spool in self._numbers)
         voiced = self._voiced.array()
-        some = [slice(a, b) for a, b in pairwise(self._edges)]
-        return tuple(Track(f0[s], strength[s], voiced[s], continuous[s], steady[s]) for s in some)
+        slices = [slice(a, b) for a, b in pairwise(self._edges)]
+        return tuple(Track(f0[s], strength[s], voiced[s], continuous[s], steady[s]) for s in slices)
 
 
 def rows_of(stretch: Stretch) -> int:

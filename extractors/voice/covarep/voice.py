@@ -69,9 +69,9 @@ class CovarepVoice(Provider):
         on = on_device(self.device)
         sound = Sound(clip.samples())
         with one_thread():
-            found = survey(sound, self.block_rows, on)
-            values, start = corrected.features(sound, found, self.block_rows, on)
-        notes = {"polarity": found.polarity}
+            surveyed = survey(sound, self.block_rows, on)
+            values, start = corrected.features(sound, surveyed, self.block_rows, on)
+        notes = {"polarity": surveyed.polarity}
         return stream_of(self.columns, values, start, self.provenance, notes)
 
 

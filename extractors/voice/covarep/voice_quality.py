@@ -30,8 +30,8 @@ def pulse_shape(flow: Floats, derivative: Floats, start: Integers, stop: Integer
     """
     naq, qoq = np.zeros(len(start)), np.zeros(len(start))
     total = len(flow)
-    for some in batches(stop - start + 1):
-        first, period = start[some], (stop - start)[some]
+    for chunk in batches(stop - start + 1):
+        first, period = start[chunk], (stop - start)[chunk]
         longest = int(period.max()) + 1
         n = np.arange(longest)
         inside = n <= period[:, None]
@@ -40,14 +40,14 @@ def pulse_shape(flow: Floats, derivative: Floats, start: Integers, stop: Integer
         with np.errstate(divide="ignore", invalid="ignore"):
             line = pulse[:, :1] + (end - pulse[:, 0])[:, None] * n / period[:, None]
         pulse = np.where(inside, pulse - line, -np.inf)
-        pulse[np.arange(len(some)), period] = 0  # whatever the rounding: where the flow lies below the line, the ends are its top
+        pulse[np.arange(len(chunk)), period] = 0  # whatever the rounding: where the flow lies below the line, the ends are its top
         top = pulse.argmax(axis=1)
         amplitude = np.take_along_axis(pulse, top[:, None], axis=1)[:, 0]
         reach = np.where(first + period + AFTER_CLOSURE < total, AFTER_CLOSURE, 0)
         slope = np.abs(pieces(derivative, first, longest + AFTER_CLOSURE))
         steepest = np.where(np.arange(longest + AFTER_CLOSURE) <= (period + reach)[:, None], slope, 0.0).max(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            naq[some] = amplitude / (steepest * period)
+            naq[chunk] = amplitude / (steepest * period)
         below = pulse <= amplitude[:, None] / 2
         left = np.where(below & (n <= top[:, None]), n, -1).max(axis=1)  # where the walk down from the top stops
         left = np.where(below[np.arange(len(top)), top], top, np.maximum(left, np.minimum(top, 2)))
@@ -60,7 +60,7 @@ def pulse_shape(flow: Floats, derivative: Floats, start: Integers, stop: Integer
                 low, high = (np.take_along_axis(pulse, np.clip(i, 0, longest - 1)[:, None], axis=1)[:, 0] for i in (outer, inner))
                 with np.errstate(divide="ignore", invalid="ignore"):
                     open_for -= np.where((low <= half) & (high > half), (half - low) / (high - low), 0.0)
-        qoq[some] = open_for / np.maximum(period, 1)
+        qoq[chunk] = open_for / np.maximum(period, 1)
     return naq, qoq
 
 
@@ -81,12 +81,12 @@ def parabola_curvature(pulse: Floats) -> Floats:
     while len(left):
         a, misfit = _parabolas(level[left, :bins])
         over = misfit >= PARABOLA_ERROR
-        found = over.any(axis=1)
-        curvature[left[found]] = a[found, over[found].argmax(axis=1)]
+        exceeds = over.any(axis=1)
+        curvature[left[exceeds]] = a[exceeds, over[exceeds].argmax(axis=1)]
         if bins == PARABOLA_BINS:
-            curvature[left[~found]] = a[~found, -1]
+            curvature[left[~exceeds]] = a[~exceeds, -1]
             break
-        left = left[~found]
+        left = left[~exceeds]
         bins = min(PARABOLA_BINS, 4 * bins)
     return curvature
 
@@ -107,15 +107,15 @@ def _parabolas(level: Floats) -> tuple[Floats, Floats]:
 def parabolic_spectral_parameter(flow: Floats, start: Integers, stop: Integers) -> Floats:
     """(b) PSP of the pulses start .. stop, both included: 0 for an impulse, 1 for no closure at all. NaN where the flow is flat."""
     psp = np.full(len(start), np.nan)
-    for some in batches(stop - start + 1, 400_000):
-        period = (stop - start)[some]
+    for chunk in batches(stop - start + 1, 400_000):
+        period = (stop - start)[chunk]
         longest = int(period.max()) + 1
         inside = np.arange(longest) <= period[:, None]
-        pulse = pieces(flow, start[some], longest)
+        pulse = pieces(flow, start[chunk], longest)
         pulse = np.where(inside, pulse - np.where(inside, pulse, np.inf).min(axis=1, keepdims=True), 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             pulse /= pulse.max(axis=1, keepdims=True)
-        psp[some] = parabola_curvature(pulse) / np.array([flattest(int(p)) for p in period])
+        psp[chunk] = parabola_curvature(pulse) / np.array([flattest(int(p)) for p in period])
     return psp
 
 
@@ -168,11 +168,11 @@ def harmonic_levels(derivative: Floats, centre: Integers, period: Integers, sear
     hertz = RATE / search.size
     bins = min(int(search.upto / hertz), search.size // 2) + 1
     folded = max(0, int((search.upto - RATE / 2) / hertz))
-    for some in batches(length, 20_000):
-        longest = int(length[some].max())
+    for chunk in batches(length, 20_000):
+        longest = int(length[chunk].max())
         n = np.arange(longest)
-        window = 0.54 - 0.46 * np.cos(2 * np.pi * n / np.maximum(length[some] - 1, 1)[:, None])
-        frames = pieces(derivative, start[some], longest) * np.where(n < length[some][:, None], window, 0.0) * 2**15
+        window = 0.54 - 0.46 * np.cos(2 * np.pi * n / np.maximum(length[chunk] - 1, 1)[:, None])
+        frames = pieces(derivative, start[chunk], longest) * np.where(n < length[chunk][:, None], window, 0.0) * 2**15
         frames = frames.astype(search.dtype)
         with np.errstate(divide="ignore"):
             level: NDArray[Any] = 20 * np.log10(np.abs(fft.rfft(frames, search.size, axis=1)[:, :bins]))
@@ -180,18 +180,18 @@ def harmonic_levels(derivative: Floats, centre: Integers, period: Integers, sear
             level = np.concatenate([level, level[:, -2 : -2 - folded : -1]], axis=1)
         group, position = np.nonzero(local_maxima(level))
         height = level[group, position]
-        pitch = RATE / period[some]
+        pitch = RATE / period[chunk]
         keep = thinned(position, height, group, pitch / 2 / hertz)
         group, position, height = group[keep], position[keep], height[keep]
         stride = level.shape[1] * 2.0
         key = group * stride + position
-        enough = np.bincount(group, minlength=len(some)) >= search.least
+        enough = np.bincount(group, minlength=len(chunk)) >= search.least
         for k, out in ((1, first), (2, second)):
-            wanted = np.arange(len(some)) * stride + (k * pitch + search.offset) / hertz
+            wanted = np.arange(len(chunk)) * stride + (k * pitch + search.offset) / hertz
             after = np.clip(np.searchsorted(key, wanted), 0, max(len(key) - 1, 0))
             before = np.maximum(after - 1, 0)
             if len(key) == 0:
                 continue
             nearer = np.where(np.abs(key[after] - wanted) < np.abs(key[before] - wanted), after, before)
-            out[some] = np.where(enough, height[nearer], np.nan)
+            out[chunk] = np.where(enough, height[nearer], np.nan)
     return first, second

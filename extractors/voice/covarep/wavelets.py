@@ -55,12 +55,12 @@ def smeared(mask: Mask, reach: int) -> Mask:
 def first_maximum(signal: NDArray[Any], start: Integers, length: Integers) -> Integers:
     """(b) where, counted from its start, each stretch is largest; NaN is passed over, and all NaN gives -1."""
     result = np.full(len(start), -1, np.int64)
-    for some in batches(length):
-        longest = int(length[some].max())
-        values = pieces(signal, start[some], longest)
-        values = np.where((np.arange(longest) < length[some][:, None]) & ~np.isnan(values), values, -np.inf)
+    for chunk in batches(length):
+        longest = int(length[chunk].max())
+        values = pieces(signal, start[chunk], longest)
+        values = np.where((np.arange(longest) < length[chunk][:, None]) & ~np.isnan(values), values, -np.inf)
         best = values.argmax(axis=1)
-        result[some] = np.where(np.isneginf(values).all(axis=1), -1, best)
+        result[chunk] = np.where(np.isneginf(values).all(axis=1), -1, best)
     return result
 
 
