@@ -158,5 +158,5 @@ class LateFusion(nn.Module):
         same_size(streams, self.config.streams)
         states = {m: final_states(self.encoders[m](streams[m]), streams[m].present) for m in self.config.streams}
         # an absent stream has no say, not even its layer's bias
-        said = [self.answer[m](state) * streams[m].present.any(1, keepdim=True) for m, state in states.items()]
-        return Output(logits=self.mix(torch.cat(said, dim=1)), features=torch.cat(list(states.values()), dim=1))
+        answers = [self.answer[m](state) * streams[m].present.any(1, keepdim=True) for m, state in states.items()]
+        return Output(logits=self.mix(torch.cat(answers, dim=1)), features=torch.cat(list(states.values()), dim=1))

@@ -36,8 +36,8 @@ class Batch:
     def __post_init__(self) -> None:
         shape = tuple(self.values.shape[:2])
         if self.values.dim() != 3 or tuple(self.times.shape) != shape or tuple(self.present.shape) != shape or shape[1] == 0:
-            found = f"{tuple(self.values.shape)}, {tuple(self.times.shape)} and {tuple(self.present.shape)}"
-            raise StreamError(f"batch: expected values (b, n, f), times (b, n) and present (b, n) with n >= 1, got {found}")
+            shapes = f"{tuple(self.values.shape)}, {tuple(self.times.shape)} and {tuple(self.present.shape)}"
+            raise StreamError(f"batch: expected values (b, n, f), times (b, n) and present (b, n) with n >= 1, got {shapes}")
         if self.present.dtype != torch.bool:
             raise StreamError(f"batch: expected present as bool, got {self.present.dtype}")
 
@@ -65,8 +65,8 @@ class Batch:
         present = np.zeros((len(sequences), n), bool)
         for b, sequence in enumerate(sequences):
             rows = slice(0, len(sequence)) if side == "right" else slice(n - len(sequence), n)
-            found = scaling.apply(sequence.values) if scaling else sequence.values
-            values[b, rows] = np.nan_to_num(found, nan=0.0)
+            scaled = scaling.apply(sequence.values) if scaling else sequence.values
+            values[b, rows] = np.nan_to_num(scaled, nan=0.0)
             times[b, rows] = (sequence.start + sequence.end) / 2
             present[b, rows] = True
         return cls(torch.from_numpy(values), torch.from_numpy(times), torch.from_numpy(present))
@@ -115,9 +115,9 @@ def origin(streams: Mapping[str, Batch]) -> Tensor:
 
 def same_size(streams: Mapping[str, Batch], wanted: Mapping[str, int]) -> None:
     """Raises `StreamError` unless exactly the wanted streams are there (name -> columns), all with the same number of utterances."""
-    found = {name: int(batch.values.shape[2]) for name, batch in streams.items()}
-    if found != dict(wanted):
-        raise StreamError(f"batch: the model wants streams and columns {dict(wanted)}, got {found}")
+    widths = {name: int(batch.values.shape[2]) for name, batch in streams.items()}
+    if widths != dict(wanted):
+        raise StreamError(f"batch: the model wants streams and columns {dict(wanted)}, got {widths}")
     sizes = {int(batch.values.shape[0]) for batch in streams.values()}
     if len(sizes) != 1:
         raise StreamError(f"batch: streams hold different numbers of utterances: {sorted(sizes)}")

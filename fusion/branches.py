@@ -53,13 +53,13 @@ def slots(present: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
     present rows fill their stream's slots from its first; absent rows get the slot after the last, which nobody reads. Raises
     `StreamError` where an utterance has more rows than the layout.
     """
-    total, first, found = sum(lengths), 0, []
+    total, first, positions = sum(lengths), 0, []
     for shown, length in zip(present, lengths, strict=True):
         if (most := int(shown.sum(1).max())) > length:
             raise StreamError(f"batch: the model's weights span {length} rows of this stream, got an utterance of {most}")
-        found.append(torch.where(shown, first + shown.cumsum(1) - 1, total))
+        positions.append(torch.where(shown, first + shown.cumsum(1) - 1, total))
         first += length
-    return torch.cat(found, dim=1)
+    return torch.cat(positions, dim=1)
 
 
 def laid_out(rows: Tensor, where: Tensor, length: int) -> Tensor:

@@ -232,9 +232,9 @@ def load(path: Path) -> tuple[Checkpoint, nn.Module]:
         raise CheckpointError(f"{description}: expected a JSON object, got {type(data).__name__}")
     checkpoint = Checkpoint.from_json(data, str(description))
     raw = path.read_bytes()  # hashed and parsed from the same bytes
-    found = hashlib.sha256(raw).hexdigest()
-    if found != checkpoint.sha256:
-        raise CheckpointError(f"{path}: expected SHA-256 {checkpoint.sha256}, got {found}")
+    digest = hashlib.sha256(raw).hexdigest()
+    if digest != checkpoint.sha256:
+        raise CheckpointError(f"{path}: expected SHA-256 {checkpoint.sha256}, got {digest}")
     try:
         tensors = {k: t.float() for k, t in tensors_of(raw).items()}
     except SafetensorError as error:

@@ -30,8 +30,8 @@ def canonical_correlations(first: Tensor, second: Tensor, ridge: float = 1e-3) -
     across = one.T @ two / (len(one) - 1)  # (p q)
     whitened = torch.linalg.solve_triangular(left, across, upper=False)
     whitened = torch.linalg.solve_triangular(right, whitened.T, upper=False).T
-    found: Tensor = torch.linalg.svdvals(whitened)
-    return found
+    correlations: Tensor = torch.linalg.svdvals(whitened)
+    return correlations
 
 
 def dcca_loss(views: Sequence[Tensor], ridge: float = 1e-3) -> Tensor:

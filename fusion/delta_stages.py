@@ -55,7 +55,7 @@ class StreamsStage:
             total, count = total + loss.cpu() * size, count + size
             for m, one in logits.items():
                 kept[m].append(one.cpu())
-        return Validated(total / max(1, count), {m: torch.cat(found) for m, found in kept.items()})
+        return Validated(total / max(1, count), {m: torch.cat(parts) for m, parts in kept.items()})
 
 
 class EncodersStage:

@@ -111,7 +111,7 @@ def _logits(trained: Trained, part: Part, noise: Noise | None) -> Tensor:
     """(n all) of a split, on the CPU."""
     generator = torch.Generator().manual_seed(noise.seed if noise else 0)
     deviations = noise_deviations(trained, noise.stream) if noise else None
-    found = []
+    logits = []
     with torch.inference_mode():
         for index in in_order(len(part)):
             streams = part.batch(index, trained.checkpoint.streams, trained.place)
@@ -119,8 +119,8 @@ def _logits(trained: Trained, part: Part, noise: Noise | None) -> Tensor:
                 clean = streams[noise.stream]
                 drawn = torch.randn(clean.values.shape, generator=generator) * deviations * noise.level
                 streams[noise.stream] = Batch(clean.values + drawn.to(trained.place), clean.times, clean.present)
-            found.append(trained.module(streams).logits.cpu())
-    return torch.cat(found)
+            logits.append(trained.module(streams).logits.cpu())
+    return torch.cat(logits)
 
 
 def evaluate(
@@ -135,7 +135,7 @@ def evaluate(
     by_task = split_logits(tasks, _logits(trained, part, noise))
     named = all(part.speakers)
     speakers = part.speakers if named else part.names
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name, task in tasks.items():
         answers, truth = task.answers(by_task[name]), part.targets[name].numpy()
         nothing = task.baseline(parts["train"].targets[name], len(part))
@@ -143,12 +143,12 @@ def evaluate(
             key: dataclasses.asdict(bootstrap(metric, truth, answers, speakers, seed=seed, draws=DRAWS))
             for key, metric in task.headline().items()
         }
-        found[name] = {
+        results[name] = {
             "scores": task.scores(part.targets[name], answers),
             "baseline": task.scores(part.targets[name], nothing),
             "intervals": intervals,
         }
-    evaluation = Evaluation(split, len(part), len(set(part.speakers)) if named else 0, found)
+    evaluation = Evaluation(split, len(part), len(set(part.speakers)) if named else 0, results)
     text = json.dumps(plain(evaluation.to_json()), indent=1) + "\n"
     suffix = noise.suffix if noise else ""
     (run / f"evaluation_{split}{suffix}.json").write_text(text, encoding="utf-8")

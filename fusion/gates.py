@@ -25,18 +25,18 @@ def gate_summary(gates: Mapping[str, Tensor], utterance: int, streams: Sequence[
 
     Rows that are absent are exactly 0 in every gate over rows, and no sigmoid is: means leave zeros out.
     """
-    found: dict[str, tuple[float, ...]] = {}
+    summary: dict[str, tuple[float, ...]] = {}
     for name, batched in gates.items():
         gate = batched[:, utterance].double().cpu()  # (layer ..)
         if name.startswith("delta_"):
             continue
         if name.startswith("alpha_"):
-            found[name] = tuple(gate.sum(1).tolist())
+            summary[name] = tuple(gate.sum(1).tolist())
         elif parts := _parts(name, streams):
-            found |= {f"{name}_{part}": _means(gate[:, k]) for k, part in enumerate(parts)}
+            summary |= {f"{name}_{part}": _means(gate[:, k]) for k, part in enumerate(parts)}
         else:
-            found[name] = _means(gate)
-    return found
+            summary[name] = _means(gate)
+    return summary
 
 
 def _parts(name: str, streams: Sequence[str]) -> Sequence[str]:

@@ -55,23 +55,23 @@ def inspect(
         with torch.inference_mode():
             output: Output = trained.module(streams, maps=tuple(kinds))
         present = {m: batch.present[0].cpu().numpy() for m, batch in streams.items()}
-        own = {m: part.streams[index][m] for m in present}
+        read = {m: part.streams[index][m] for m in present}
         yield Inspected(
             part.names[index],
             tuple((m, _cut(m, present)) for m in output.maps),
             {name: gate[:, 0].float().cpu().numpy() for name, gate in output.gates.items()},
-            {m: np.stack([s.start, s.end], 1) for m, s in own.items()},
+            {m: np.stack([s.start, s.end], 1) for m, s in read.items()},
         )
 
 
-def _cut(found: Map, present: Mapping[str, NDArray[np.bool_]]) -> Array:
+def _cut(one_map: Map, present: Mapping[str, NDArray[np.bool_]]) -> Array:
     """(layer h i j) of one utterance among its present rows."""
 
     def rows(name: str) -> NDArray[np.bool_]:
         return np.ones(1, bool) if name == "utterance" else np.concatenate([present[part] for part in name.split("+")])
 
-    weights: Array = found.weights[:, 0].float().cpu().numpy()
-    return weights[:, :, rows(found.target)][:, :, :, rows(found.source)]
+    weights: Array = one_map.weights[:, 0].float().cpu().numpy()
+    return weights[:, :, rows(one_map.target)][:, :, :, rows(one_map.source)]
 
 
 def write_inspection(utterances: Iterator[Inspected], out: Path, *, maps: bool = True, gates: bool = True) -> list[str]:
@@ -125,12 +125,12 @@ def source_shares(one: Inspected) -> list[tuple[str, str, int, float]]:
 
 def _alphas(one: Inspected) -> dict[tuple[str, str], Array]:
     """(target, source) -> alpha (layer j)."""
-    found = {}
+    by_pair = {}
     for target in one.times:
         for source in one.times:
             if (values := one.gates.get(f"alpha_{target}_{source}")) is not None:
-                found[target, source] = values
-    return found
+                by_pair[target, source] = values
+    return by_pair
 
 
 def _effective_rows(one: Inspected, name: str, layer: int) -> float:
@@ -145,22 +145,22 @@ def _effective_rows(one: Inspected, name: str, layer: int) -> float:
 def _draw_maps(out: Path, name: str, one: Inspected) -> None:
     """A picture for each unit: crossmodal maps between streams, heads averaged, a row of panels for each pair, a panel for each layer."""
     by_unit: dict[str, list[tuple[Map, Array]]] = {}
-    for found, weights in one.maps:
-        if found.kind == "cross" and weights.size:
-            by_unit.setdefault(found.unit, []).append((found, weights))
+    for one_map, weights in one.maps:
+        if one_map.kind == "cross" and weights.size:
+            by_unit.setdefault(one_map.unit, []).append((one_map, weights))
     for unit, pairs in by_unit.items():
         layers = max(1 if m.target == "utterance" else len(w) for m, w in pairs)
         figure = plots.new_figure(3.5 * layers, 2.6 * len(pairs))
         grid = figure.subplots(len(pairs), layers, squeeze=False)
-        for row, (found, weights) in zip(grid, pairs, strict=True):
+        for row, (one_map, weights) in zip(grid, pairs, strict=True):
             over_heads = weights.mean(1)  # (layer i j)
-            panels = over_heads.transpose(1, 0, 2) if found.target == "utterance" else over_heads
+            panels = over_heads.transpose(1, 0, 2) if one_map.target == "utterance" else over_heads
             for k, axes in enumerate(row):
                 axes.set_visible(k < len(panels))
                 if k < len(panels):
                     axes.imshow(panels[k], aspect="auto", interpolation="nearest", cmap="viridis")
-                    axes.set(title=f"layer {k + 1}" if layers > 1 else "", xlabel=found.source)
-                    axes.set_ylabel("hop" if found.target == "utterance" else found.target)
+                    axes.set(title=f"layer {k + 1}" if layers > 1 else "", xlabel=one_map.source)
+                    axes.set_ylabel("hop" if one_map.target == "utterance" else one_map.target)
         figure.suptitle(f"{one.name} {unit}".rstrip())
         figure.savefig(out / f"{name}_maps{'_' + unit.replace(' ', '_') if unit else ''}.png", dpi=100)
 

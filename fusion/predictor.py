@@ -56,8 +56,8 @@ class Predictor:
         prior: Mapping[str, float] | None = None,
     ) -> None:
         if set(checkpoint.tasks.get("emotion", ())) != set(EMOTIONS):
-            found = ", ".join(checkpoint.tasks.get("emotion", ("no such task",)))
-            raise CheckpointError(f"{checkpoint.model}: expected the task emotion with {', '.join(EMOTIONS)}; got {found}")
+            labels = ", ".join(checkpoint.tasks.get("emotion", ("no such task",)))
+            raise CheckpointError(f"{checkpoint.model}: expected the task emotion with {', '.join(EMOTIONS)}; got {labels}")
         self.checkpoint = checkpoint
         self.module = module.eval().to(device)
         self.device = device
@@ -102,8 +102,8 @@ class Predictor:
         inputs = [self._inputs(utterance) for utterance in utterances]
         answers: list[Prediction | None] = [None] * len(inputs)
         for members in batches([sum(len(s.rows) for s in streams.values()) for streams in inputs]):
-            found = in_halves(members, lambda some: self._answers(inputs, some, attention), torch.OutOfMemoryError, self._let_go)
-            for m, answer in zip(members, found, strict=True):
+            predicted = in_halves(members, lambda chunk: self._answers(inputs, chunk, attention), torch.OutOfMemoryError, self._let_go)
+            for m, answer in zip(members, predicted, strict=True):
                 answers[m] = answer
         return [answer for answer in answers if answer is not None]
 
@@ -114,8 +114,8 @@ class Predictor:
 
     def tallies(self, utterance: Utterance) -> dict[str, Tally]:
         """One utterance's rows of each stream in `reads_baseline` that it has, for the baseline of its person."""
-        there = {name: utterance.streams[name] for name in sorted(self.reads_baseline) if len(utterance.streams.get(name, ()))}
-        return {name: self.checkpoint.streams[name].tally(stream) for name, stream in there.items()}
+        read = {name: utterance.streams[name] for name in sorted(self.reads_baseline) if len(utterance.streams.get(name, ()))}
+        return {name: self.checkpoint.streams[name].tally(stream) for name, stream in read.items()}
 
     def _answers(self, inputs: Sequence[Mapping[str, Read]], members: Sequence[int], attention: bool) -> list[Prediction]:
         """One padded batch. Raises `torch.OutOfMemoryError` where a GPU does not hold it."""
@@ -146,8 +146,8 @@ class Predictor:
         nothing = Provenance("none", "0")
         streams = {}
         for name, wanted in self.checkpoint.streams.items():
-            found = utterance.streams.get(name)
-            stream = TimedSequence.empty(name, wanted.columns, nothing, "not extracted") if found is None else found
+            extracted = utterance.streams.get(name)
+            stream = TimedSequence.empty(name, wanted.columns, nothing, "not extracted") if extracted is None else extracted
             streams[name] = Read.of(wanted.prepared(stream, utterance.usual.get(name)), stream)
         if not any(len(s.rows) for s in streams.values()):
             span = f"{utterance.span.start:.2f}-{utterance.span.end:.2f} s"
@@ -160,33 +160,33 @@ class Predictor:
         widths = [len(labels) for labels in self.checkpoint.tasks.values()]
         logits = dict(zip(self.checkpoint.tasks, torch.split(output.logits[b].double(), widths), strict=True))
         temperature = self.checkpoint.temperature_of(name for name, stream in streams.items() if len(stream.rows))
-        found = (logits["emotion"].cpu() / temperature + self._log_prior).softmax(0).tolist()
-        by_label = dict(zip(self.checkpoint.tasks["emotion"], found, strict=True))
+        probabilities = (logits["emotion"].cpu() / temperature + self._log_prior).softmax(0).tolist()
+        by_label = dict(zip(self.checkpoint.tasks["emotion"], probabilities, strict=True))
         maps = (_attention(m, b, streams, padded) for m in output.maps if m.kind in kinds)
         return Prediction(
             probabilities={emotion: by_label[emotion] for emotion in EMOTIONS},
             sentiment=logits["sentiment"][0].clamp(-3, 3).item() if "sentiment" in logits else None,
-            confidence=max(found),
+            confidence=max(probabilities),
             attention=tuple(m for m in maps if m is not None),
             gates=gate_summary(output.gates, b, list(self.checkpoint.streams)) if kinds else {},
             unlike={name: far for name, stream in streams.items() if (far := self._unlike(name, stream.rows)) is not None} if kinds else {},
         )
 
 
-def _attention(found: Map, b: int, streams: Mapping[str, Read], padded: Mapping[str, Batch]) -> Attention | None:
+def _attention(one_map: Map, b: int, streams: Mapping[str, Read], padded: Mapping[str, Batch]) -> Attention | None:
     """One utterance's share of a map, for the streams' own rows; None where target or source has no row.
 
     Rows that the model read as one (preparation.py) share its attention: as targets they all look where it looks, as sources each gets
     an equal part, so that what a target pays still sums to 1.
     """
-    target, source = _rows(found.target, b, streams, padded), _rows(found.source, b, streams, padded)
+    target, source = _rows(one_map.target, b, streams, padded), _rows(one_map.source, b, streams, padded)
     if not (target.present.any() and source.present.any()):
         return None
-    weights = found.weights[:, b].float().cpu().numpy()[:, :, target.present][:, :, :, source.present]  # (layer h i j)
+    weights = one_map.weights[:, b].float().cpu().numpy()[:, :, target.present][:, :, :, source.present]  # (layer h i j)
     return Attention(
-        kind=cast(AttentionKind, found.kind),
-        target=found.target,
-        source=found.source,
+        kind=cast(AttentionKind, one_map.kind),
+        target=one_map.target,
+        source=one_map.source,
         weights=np.ascontiguousarray((weights[:, :, target.member] / source.count)[:, :, :, source.member], np.float32),
         target_start=target.start,
         target_end=target.end,

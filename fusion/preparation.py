@@ -98,11 +98,11 @@ def change(rows: Floats64) -> Floats64:
 
 def quantiles(values: Floats, shares: Sequence[float]) -> Floats64:
     """(n k) -> (len(shares) k), NaN left out; NaN where nothing is measured."""
-    found = np.full((len(shares), values.shape[1]), np.nan)
-    some = np.isfinite(values).any(0)
-    if some.any():
-        found[:, some] = np.nanquantile(values[:, some], shares, axis=0)
-    return found
+    quantiles = np.full((len(shares), values.shape[1]), np.nan)
+    measured = np.isfinite(values).any(0)
+    if measured.any():
+        quantiles[:, measured] = np.nanquantile(values[:, measured], shares, axis=0)
+    return quantiles
 
 
 GLOTTAL = ("NAQ", "QOQ", "H1H2", "PSP", "MDQ", "peakSlope", "Rd")
@@ -204,9 +204,9 @@ def speech_table(values: Floats32, at: Mapping[str, int], pools: Pools) -> Float
     ]
     seconds = max(0.1, len(x) * 0.01)
     starts = int(voiced[0]) + int((np.diff(voiced.astype(int)) == 1).sum()) if len(voiced) else 0
-    some = loudness[active, 0]
+    active_loudness = loudness[active, 0]
     whole = [
-        [top, some.std(), np.median(some), np.quantile(loudness, 0.1)],
+        [top, active_loudness.std(), np.median(active_loudness), np.quantile(loudness, 0.1)],
         [median, low, high, np.nanstd(pitch) if sung.any() else np.nan, np.abs(change(filled)).mean()],
         [voiced.mean(), active.mean(), starts / seconds, voiced.sum() * 0.01 / max(1, starts)],
         nan_mean(glottal),
@@ -279,8 +279,8 @@ def evidence(probabilities: Floats) -> Floats64:
 def expression_table(values: Floats32, units: int, pools: Pools) -> Floats64:
     """(n units + 7 + 3) action units, expressions, pose -> (m g), the columns of `Expression.made`."""
     x = values.astype(np.float64)
-    said = evidence(x[:, units : units + len(EMOTIONS)])
-    changing = np.concatenate([x[:, :units], said], axis=1)
+    expressions = evidence(x[:, units : units + len(EMOTIONS)])
+    changing = np.concatenate([x[:, :units], expressions], axis=1)
     local = pools.mean(np.concatenate([changing, x[:, units + len(EMOTIONS) :]], axis=1))
     calm = local[:, : changing.shape[1]]  # of pooled rows: a single frame's slip does not count
     whole = np.concatenate([nan_mean(calm), quantiles(calm, [0.9])[0], nan_deviation(calm)])

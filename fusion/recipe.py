@@ -275,12 +275,12 @@ def find(recipe: str) -> Recipe:
 
 def _part(kind: type[Any], table: object, where: str) -> Any:
     """One frozen dataclass from one table."""
-    found: Mapping[str, Any] = _table(table, where)
+    given_table: Mapping[str, Any] = _table(table, where)
     fields = {f.name: f for f in dataclasses.fields(kind)}
     needed = [n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
-    _keys(found, tuple(fields), tuple(needed), where)
+    _keys(given_table, tuple(fields), tuple(needed), where)
     values: dict[str, Any] = {}
-    for key, given in found.items():
+    for key, given in given_table.items():
         wanted, value = str(fields[key].type), cast(object, given)
         fits = {
             "str": isinstance(value, str),

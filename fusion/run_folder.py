@@ -63,9 +63,9 @@ def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     """An Adam's moments, of any shape, as tensors by "INDEX/NAME", and its groups as JSON values."""
-    found = optimiser.state_dict()
-    tensors = {f"{index}/{key}": torch.as_tensor(value) for index, entry in found["state"].items() for key, value in entry.items()}
-    return tensors, found["param_groups"]
+    state = optimiser.state_dict()
+    tensors = {f"{index}/{key}": torch.as_tensor(value) for index, entry in state["state"].items() for key, value in entry.items()}
+    return tensors, state["param_groups"]
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]) -> None:

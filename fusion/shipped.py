@@ -39,12 +39,12 @@ def locate(name: str | None) -> Path:
 def description(path: Path) -> dict[str, Any]:
     """What a checkpoint says of itself (its .json)."""
     try:
-        found: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        _ = {name: tuple(stream["columns"]) for name, stream in found["streams"].items()}
+        facts: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        _ = {name: tuple(stream["columns"]) for name, stream in facts["streams"].items()}
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path.with_suffix('.json')}: expected a checkpoint's description, got {error}") from None
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path.with_suffix('.json')}: expected a checkpoint's description, but it lacks streams ({error!r})"
         ) from None
-    return found
+    return facts

@@ -260,15 +260,15 @@ class Loop:
         self.learner.eval()
         batches = ((part.batch(index, self.inputs, self.place), part.target(index, self.place)) for index in in_order(len(part)))
         with torch.inference_mode(), self.precision():
-            found = stage.validate(batches, self.objective)
+            validated = stage.validate(batches, self.objective)
         scores: Row = {}
-        for who, logits in found.logits.items():
+        for who, logits in validated.logits.items():
             by_task = split_logits(self.tasks, logits)
             for name, task in self.tasks.items():
                 truth, answers = part.targets[name].numpy(), task.answers(by_task[name])
                 prefix = f"{who}_{name}" if who else name
                 scores |= {f"{prefix}_{key}": metric(truth, answers) for key, metric in task.headline().items()}
-        return found.loss.item(), scores
+        return validated.loss.item(), scores
 
     def logits(self, part: Part) -> Tensor:
         """(n all) of a whole split, on the CPU."""
@@ -383,5 +383,5 @@ def confusion_picture(path: Path, tasks: Mapping[str, Task], part: Part, by_task
     """Draw the first task that has labels, else the first, from its logits (n outputs); each kind says how it becomes one choice of
     several."""
     name = next((name for name, task in tasks.items() if task.labels), next(iter(tasks)))
-    found = tasks[name].confusion(part.targets[name], by_task[name])
-    draw_confusion(path, found.counts, found.labels, f"{name}, {split}" + (f"\n{found.note}" if found.note else ""))
+    counted = tasks[name].confusion(part.targets[name], by_task[name])
+    draw_confusion(path, counted.counts, counted.labels, f"{name}, {split}" + (f"\n{counted.note}" if counted.note else ""))

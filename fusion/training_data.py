@@ -54,31 +54,35 @@ def parts_of(recipe: Recipe, dataset: Dataset, tasks: Mapping[str, Task]) -> dic
     if recipe.splits.merge:
         split_of = ["train" if split == "valid" else split for split in split_of]
     columns = columns_of(recipe, dataset)
-    found: dict[str, Part] = {}
+    parts: dict[str, Part] = {}
     for split in SPLITS:
-        chosen = [e for e, own in zip(dataset.examples, split_of, strict=True) if own == split and (split == "train" or not e.copy_of)]
+        chosen = [
+            e
+            for e, example_split in zip(dataset.examples, split_of, strict=True)
+            if example_split == split and (split == "train" or not e.copy_of)
+        ]
         streams = tuple(_streams(recipe, example, columns) for example in chosen)
         targets = {name: task.targets(chosen) for name, task in tasks.items()} if chosen else {}
-        found[split] = Part(streams, targets, tuple(e.speaker for e in chosen), tuple(e.name for e in chosen))
-    return found
+        parts[split] = Part(streams, targets, tuple(e.speaker for e in chosen), tuple(e.name for e in chosen))
+    return parts
 
 
 def columns_of(recipe: Recipe, dataset: Dataset) -> dict[str, tuple[str, ...]]:
     """Stream -> the columns that the model reads; raises `DatasetError` where the data have none of it, or another width."""
-    found: dict[str, tuple[str, ...]] = {}
+    columns: dict[str, tuple[str, ...]] = {}
     for name, part in recipe.streams.items():
         first = next((e.streams[name] for e in dataset.examples if name in e.streams and e.streams[name].columns), None)
         if first is None:
             raise DatasetError(f"{dataset.name}: no utterance has the stream {name}")
-        found[name] = part.columns or first.columns
-        if part.width and len(found[name]) != part.width:
-            raise DatasetError(f"{dataset.name}: {name}: the recipe wants {part.width} columns, the data have {len(found[name])}")
-    return found
+        columns[name] = part.columns or first.columns
+        if part.width and len(columns[name]) != part.width:
+            raise DatasetError(f"{dataset.name}: {name}: the recipe wants {part.width} columns, the data have {len(columns[name])}")
+    return columns
 
 
 def inputs_of(recipe: Recipe, dataset: Dataset, training: Part) -> dict[str, StreamInput]:
     """Columns and standardisation, from the training utterances alone."""
-    found = {}
+    inputs = {}
     for name, columns in columns_of(recipe, dataset).items():
         rows = [streams[name].values for streams in training.streams if len(streams[name])]
         if recipe.training.scaling == "none" or not rows:
@@ -86,8 +90,8 @@ def inputs_of(recipe: Recipe, dataset: Dataset, training: Part) -> dict[str, Str
             scaling = Scaling(np.zeros(width, np.float32), np.ones(width, np.float32), NO_LIMIT)
         else:
             scaling = Scaling.fit(np.concatenate(rows))
-        found[name] = StreamInput(columns, scaling)
-    return found
+        inputs[name] = StreamInput(columns, scaling)
+    return inputs
 
 
 def shuffled(rows: Sequence[int], batch: int, generator: torch.Generator, grouped: int = 0) -> Iterator[list[int]]:
@@ -112,27 +116,27 @@ def in_order(size: int, batch: int = EVALUATION_BATCH) -> Iterator[list[int]]:
 
 def _streams(recipe: Recipe, example: Example, columns: Mapping[str, tuple[str, ...]]) -> dict[str, TimedSequence]:
     nothing = Provenance("none", "0")
-    found: dict[str, TimedSequence] = {}
+    by_name: dict[str, TimedSequence] = {}
     for name, wanted in columns.items():
         stream = example.streams.get(name)
         if stream is None or name in recipe.data.hide:
             reason = "hidden by the recipe" if stream is not None else "not in the data"
-            found[name] = TimedSequence.empty(name, wanted, nothing, reason)
+            by_name[name] = TimedSequence.empty(name, wanted, nothing, reason)
         elif not len(stream):
-            found[name] = TimedSequence.empty(name, wanted, stream.provenance, stream.reason)
+            by_name[name] = TimedSequence.empty(name, wanted, stream.provenance, stream.reason)
         else:
-            found[name] = stream if stream.columns == wanted else stream.select(wanted)
-    return found
+            by_name[name] = stream if stream.columns == wanted else stream.select(wanted)
+    return by_name
 
 
 def _drawn(part: SplitsPart, size: int) -> list[str]:
     """Splits by `shares`, utterances in an order drawn from `seed`."""
     order = torch.randperm(size, generator=torch.Generator().manual_seed(part.seed)).tolist()
     train, valid = round(part.shares[0] * size), round(part.shares[1] * size)
-    found = [""] * size
+    splits = [""] * size
     for place, index in enumerate(order):
-        found[index] = "train" if place < train else "valid" if place < train + valid else "test"
-    return found
+        splits[index] = "train" if place < train else "valid" if place < train + valid else "test"
+    return splits
 
 
 def _splits(part: SplitsPart, dataset: Dataset, needed: Sequence[str]) -> list[str]:
@@ -141,10 +145,10 @@ def _splits(part: SplitsPart, dataset: Dataset, needed: Sequence[str]) -> list[s
     Raises `UsageError` for a way that is not known, `DatasetError` for a split that stays empty.
     """
     if part.by == "data":
-        found = [example.split for example in dataset.examples]
-        if missing := [split for split in needed if split not in found]:
+        splits = [example.split for example in dataset.examples]
+        if missing := [split for split in needed if split not in splits]:
             raise DatasetError(f"{dataset.name}: the data have no utterance in {', '.join(missing)}; recipes can split by speaker")
-        return found
+        return splits
     if part.by == "random":
         return _drawn(part, len(dataset.examples))
     if part.by != "speaker":

@@ -36,9 +36,9 @@ def onto_words(stream: TimedSequence, words: TimedSequence) -> TimedSequence:
     faces = np.unique(stream.column(FACE_ID)) if FACE_ID in stream.columns and len(stream) else [None]
     values, spans = [], []
     for face in faces:
-        means, some = word_means(stream if face is None else stream.rows(np.flatnonzero(stream.column(FACE_ID) == face)), words)
-        values.append(means[some])
-        spans.append(np.stack([words.start[some], words.end[some]], 1))
+        means, measured = word_means(stream if face is None else stream.rows(np.flatnonzero(stream.column(FACE_ID) == face)), words)
+        values.append(means[measured])
+        spans.append(np.stack([words.start[measured], words.end[measured]], 1))
     rows, times = np.concatenate(values), np.concatenate(spans)
     order = np.argsort(times[:, 0], kind="stable")
     made = replace(stream.provenance, options={**stream.provenance.options, "align": "words"})
@@ -56,8 +56,8 @@ def aligned_batch(streams: Sequence[TimedSequence], words: Sequence[TimedSequenc
     frame = Batch.of([w.select(()) for w in words])
     values = np.zeros((*frame.present.shape, len(streams[0].columns)), np.float32)
     present = np.zeros(tuple(frame.present.shape), bool)
-    for b, (stream, said) in enumerate(zip(streams, words, strict=True)):
-        means, found = word_means(stream, said)
-        values[b, : len(said)] = np.nan_to_num(scaling.apply(means) if scaling else means, nan=0.0)
-        present[b, : len(said)] = found
+    for b, (stream, spoken) in enumerate(zip(streams, words, strict=True)):
+        means, measured = word_means(stream, spoken)
+        values[b, : len(spoken)] = np.nan_to_num(scaling.apply(means) if scaling else means, nan=0.0)
+        present[b, : len(spoken)] = measured
     return Batch(torch.from_numpy(values), frame.times, torch.from_numpy(present))

@@ -53,17 +53,17 @@ def read_actors(source: Source, naming: Naming) -> Dataset:
         raise DatasetError(f"{source.path}: raw clips have no streams; hand in how to extract them")
     examples, sung = [], 0
     for path in sorted(p for p in source.path.rglob("*") if p.suffix.lower() in MEDIA):
-        found = naming.pattern.fullmatch(path.stem)
-        if found is None:
+        parts = naming.pattern.fullmatch(path.stem)
+        if parts is None:
             raise DatasetError(f"{path}: expected a {naming.corpus} name ({naming.pattern.pattern})")
-        if naming.speech and found["channel"] != naming.speech:
+        if naming.speech and parts["channel"] != naming.speech:
             sung += 1
             continue
-        if found["emotion"] not in naming.emotions:
-            raise DatasetError(f"{path}: unknown emotion {found['emotion']}; {naming.corpus} has {', '.join(naming.emotions)}")
+        if parts["emotion"] not in naming.emotions:
+            raise DatasetError(f"{path}: unknown emotion {parts['emotion']}; {naming.corpus} has {', '.join(naming.emotions)}")
         streams = source.extract(path)
         examples.append(
-            Example(path.stem, _chosen(streams, source, path), {"emotion": naming.emotions[found["emotion"]]}, "", found["actor"])
+            Example(path.stem, _chosen(streams, source, path), {"emotion": naming.emotions[parts["emotion"]]}, "", parts["actor"])
         )
     return Dataset(naming.corpus, tuple(examples), {"clips left out: not speech": sung} if sung else {})
 

@@ -56,14 +56,14 @@ def read_csd(source: Source) -> Dataset:
         video = key.partition("[")[0]
         for i, (start, end) in enumerate(intervals):
             span = Span(float(start), float(end))
-            own = {
-                stream: (found := all_of_them[key]).rows(found.inside(span))
+            cut = {
+                stream: (stream_rows := all_of_them[key]).rows(stream_rows.inside(span))
                 for stream, all_of_them in streams.items()
                 if key in all_of_them
             }
             known = {name: float(v) for name, v in zip(LABELS[values.shape[1]], values[i], strict=True)}
             name = key if "[" in key else f"{key}_{i}"
-            examples.append(Example(name, own, known, splits.get(video, ""), video))
+            examples.append(Example(name, cut, known, splits.get(video, ""), video))
     for stream, all_of_them in streams.items():
         if missing := sum(key not in all_of_them for key in labels):
             notes[f"{stream}: videos without it"] = missing
@@ -79,8 +79,8 @@ def _read(folder: Path, name: str) -> ComputationalSequence:
     """NAME.csd of a folder."""
     path = folder / f"{name}.csd"
     if not path.is_file():
-        there = ", ".join(sorted(p.stem for p in folder.glob("*.csd"))) or "no .csd file"
-        raise DatasetError(f"{folder}: expected {name}.csd; there is {there}")
+        names = ", ".join(sorted(p.stem for p in folder.glob("*.csd"))) or "no .csd file"
+        raise DatasetError(f"{folder}: expected {name}.csd; there is {names}")
     try:
         return read_sequence(path)
     except FormatError as error:

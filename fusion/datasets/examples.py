@@ -75,9 +75,9 @@ def sequence(
     """A stream of values (n c) with these columns, by default NAME_0, NAME_1 ..; start and end (n) seconds. Values that are not finite
     become NaN (not measured) and are counted."""
     with np.errstate(over="ignore"):
-        found = np.array(values, np.float32)
-    broken = ~np.isfinite(found)
-    found[broken] = np.nan
-    columns = columns or tuple(f"{name}_{j}" for j in range(found.shape[1]))
-    reason = "" if len(found) else "no rows in the data"
-    return TimedSequence(name, columns, found, start, end, provenance, reason=reason), int(broken.sum())
+        rows = np.array(values, np.float32)
+    broken = ~np.isfinite(rows)
+    rows[broken] = np.nan
+    columns = columns or tuple(f"{name}_{j}" for j in range(rows.shape[1]))
+    reason = "" if len(rows) else "no rows in the data"
+    return TimedSequence(name, columns, rows, start, end, provenance, reason=reason), int(broken.sum())

@@ -41,16 +41,16 @@ def read_streams(source: Source) -> Dataset:
 
 
 def _clip(folder: Path, source: Source) -> dict[str, TimedSequence]:
-    found = {}
+    streams = {}
     for stream, given in source.streams.items():
         file = folder / f"{given or stream}.parquet"
         if not file.is_file():
             raise DatasetError(f"{file}: no such file; `emofuse extract` writes it (an empty stream is a file with its reason)")
         try:
-            found[stream] = read_stream(file)
+            streams[stream] = read_stream(file)
         except StreamError as error:
             raise DatasetError(str(error)) from error
-    return found
+    return streams
 
 
 def _example(row: LabelRow, streams: dict[str, TimedSequence]) -> Example:
@@ -76,8 +76,8 @@ def _label(text: str) -> float | str:
 def _unmeasured(examples: list[Example]) -> dict[str, int | str]:
     counts: dict[str, int | str] = {}
     for example in examples:
-        for stream, found in example.streams.items():
-            if missing := int(np.isnan(found.values).sum()):
+        for stream, of_stream in example.streams.items():
+            if missing := int(np.isnan(of_stream.values).sum()):
                 key = f"{stream}: values not measured"
                 counts[key] = int(counts.get(key, 0)) + missing
     return counts

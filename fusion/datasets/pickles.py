@@ -83,8 +83,8 @@ def read_mmsa(source: Source) -> Dataset:
         for i in range(len(labels)):
             streams = _streams(values, real, i, aligned, source.path, notes)
             label = {"sentiment": float(labels[i])}
-            said = "" if texts is None else str(texts[i])
-            examples.append(Example(str(ids[i]).replace("$_$", "_"), streams, label, split, str(ids[i]).partition("$_$")[0], said))
+            spoken = "" if texts is None else str(texts[i])
+            examples.append(Example(str(ids[i]).replace("$_$", "_"), streams, label, split, str(ids[i]).partition("$_$")[0], spoken))
     return Dataset(source.path.name, tuple(examples), notes | {"times": "made up: the file has none"})
 
 
@@ -95,10 +95,10 @@ def _key(arrays: Arrays, key: str, path: Path) -> NDArray[Any]:
 
 
 def _features(arrays: Arrays, key: str, path: Path) -> NDArray[Any]:
-    found = _key(arrays, key, path)
-    if found.ndim != 3 or found.dtype.kind not in "fiu":
-        raise DatasetError(f"{path}: expected {key} as numbers (n, t, f), got {found.dtype} {found.shape}")
-    return found
+    features = _key(arrays, key, path)
+    if features.ndim != 3 or features.dtype.kind not in "fiu":
+        raise DatasetError(f"{path}: expected {key} as numbers (n, t, f), got {features.dtype} {features.shape}")
+    return features
 
 
 def _after_first(values: NDArray[Any]) -> Rows:
@@ -119,12 +119,12 @@ def _streams(
     rows = {stream: v[i][real[stream][i]] for stream, v in values.items()}
     longest = max(map(len, rows.values()))
     seconds = longest * WORD_SECONDS if aligned else longest / ROWS_PER_SECOND
-    found = {}
+    streams = {}
     for stream, one in rows.items():
         step = seconds / max(1, len(one))
         start = np.arange(len(one), dtype=np.float64) * step
-        found[stream], broken = sequence(stream, one, start, start + step, made)
+        streams[stream], broken = sequence(stream, one, start, start + step, made)
         if broken:
             key = f"{stream}: values that were not finite"
             notes[key] = int(notes.get(key, 0)) + broken
-    return found
+    return streams

@@ -268,7 +268,7 @@ def _bytes(data: Any) -> bytes:
     return data.encode("latin-1") if isinstance(data, str) else bytes(data)
 
 
-def _plain(found: Any, path: Path) -> Any:
+def _plain(unpickled: Any, path: Path) -> Any:
     """Finished objects in the place of those under construction. What a pickle holds twice is made once."""
     made: dict[int, Any] = {}
 
@@ -287,19 +287,19 @@ def _plain(found: Any, path: Path) -> Any:
         parts.extend(plain(value) for value in item)
         return parts
 
-    return plain(found)
+    return plain(unpickled)
 
 
-def _finished(found: Any, path: Path) -> Any:
-    if isinstance(found, Made):
-        if found.value is None:
+def _finished(value: Any, path: Path) -> Any:
+    if isinstance(value, Made):
+        if value.value is None:
             raise DatasetError(f"{path}: an array without content")
-        if found.kind == "array" and found.value.dtype == object:
-            return np.array([_text(item, path) for item in found.value.ravel()]).reshape(found.value.shape)
-        return found.value
-    if isinstance(found, Name):
-        raise DatasetError(f"{path}: refused: the pickle holds {found.text}")
-    return found
+        if value.kind == "array" and value.value.dtype == object:
+            return np.array([_text(item, path) for item in value.value.ravel()]).reshape(value.value.shape)
+        return value.value
+    if isinstance(value, Name):
+        raise DatasetError(f"{path}: refused: the pickle holds {value.text}")
+    return value
 
 
 def _text(item: Any, path: Path) -> str:
@@ -358,8 +358,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"the reading process ended with {done.returncode}"]
             raise DatasetError(lines[-1] if str(path) in lines[-1] else f"{path}: {lines[-1]}")
-        with np.load(out, allow_pickle=False) as found:
-            return {key: found[key] for key in found.files}
+        with np.load(out, allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays.files}
 
 
 def _main(path: Path, out: Path, parent: int, seconds: int, memory: int) -> None:
