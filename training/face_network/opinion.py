@@ -22,5 +22,5 @@ def opinions(network: CompactNetwork, facts: Mapping[str, object], photographs: 
     """(n 7) labels of which `share` (0..1) is the network's; photographs without a label (NaN) stay without."""
     mean, spread = (np.asarray(facts[key], np.float32) for key in ("shape_mean", "shape_spread"))
     read = Reader(network, mean, spread, temperature=float(str(facts.get("temperature", 1.0))), both=True)
-    said = read(centred(photographs)).expression
-    return np.asarray((1 - share) * photographs.expression + share * said, np.float32)
+    answered = read(centred(photographs)).expression
+    return np.asarray((1 - share) * photographs.expression + share * answered, np.float32)

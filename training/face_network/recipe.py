@@ -82,34 +82,34 @@ def scales_of(training: Photographs, class_power: float = Recipe.class_power) ->
     )
 
 
-def masked_error(said: Tensor, true: Tensor) -> Tensor:
+def masked_error(answered: Tensor, true: Tensor) -> Tensor:
     """Mean squared error over the rows of `true` (b d) that are numbers; zero where none is."""
     known = true.isfinite().all(1)
-    return F.mse_loss(said[known], true[known]) if known.any() else said.sum() * 0
+    return F.mse_loss(answered[known], true[known]) if known.any() else answered.sum() * 0
 
 
 def losses(answer: Answer, batch: Batch, scales: Scales, recipe: Recipe) -> dict[str, Tensor]:
     """Each head's loss, unweighted: a scalar () each."""
     device = answer.face.device
 
-    def there(array: NDArray[Any]) -> Tensor:
+    def on_device(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(device)
 
-    weight = there(scales.shape_weight).sqrt()
-    shapes = (there(batch.shapes) - there(scales.mean)) / there(scales.spread)
-    labelled = there(batch.expression).isfinite().all(1)
+    weight = on_device(scales.shape_weight).sqrt()
+    shapes = (on_device(batch.shapes) - on_device(scales.mean)) / on_device(scales.spread)
+    labelled = on_device(batch.expression).isfinite().all(1)
     expression = F.cross_entropy(
         answer.expression[labelled],
-        there(batch.expression)[labelled],
-        weight=there(scales.class_weight),
+        on_device(batch.expression)[labelled],
+        weight=on_device(scales.class_weight),
         label_smoothing=recipe.smoothing,
     )
     return {
         "shapes": masked_error(answer.shapes * weight, shapes * weight),
-        "pose": masked_error(answer.pose / POSE_SCALE, there(batch.pose) / POSE_SCALE),
-        "box": masked_error(answer.box / BOX_SCALE, there(batch.box) / BOX_SCALE),
+        "pose": masked_error(answer.pose / POSE_SCALE, on_device(batch.pose) / POSE_SCALE),
+        "box": masked_error(answer.box / BOX_SCALE, on_device(batch.box) / BOX_SCALE),
         "expression": expression,
-        "face": F.binary_cross_entropy_with_logits(answer.face, there(batch.face)),
+        "face": F.binary_cross_entropy_with_logits(answer.face, on_device(batch.face)),
     }
 
 

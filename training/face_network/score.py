@@ -31,9 +31,9 @@ class Scores:
     faces: float
 
     def brief(self) -> dict[str, float]:
-        said = {f"accuracy {k}": v for k, v in self.accuracy.items()} | {f"uar {k}": v for k, v in self.uar.items()}
-        said |= {f"r {k}": float(v.mean()) for k, v in self.r.items()}
-        return said | {"pose": float(self.pose.mean()), "faces": self.faces}
+        numbers = {f"accuracy {k}": v for k, v in self.accuracy.items()} | {f"uar {k}": v for k, v in self.uar.items()}
+        numbers |= {f"r {k}": float(v.mean()) for k, v in self.r.items()}
+        return numbers | {"pose": float(self.pose.mean()), "faces": self.faces}
 
 
 def correlation(a: Floats32, b: Floats32) -> Floats32:
@@ -49,10 +49,10 @@ def scores(network: CompactNetwork, photographs: Photographs, mean: Floats32, sp
 
     `mean` and `spread` (s) are those of SHAPES.
     """
-    said = Reader(network, mean, spread, both=True)(centred(photographs))
+    answers = Reader(network, mean, spread, both=True)(centred(photographs))
     labelled = np.isfinite(photographs.expression).all(1)
     truth = photographs.expression.argmax(1)
-    guess = said.expression.argmax(1)
+    guess = answers.expression.argmax(1)
     confusion = {}
     for source in np.unique(photographs.source).tolist():
         here = labelled & (photographs.source == source)
@@ -62,9 +62,9 @@ def scores(network: CompactNetwork, photographs: Photographs, mean: Floats32, sp
     r, reliability = {}, {}
     for source in (*confusion, "all"):
         here = photographs.seen & ((photographs.source == source) | (source == "all"))
-        r[source] = correlation(said.shapes[here] @ to_units, photographs.shapes[here] @ to_units)
+        r[source] = correlation(answers.shapes[here] @ to_units, photographs.shapes[here] @ to_units)
         reliability[source] = correlation(photographs.views[here, 0] @ to_units, photographs.views[here, 1] @ to_units)
-    error = np.rad2deg(np.abs(said.pose[photographs.seen] - photographs.pose[photographs.seen]))
+    error = np.rad2deg(np.abs(answers.pose[photographs.seen] - photographs.pose[photographs.seen]))
     recall = {k: np.diag(c)[c.sum(1) > 0] / c.sum(1)[c.sum(1) > 0] for k, c in confusion.items()}
     return Scores(
         accuracy={k: float(np.trace(c) / max(c.sum(), 1)) for k, c in confusion.items()},
@@ -74,7 +74,7 @@ def scores(network: CompactNetwork, photographs: Photographs, mean: Floats32, sp
         reliability=reliability,
         pose=np.median(error, 0).astype(np.float32),
         pose95=np.percentile(error, 95, axis=0).astype(np.float32),
-        faces=float((said.face > 0.5).mean()),
+        faces=float((answers.face > 0.5).mean()),
     )
 
 
@@ -84,9 +84,9 @@ def temperature(network: CompactNetwork, photographs: Photographs, mean: Floats3
     `mean` and `spread` (s) are those of SHAPES.
     """
     labelled = np.isfinite(photographs.expression).all(1)
-    said = Reader(network, mean, spread, both=True)(centred(photographs)).expression[labelled]
+    answered = Reader(network, mean, spread, both=True)(centred(photographs)).expression[labelled]
     truth = photographs.expression[labelled]
-    logits = np.log(np.clip(said, 1e-9, 1))
+    logits = np.log(np.clip(answered, 1e-9, 1))
 
     def unlikely(candidate: float) -> float:
         scaled = logits / candidate

@@ -47,11 +47,11 @@ class Teacher:
 
     def see(self, rgb: Any) -> dict[str, Any] | None:
         """rgb (h w 3) uint8 -> blendshapes, lip_gap, pose, box of its face."""
-        found = self._landmarker.detect(picture(rgb))
-        if not found.face_landmarks:
+        detected = self._landmarker.detect(picture(rgb))
+        if not detected.face_landmarks:
             return None
-        self.names = self.names or names_of(found)
-        return faces_of(found, rgb.shape[1], rgb.shape[0])[0]
+        self.names = self.names or names_of(detected)
+        return faces_of(detected, rgb.shape[1], rgb.shape[0])[0]
 
 
 def both_views(teacher: Teacher, image: bytes) -> tuple[list[dict[str, Any] | None], list[str]]:

@@ -60,10 +60,10 @@ def make(name: str, recipe: Recipe, made: Prepared, out: Path, *, say: Say) -> C
     path = out / f"{name}.safetensors"
     save(path, checkpoint, module, half=True)
     _, shipped = load(path)
-    found = {"validation": numbers(shipped, valid, scalings, heat, recipe.seed, priors(valid))}
-    for key, value in found["validation"].items():
+    measured = {"validation": numbers(shipped, valid, scalings, heat, recipe.seed, priors(valid))}
+    for key, value in measured["validation"].items():
         say(f"{name} validation: {key}: {value}")
-    return save(path, dataclasses.replace(checkpoint, card=card(facts, found)), shipped, half=True)
+    return save(path, dataclasses.replace(checkpoint, card=card(facts, measured)), shipped, half=True)
 
 
 def measure(path: Path, features: Path, say: Say) -> None:
@@ -77,9 +77,9 @@ def measure(path: Path, features: Path, say: Say) -> None:
     made = material(features, speakers, recipe["seed"], splits=SPLITS[1:], voice=voice, face=face)
     scalings = {stream: read.scaling for stream, read in checkpoint.streams.items()}
     prior = priors(made.splits["valid"])
-    found = numbers(module, made.splits["test"], scalings, dict(checkpoint.temperatures), recipe["seed"], prior)
-    about["card"]["numbers"]["test"] = found
-    for name, value in found.items():
+    measured = numbers(module, made.splits["test"], scalings, dict(checkpoint.temperatures), recipe["seed"], prior)
+    about["card"]["numbers"]["test"] = measured
+    for name, value in measured.items():
         say(f"{path.stem} test: {name}: {value}")
     path.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 

@@ -116,20 +116,20 @@ def markdown(name: str, description: Mapping[str, Any]) -> str:
 def table(sets: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Scores of sets, in per cent; UAR with its 95 % interval."""
     lines = ["| streams | " + " | ".join(SCORES) + " |", "|---" * (len(SCORES) + 1) + "|"]
-    for name, found in sets.items():
-        if "uar" not in found:
+    for name, scores in sets.items():
+        if "uar" not in scores:
             continue
-        shown = [str(found["utterances"])]
+        shown = [str(scores["utterances"])]
         for key in SCORES[1:]:
-            between = f" ({100 * found['uar_low']:.1f} to {100 * found['uar_high']:.1f})" if key == "uar" else ""
-            shown.append(f"{100 * found[key]:.1f}{between}")
+            between = f" ({100 * scores['uar_low']:.1f} to {100 * scores['uar_high']:.1f})" if key == "uar" else ""
+            shown.append(f"{100 * scores[key]:.1f}{between}")
         lines.append(f"| {name} | " + " | ".join(shown) + " |")
     if looks := sets.get("attention"):
         lines += ["", "Attention on evidence whose place is known, in composed utterances of three streams (evidence.py):", ""]
         lines += ["| stream | utterances | times its even share | brief | longer | among the two highest | perplexity | border |"]
         lines += ["|---" * 8 + "|"]
         keys = ("utterances", "times_even", "brief", "longer", "top_two", "perplexity", "border")
-        lines += [f"| {stream} | " + " | ".join(f"{found[key]:g}" for key in keys) + " |" for stream, found in looks.items()]
+        lines += [f"| {stream} | " + " | ".join(f"{scores[key]:g}" for key in keys) + " |" for stream, scores in looks.items()]
     if mosi := sets.get("sentiment, mosi"):
         shown = [f"Acc2 (non-zero) {100 * mosi['acc2_non_zero']:.1f}", f"Acc7 {100 * mosi['acc7']:.1f}", f"MAE {mosi['mae']:.3f}"]
         lines += ["", f"Sentiment, CMU-MOSI, words alone: {', '.join(shown)}, r {mosi['corr']:.3f}."]

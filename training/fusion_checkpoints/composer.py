@@ -319,18 +319,18 @@ def placed(calm: Row, strong: Row, random: np.random.Generator, share: tuple[flo
 
 def collate(members: Sequence[Member], scalings: Mapping[str, Scaling], random: np.random.Generator | None = None) -> Utterances:
     """The streams that have a scaling, standardised, padded right. With `random` (training) words are left out and rows disturbed."""
-    found: dict[str, list[tuple[Floats32, Floats64] | None]] = {name: [] for name in scalings}
+    by_stream: dict[str, list[tuple[Floats32, Floats64] | None]] = {name: [] for name in scalings}
     for member in members:
         seconds = member.voice.seconds if member.voice is not None else member.face.seconds if member.face is not None else 0.0
         for name, scaling in scalings.items():
             if name == "text":
-                found[name].append(None if member.text is None else _words(member.text, seconds, scaling, random))
+                by_stream[name].append(None if member.text is None else _words(member.text, seconds, scaling, random))
             else:
                 row = member.face if name == "face" else member.voice
-                found[name].append(None if row is None else _rows(row, scaling, seconds / row.seconds, random))
-            if name == member.drowned and random is not None and (made := found[name][-1]) is not None:
-                found[name][-1] = (drowned(made[0], float(random.uniform(0.5, 1)), random), made[1])
-    streams = {name: padded(rows, len(scalings[name].mean)) for name, rows in found.items()}
+                by_stream[name].append(None if row is None else _rows(row, scaling, seconds / row.seconds, random))
+            if name == member.drowned and random is not None and (made := by_stream[name][-1]) is not None:
+                by_stream[name][-1] = (drowned(made[0], float(random.uniform(0.5, 1)), random), made[1])
+    streams = {name: padded(rows, len(scalings[name].mean)) for name, rows in by_stream.items()}
     return Utterances(
         streams=streams,
         labels=torch.tensor([m.label for m in members]),
@@ -391,12 +391,12 @@ def _rows(row: Row, scaling: Scaling, stretch: float, random: np.random.Generato
     return values, times
 
 
-def padded(found: Sequence[tuple[Floats32, Floats64] | None], columns: int) -> Batch:
+def padded(sequences: Sequence[tuple[Floats32, Floats64] | None], columns: int) -> Batch:
     """Values (n columns) and times (n) of each utterance, right-padded; None is an absent stream."""
-    n = max(1, *(0 if f is None else len(f[0]) for f in found)) if found else 1
-    values = np.zeros((len(found), n, columns), np.float32)
-    times, present = np.zeros((len(found), n)), np.zeros((len(found), n), bool)
-    for b, one in enumerate(found):
+    n = max(1, *(0 if f is None else len(f[0]) for f in sequences)) if sequences else 1
+    values = np.zeros((len(sequences), n, columns), np.float32)
+    times, present = np.zeros((len(sequences), n)), np.zeros((len(sequences), n), bool)
+    for b, one in enumerate(sequences):
         if one is not None:
             rows = len(one[0])
             values[b, :rows], times[b, :rows], present[b, :rows] = one[0], one[1], True

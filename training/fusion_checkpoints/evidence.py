@@ -51,14 +51,14 @@ def pointing(module: nn.Module, members: Sequence[Member], scalings: dict[str, S
     """Stream -> how attention lies over it; streams without placed evidence are left out."""
     attention: dict[str, list[tuple[Floats64, NDArray[np.bool_]]]] = {name: [] for name in scalings}
     for first in range(0, len(members), AT_ONCE):
-        some = members[first : first + AT_ONCE]
-        streams = collate(some, scalings).streams
+        chunk = members[first : first + AT_ONCE]
+        streams = collate(chunk, scalings).streams
         module.eval()
         with torch.inference_mode():
             output: Output = module(streams, maps=("cross",))
         for name in scalings:
             paid = shares(output.maps, name, streams)
-            for b, member in enumerate(some):
+            for b, member in enumerate(chunk):
                 present = streams[name].present[b].numpy()
                 if present.any() and paid is not None and np.isfinite(paid[b]).all() and paid[b].sum() > 0:
                     attention[name].append((paid[b][present], marked(member, name, streams[name].times[b].numpy()[present])))
@@ -95,16 +95,16 @@ def marked(member: Member, name: str, times: Floats64) -> NDArray[np.bool_]:
 
 def summary(rows: Sequence[tuple[Floats64, NDArray[np.bool_]]]) -> Pointing | None:
     """Of (share (n), evidence (n)) of utterances; None where none has placed evidence."""
-    some = [(paid, evidence) for paid, evidence in rows if evidence.any() and not evidence.all()]
-    if not some:
+    partial = [(paid, evidence) for paid, evidence in rows if evidence.any() and not evidence.all()]
+    if not partial:
         return None
-    ratios = np.array([paid[evidence].sum() / evidence.mean() for paid, evidence in some])
-    brief = np.array([evidence.mean() <= BRIEF for _, evidence in some])
-    top = [bool(evidence[np.argsort(paid)[-2:]].any()) for paid, evidence in some]
-    spread = [np.exp(-(paid * np.log(np.maximum(paid, 1e-12))).sum()) / len(paid) for paid, _ in some]
+    ratios = np.array([paid[evidence].sum() / evidence.mean() for paid, evidence in partial])
+    brief = np.array([evidence.mean() <= BRIEF for _, evidence in partial])
+    top = [bool(evidence[np.argsort(paid)[-2:]].any()) for paid, evidence in partial]
+    spread = [np.exp(-(paid * np.log(np.maximum(paid, 1e-12))).sum()) / len(paid) for paid, _ in partial]
     edges = [(paid[0] + paid[-1]) / 2 * len(paid) for paid, evidence in rows if not evidence.any() and len(paid) > 2]
     return Pointing(
-        utterances=len(some),
+        utterances=len(partial),
         times_even=mean_of(ratios),
         brief=mean_of(ratios[brief]),
         longer=mean_of(ratios[~brief]),

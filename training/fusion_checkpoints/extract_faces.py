@@ -49,14 +49,14 @@ def columns_of(provider: Compact, read: Read) -> NDArray[np.float32]:
 
 def views(image: NDArray[np.uint8], box: Box, random: np.random.Generator) -> list[NDArray[np.uint8]]:
     """Crops (c c) of one photograph (h w) of grey levels 0..255: small shifts, sizes and turns; a third of them through a poor camera."""
-    found = []
+    crops = []
     camera = random.random() < 0.5
     for _ in range(VIEWS):
         dx, dy = random.normal(0, 0.025, 2) * box.side
         side = box.side * NOMINAL * np.exp(random.normal(0, 0.035))
         crop = warp(image, (box.x + dx, box.y + dy), side, CROP, random.normal(0, 0.06), bool(random.random() < 0.5), None)
-        found.append(webcam(crop, random) if camera and random.random() < 0.7 else crop)
-    return found
+        crops.append(webcam(crop, random) if camera and random.random() < 0.7 else crop)
+    return crops
 
 
 @dataclass
@@ -116,9 +116,9 @@ def look_at(photos: Photos, provider: Compact) -> NDArray[np.float32]:
     """(photographs views columns): what the network says of several views of each, once its box is corrected."""
     for _ in range(ROUNDS):
         for first in range(0, len(photos.images), 256):
-            some = range(first, min(len(photos.images), first + 256))
-            said = provider._read(crops((photos.images[i], photos.boxes[i]) for i in some))
-            for i, off in zip(some, said.box, strict=True):
+            chunk = range(first, min(len(photos.images), first + 256))
+            answers = provider._read(crops((photos.images[i], photos.boxes[i]) for i in chunk))
+            for i, off in zip(chunk, answers.box, strict=True):
                 photos.boxes[i] = photos.boxes[i].corrected(*(float(v) for v in off))
     values = np.zeros((len(photos.images), VIEWS, len(COLUMNS)), np.float32)
     for i, (image, box) in enumerate(zip(photos.images, photos.boxes, strict=True)):

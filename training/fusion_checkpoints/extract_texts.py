@@ -131,7 +131,7 @@ def main() -> None:
             chosen = [as_heard(t, vocabulary, random) if random.random() < 1 / 3 else t for t in chosen]
         else:
             drawn = [(texts[split][source], random.permutation(len(texts[split][source]))[: MOST_TEXTS[split]]) for source in CAP]
-            chosen = [there[i] for there, index in drawn for i in index]
+            chosen = [texts_of_source[i] for texts_of_source, index in drawn for i in index]
             if split == "test":
                 chosen += [as_heard(t, vocabulary, random) for t in chosen[:400]]
         write(options.out / f"text_{split}.npz", encoder, chosen)

@@ -129,14 +129,14 @@ def main() -> None:
             whole.replace(path)
             print(path, flush=True)
         parts.append(path)
-    found = [np.load(path) for path in parts]
+    archives = [np.load(path) for path in parts]
     np.savez(
         options.out / f"voice_{options.copy}.npz",
-        values=np.concatenate([f["values"] for f in found]),
-        lengths=np.concatenate([f["lengths"] for f in found]),
+        values=np.concatenate([f["values"] for f in archives]),
+        lengths=np.concatenate([f["lengths"] for f in archives]),
         names=np.array([f.stem for f in files]),
         columns=np.array(extractor.columns),
-        row_seconds=found[0]["row_seconds"],
+        row_seconds=archives[0]["row_seconds"],
     )
     for path in parts:
         path.unlink()

@@ -179,7 +179,7 @@ def streams(
     """`copies` streams of 1.2 to 5 seconds of each photograph, and which photograph each is of (m)."""
     values = logarithms(stills.values)
     calm = np.flatnonzero(stills.labels == NEUTRAL)
-    found: list[Row] = []
+    rows: list[Row] = []
     index: list[int] = []
     for _ in range(copies):
         for i in range(len(stills)):
@@ -192,7 +192,7 @@ def streams(
             row = prepared(made, stills.columns, preparation, "face", FRAME_SECONDS)
             others = int(random.choice(OTHERS, p=OTHERS_SHARES))
             usual = usual_of(values, rest, offset, talking, random) if others else None
-            found.append(
+            rows.append(
                 replace(
                     row,
                     evidence=None if frames is None else (frames[0] * FRAME_SECONDS, frames[1] * FRAME_SECONDS),
@@ -203,7 +203,7 @@ def streams(
                 )
             )
             index.append(i)
-    return found, np.array(index, np.intp)
+    return rows, np.array(index, np.intp)
 
 
 def usual_of(values: Floats64, rest: Floats64, offset: Floats64, talking: Talking, random: np.random.Generator) -> Floats32:

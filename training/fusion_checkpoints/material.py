@@ -90,7 +90,7 @@ def material(
     voices, stills, talking = read_voices(folder), read_stills(folder), read_talking(folder)
     voice, face = voice or preparation_of(voices.columns), face or Expression(whole=False)
     spoken = read_texts(folder / "spoken.npz")
-    found: dict[str, Material] = {}
+    by_split: dict[str, Material] = {}
     inputs: dict[str, StreamInput] = {}
     for split in splits:
         rough: Pool | None = None
@@ -116,7 +116,7 @@ def material(
             rough = pool_of(distorted, plain_voices(distorted, voice), np.arange(len(distorted.rows)))
             shown, which = streams(seen, talking, face, 1, random)
             faces = Pool(shown, seen.labels[which], which)
-        found[split] = Material(
+        by_split[split] = Material(
             texts=texts,
             spoken=spoken,
             mosi=mosi,
@@ -124,9 +124,9 @@ def material(
             voice=pool_of(heard, told, who),
             rough=rough if rough is not None and len(rough.rows) else None,
         )
-    if "train" in found and "valid" in found:
-        inputs = {name: judged(name, read, found["train"], found["valid"], seed) for name, read in inputs.items()}
-    return Prepared(found, inputs, facts_of(folder, voices, stills, speakers, found, inputs))
+    if "train" in by_split and "valid" in by_split:
+        inputs = {name: judged(name, read, by_split["train"], by_split["valid"], seed) for name, read in inputs.items()}
+    return Prepared(by_split, inputs, facts_of(folder, voices, stills, speakers, by_split, inputs))
 
 
 def judged(name: str, read: StreamInput, train: Material, valid: Material, seed: int) -> StreamInput:
@@ -150,7 +150,7 @@ def known(pool: Pool, count: int, random: np.random.Generator) -> list[Row]:
 
 
 def facts_of(
-    folder: Path, voices: Voices, stills: Stills, speakers: Speakers, found: Mapping[str, Material], inputs: Mapping[str, StreamInput]
+    folder: Path, voices: Voices, stills: Stills, speakers: Speakers, by_split: Mapping[str, Material], inputs: Mapping[str, StreamInput]
 ) -> dict[str, object]:
     """What a card says of the data: how many of each, and from which networks."""
     return {
@@ -159,7 +159,7 @@ def facts_of(
             ((voices.corpora == "emodb") & (np.array(voices.copies) == 0) & split_of_voices(voices, "train", speakers)).sum()
         ),
         "text_encoder": text_encoder(inputs) if inputs else "",
-        "texts": counts_of(found["train"]) if "train" in found else {},
+        "texts": counts_of(by_split["train"]) if "train" in by_split else {},
         "photographs": {split: int(split_of_stills(stills, split).sum()) for split in SPLITS},
         "photographs_new_to_the_face_network": int((split_of_stills(stills, "train") & stills.unseen).sum()),
         "face_network": network_of(folder),

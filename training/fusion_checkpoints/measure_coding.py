@@ -63,9 +63,9 @@ def coded_voices(clean: Voices, data: Path, coding: str, cache: Path) -> Voices:
                 for name in clean.names
             ]
         np.savez(path, values=np.concatenate(rows), lengths=[len(r) for r in rows], names=np.array(clean.names))
-    with np.load(path, allow_pickle=False) as found:
-        assert tuple(found["names"]) == clean.names, path
-        return replace(clean, rows=tuple(np.split(found["values"], np.cumsum(found["lengths"])[:-1])))
+    with np.load(path, allow_pickle=False) as archive:
+        assert tuple(archive["names"]) == clean.names, path
+        return replace(clean, rows=tuple(np.split(archive["values"], np.cumsum(archive["lengths"])[:-1])))
 
 
 def with_voices(valid: Material, voices: Voices, preparation: Preparation) -> Material:
@@ -99,9 +99,9 @@ def main() -> None:
             sets = {"voice": voice_set(split), "voice, baseline": voice_set(split, baseline=True), "face+voice": both}
             shown = []
             for key, members in sets.items():
-                said = answers(module, members, scalings)[:, : len(EMOTIONS)].argmax(1).numpy()
-                shares = np.bincount(said, minlength=len(EMOTIONS)) / len(said)
-                shown.append(f"{key} {100 * uar(labels_of(members), said):.1f} (answers {np.round(100 * shares).astype(int).tolist()})")
+                answered = answers(module, members, scalings)[:, : len(EMOTIONS)].argmax(1).numpy()
+                shares = np.bincount(answered, minlength=len(EMOTIONS)) / len(answered)
+                shown.append(f"{key} {100 * uar(labels_of(members), answered):.1f} (answers {np.round(100 * shares).astype(int).tolist()})")
             print(f"{name}, {sound}: {'; '.join(shown)}", flush=True)
     assert read is not None, "there is at least one model"
     scale = read.scaling.apply

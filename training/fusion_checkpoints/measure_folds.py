@@ -47,8 +47,8 @@ def table(out: Path) -> None:
     for path in sorted(out.glob("*.npz")):
         with np.load(path) as d:
             s = score(torch.from_numpy(d["logits"]), d["labels"], 1.0, list(d["actors"]))
-            said = d["logits"][:, :7].argmax(1)
-            by = [uar(d["labels"][d["fold"] == k], said[d["fold"] == k]) for k in range(FOLDS)]
+            answered = d["logits"][:, :7].argmax(1)
+            by = [uar(d["labels"][d["fold"] == k], answered[d["fold"] == k]) for k in range(FOLDS)]
             strong = np.array([n.split("-")[3] == "02" for n in d["names"]])
             female = d["actors"] % 2 == 0
             print(
@@ -56,7 +56,7 @@ def table(out: Path) -> None:
                 f"{', '.join(f'{100 * b:.1f}' for b in by)} |"
             )
             for what, keep in (("strong", strong), ("normal", ~strong), ("female", female), ("male", ~female)):
-                print(f"    {what}: accuracy {(said == d['labels'])[keep].mean():.3f} of {keep.sum()}", file=sys.stderr)
+                print(f"    {what}: accuracy {(answered == d['labels'])[keep].mean():.3f} of {keep.sum()}", file=sys.stderr)
 
 
 def main() -> None:
@@ -80,7 +80,7 @@ def main() -> None:
     actors, clean, second = voices.actors, np.array(voices.copies) == 0, voices.corpora == "emodb"
     folds = np.array_split(np.random.default_rng(0).permutation(np.unique(actors[~second])), FOLDS)[: options.folds]
     kinds = [f"{model}{kind}" for model in options.models for kind in ("", "-baseline")]
-    found: dict[str, dict[str, list[np.ndarray]]] = {m: {k: [] for k in ("logits", "labels", "actors", "names", "fold")} for m in kinds}
+    by_name: dict[str, dict[str, list[np.ndarray]]] = {m: {k: [] for k in ("logits", "labels", "actors", "names", "fold")} for m in kinds}
     for k, fold in enumerate(folds):
         held = np.isin(actors, fold)
         others = np.random.default_rng([k, 1]).permutation(np.setdiff1d(actors[~second], fold))
@@ -104,13 +104,13 @@ def main() -> None:
             scalings = {n: r.scaling for n, r in reads.items()}
             for kind in ("", "-baseline"):
                 logits = answers(module, voice_set(tested, baseline=bool(kind)), scalings).numpy()
-                rows = found[f"{name}{kind}"]
+                rows = by_name[f"{name}{kind}"]
                 values = (logits, test.labels, test.actors, np.array(test.names), np.full(len(logits), k))
                 for key, value in zip(rows, values, strict=True):
                     rows[key].append(value)
                 recall = uar(test.labels, logits[:, :7].argmax(1))
                 print(f"fold {k} {name}{kind}: UAR {recall:.3f}, {time.process_time() - began:.0f} s", flush=True)
-    for name, rows in found.items():
+    for name, rows in by_name.items():
         columns: dict[str, Any] = {key: np.concatenate(values) for key, values in rows.items()}
         np.savez(options.out / f"{name}.npz", **columns)
     table(options.out)

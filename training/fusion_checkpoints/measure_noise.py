@@ -44,7 +44,7 @@ def main() -> None:
         _, module = load(path.with_suffix(".safetensors"))
 
         def recall(stream: str = "", share: float = 0.0, module: torch.nn.Module = module) -> float:
-            random, said = np.random.default_rng(1), []
+            random, answered = np.random.default_rng(1), []
             with torch.inference_mode():
                 for batch in batches:
                     streams = dict(batch.streams)
@@ -52,8 +52,8 @@ def main() -> None:
                         heard = streams[stream]
                         noisy = torch.from_numpy(drowned(heard.values.numpy(), share, random))
                         streams[stream] = Batch(noisy, heard.times, heard.present)
-                    said.append(module(streams).logits[:, :7].argmax(1).numpy())
-            return 100 * uar(labels, np.concatenate(said))
+                    answered.append(module(streams).logits[:, :7].argmax(1).numpy())
+            return 100 * uar(labels, np.concatenate(answered))
 
         clean = recall()
         lost = [recall(stream, share) - clean for stream in scalings for share in SHARES]

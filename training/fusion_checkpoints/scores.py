@@ -58,15 +58,15 @@ def even_temperature(logits: Tensor, labels: Index) -> float:
     return fit_temperature(logits[:, : len(EMOTIONS)], torch.from_numpy(labels), torch.from_numpy(even_weights(labels)))
 
 
-def calibration_error(found: Floats, labels: Index, even: bool = True) -> float:
+def calibration_error(shares: Floats, labels: Index, even: bool = True) -> float:
     """Probabilities (n 7), labels (n): mean over confidence bins of |confidence - share right|; every class (or, not `even`, every
     utterance) counts alike."""
-    return binned(found.max(1), found.argmax(1) == labels, weights_of(labels, even))
+    return binned(shares.max(1), shares.argmax(1) == labels, weights_of(labels, even))
 
 
-def error_of_luck(found: Floats, labels: Index, even: bool = True, draws: int = 200) -> float:
+def error_of_luck(shares: Floats, labels: Index, even: bool = True, draws: int = 200) -> float:
     """The mean calibration error when each answer is right with the probability that it claims (seeded draws)."""
-    random, sure, weights = np.random.default_rng(0), found.max(1), weights_of(labels, even)
+    random, sure, weights = np.random.default_rng(0), shares.max(1), weights_of(labels, even)
     return float(np.mean([binned(sure, random.random(len(sure)) < sure, weights) for _ in range(draws)]))
 
 
@@ -88,11 +88,11 @@ def uar(labels: Index, answers: Index) -> float:
 
 def f1(labels: Index, answers: Index) -> tuple[float, float]:
     """Labels (n), answers (n): macro F1 over the classes of the set, and F1 weighted by their sizes."""
-    found = []
+    by_class = []
     for k in np.unique(labels):
         hits = ((labels == k) & (answers == k)).sum()
-        found.append((2 * hits / ((labels == k).sum() + (answers == k).sum()), (labels == k).mean()))
-    return float(np.mean([score for score, _ in found])), float(sum(score * share for score, share in found))
+        by_class.append((2 * hits / ((labels == k).sum() + (answers == k).sum()), (labels == k).mean()))
+    return float(np.mean([score for score, _ in by_class])), float(sum(score * share for score, share in by_class))
 
 
 def interval(
@@ -112,21 +112,21 @@ def interval(
 
 def score(logits: Tensor, labels: Index, temperature: float, groups: Sequence[object] | None = None, *, even: bool = True) -> Score:
     """`groups` (n): whose each utterance is; None: each its own. `even`: of the calibration error's weights."""
-    found = probabilities(logits, temperature)
-    said = found.argmax(1)
-    low, high = interval(labels, said, groups if groups is not None else range(len(labels)))
-    macro, weighted = f1(labels, said)
+    shares = probabilities(logits, temperature)
+    answered = shares.argmax(1)
+    low, high = interval(labels, answered, groups if groups is not None else range(len(labels)))
+    macro, weighted = f1(labels, answered)
     return Score(
         utterances=len(labels),
-        accuracy=round(float((said == labels).mean()), 4),
-        uar=round(uar(labels, said), 4),
+        accuracy=round(float((answered == labels).mean()), 4),
+        uar=round(uar(labels, answered), 4),
         uar_low=round(low, 4),
         uar_high=round(high, 4),
         macro_f1=round(macro, 4),
         weighted_f1=round(weighted, 4),
         majority=round(float(np.bincount(labels).max() / len(labels)), 4),
-        ece=round(calibration_error(found, labels, even), 4),
-        ece_of_luck=round(error_of_luck(found, labels, even), 4),
+        ece=round(calibration_error(shares, labels, even), 4),
+        ece_of_luck=round(error_of_luck(shares, labels, even), 4),
     )
 
 

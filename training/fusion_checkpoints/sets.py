@@ -80,19 +80,19 @@ def composed_set(
     shares = Shares(neutral_text=neutral_text, wrong_text=0.0, neutral_face=0.0, neutral_voice=0.0)
     composer = Composer(material, shares, seed)
     first = voice_set(material, baseline=baseline) if "voice" in streams else face_set(material)
-    found = []
+    members = []
     for _ in range(ROUNDS):
         for one in first:
             made = composer.member(streams, one.label)
-            found.append(
+            members.append(
                 replace(made, voice=one.voice, group=one.group) if "voice" in streams else replace(made, face=one.face, group=one.group)
             )
-    return found if baseline else [stranger(one) for one in found]
+    return members if baseline else [stranger(one) for one in members]
 
 
 def subset_sets(material: Material, seed: int, *, baseline: bool = False) -> dict[str, list[Member]]:
     """One set for each of SUBSETS; of strangers, or with what is usual for each person."""
-    found: dict[str, list[Member]] = {}
+    by_streams: dict[str, list[Member]] = {}
     for streams in SUBSETS:
         if streams == ("text",):
             members = text_set(material)
@@ -102,8 +102,8 @@ def subset_sets(material: Material, seed: int, *, baseline: bool = False) -> dic
             members = voice_set(material, baseline=baseline)
         else:
             members = composed_set(material, streams, seed, baseline=baseline)
-        found["+".join(streams)] = members
-    return found
+        by_streams["+".join(streams)] = members
+    return by_streams
 
 
 def checker(material: Material, scalings: dict[str, Scaling], seed: int) -> Callable[[nn.Module], dict[str, float]]:
@@ -120,11 +120,11 @@ def checker(material: Material, scalings: dict[str, Scaling], seed: int) -> Call
         sets["rough voice"] = voice_set(distorted)
 
     def check(module: nn.Module) -> dict[str, float]:
-        found = {}
+        recalls = {}
         for name, members in sets.items():
-            said = answers(module, members, scalings)[:, : len(EMOTIONS)].argmax(1).numpy()
-            found[name] = uar(labels_of(members), said)
-        return found
+            answered = answers(module, members, scalings)[:, : len(EMOTIONS)].argmax(1).numpy()
+            recalls[name] = uar(labels_of(members), answered)
+        return recalls
 
     return check
 
@@ -155,39 +155,39 @@ def numbers(
     prior: Mapping[str, NDArray[np.float64]],
 ) -> dict[str, Any]:
     """Every set's scores, and CMU-MOSI's; sets without members are left out. `prior` (7) of each corpus of texts, from `priors`."""
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name, members in subset_sets(material, seed).items():
         if members:
-            found[name] = vars(scored(module, members, scalings, heat[name]))
+            results[name] = vars(scored(module, members, scalings, heat[name]))
     for name, members in subset_sets(material, seed, baseline=True).items():
         if members and name != "text":
-            found[f"{name}, baseline"] = vars(scored(module, members, scalings, heat[name]))
+            results[f"{name}, baseline"] = vars(scored(module, members, scalings, heat[name]))
     if material.voice.rows and len(material.face.rows):
-        found["attention"] = {name: vars(one) for name, one in pointing(module, placed_set(material, seed), scalings).items()}
+        results["attention"] = {name: vars(one) for name, one in pointing(module, placed_set(material, seed), scalings).items()}
     for kind in ("female", "male", "normal", "strong"):
         if members := [m for m in voice_set(material) if kind in m.kind.split()]:
-            found[f"voice, {kind}"] = vars(scored(module, members, scalings, heat["voice"]))
+            results[f"voice, {kind}"] = vars(scored(module, members, scalings, heat["voice"]))
     if (distorted := rough(material)) is not None:
-        found["voice, distorted"] = vars(scored(module, voice_set(distorted), scalings, heat["voice"]))
+        results["voice, distorted"] = vars(scored(module, voice_set(distorted), scalings, heat["voice"]))
         both = composed_set(distorted, ("face", "voice"), seed)
-        found["face+voice, distorted"] = vars(scored(module, both, scalings, heat["face+voice"]))
+        results["face+voice, distorted"] = vars(scored(module, both, scalings, heat["face+voice"]))
     for source in CORPORA:
         members = text_set(material, source)
-        said = answers(module, members, scalings)
-        found[f"text, {source}"] = vars(score(said, labels_of(members), heat["text"]))
-        likely = said[:, : len(EMOTIONS)] + heat["text"] * torch.from_numpy(np.log(prior[source])).to(said.dtype)
-        found[f"text, {source}, under its own prior"] = vars(score(likely, labels_of(members), heat["text"], even=False))
+        logits = answers(module, members, scalings)
+        results[f"text, {source}"] = vars(score(logits, labels_of(members), heat["text"]))
+        likely = logits[:, : len(EMOTIONS)] + heat["text"] * torch.from_numpy(np.log(prior[source])).to(logits.dtype)
+        results[f"text, {source}, under its own prior"] = vars(score(likely, labels_of(members), heat["text"], even=False))
     if material.texts.damaged.any():
-        found["text, damaged as by a recogniser"] = vars(scored(module, text_set(material, damaged=True), scalings, heat["text"]))
+        results["text, damaged as by a recogniser"] = vars(scored(module, text_set(material, damaged=True), scalings, heat["text"]))
     if both := composed_set(material, ("text", "face", "voice"), seed, neutral_text=1.0):
-        found["text+face+voice, neutral words"] = vars(scored(module, both, scalings, heat["text+face+voice"]))
-    found["sentiment, mosi"] = sentiment(module, material, scalings)
-    return found
+        results["text+face+voice, neutral words"] = vars(scored(module, both, scalings, heat["text+face+voice"]))
+    results["sentiment, mosi"] = sentiment(module, material, scalings)
+    return results
 
 
 def sentiment(module: nn.Module, material: Material, scalings: dict[str, Scaling]) -> dict[str, Any]:
     """CMU-MOSI's text alone."""
     mosi = material.mosi
     members = [Member(row, None, None, -1, float(s)) for row, s in zip(mosi.rows, mosi.labels, strict=True)]
-    said: Tensor = answers(module, members, scalings)[:, -1]
-    return {k: round(float(v), 4) for k, v in vars(evaluate_sentiment(np.asarray(mosi.labels), said.double().numpy())).items()}
+    logits: Tensor = answers(module, members, scalings)[:, -1]
+    return {k: round(float(v), 4) for k, v in vars(evaluate_sentiment(np.asarray(mosi.labels), logits.double().numpy())).items()}

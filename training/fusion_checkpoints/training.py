@@ -149,9 +149,9 @@ def train(
             for mine, theirs in zip(average.state_dict().values(), module.state_dict().values(), strict=True):
                 mine.lerp_(theirs, 1 - keep)
         if check is not None and (step % recipe.checked_every == 0 or step == recipe.steps):
-            found = check(average)
-            mean = float(np.mean(list(found.values())))
-            shown = " ".join(f"{k} {v:.3f}" for k, v in found.items())
+            recalls = check(average)
+            mean = float(np.mean(list(recalls.values())))
+            shown = " ".join(f"{k} {v:.3f}" for k, v in recalls.items())
             say(f"step {step} loss {loss.item():.3f} | {shown} | mean {mean:.4f} | cpu {time.process_time() - began:.0f} s")
             if mean > best[0]:
                 best = (mean, step, {k: v.clone() for k, v in average.state_dict().items()})

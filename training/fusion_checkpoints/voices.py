@@ -174,8 +174,8 @@ class Row:
 def prepared(rows: Floats32, columns: tuple[str, ...], preparation: Preparation, stream: str, row_seconds: float = ROW_SECONDS) -> Row:
     """Rows (n f) at an even rate, from second 0 on, as a model reads them."""
     start: Floats64 = np.arange(len(rows), dtype=np.float64) * row_seconds
-    found = preparation.prepare(TimedSequence(stream, columns, rows, start, start + row_seconds, Provenance("composed", "1"))).rows
-    return Row(found.values.astype(np.float16), (found.start + found.end) / 2, len(rows) * row_seconds)
+    rows_of_model = preparation.prepare(TimedSequence(stream, columns, rows, start, start + row_seconds, Provenance("composed", "1"))).rows
+    return Row(rows_of_model.values.astype(np.float16), (rows_of_model.start + rows_of_model.end) / 2, len(rows) * row_seconds)
 
 
 def plain_voices(voices: Voices, preparation: Preparation) -> list[Row]:
@@ -187,7 +187,7 @@ def plain_voices(voices: Voices, preparation: Preparation) -> list[Row]:
 def varied_voices(voices: Voices, preparation: Preparation, copies: int, random: np.random.Generator) -> tuple[list[Row], NDArray[np.intp]]:
     """`copies` variations of each clip, and which clip each is of (m)."""
     labels, actors, columns, step = voices.labels, voices.actors, voices.columns, voices.row_seconds
-    found: list[Row] = []
+    varied_rows: list[Row] = []
     index: list[int] = []
     for _ in range(copies):
         for i in range(len(voices.rows)):
@@ -195,6 +195,6 @@ def varied_voices(voices: Voices, preparation: Preparation, copies: int, random:
             if random.random() < 0.15:
                 others = np.flatnonzero((labels == labels[i]) & (actors == actors[i]))
                 rows = np.concatenate([rows, varied(voices.rows[int(random.choice(others))], columns, random, step)])
-            found.append(prepared(rows, columns, preparation, "voice", step))
+            varied_rows.append(prepared(rows, columns, preparation, "voice", step))
             index.append(i)
-    return found, np.array(index, np.intp)
+    return varied_rows, np.array(index, np.intp)

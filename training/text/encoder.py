@@ -132,9 +132,9 @@ class Encoder(nn.Module):
         word = [torch.tensor([-1 if k is None else begin + k for k in read.word_ids(i)]) for i, (begin, _) in enumerate(chunks)]
         order = sorted(range(len(chunks)), key=lambda i: len(ids[i]))
         for first in range(0, len(order), size):
-            some = order[first : first + size]
-            mask = [torch.ones_like(ids[i]) for i in some]
-            yield Chunks(padded([ids[i] for i in some], 0), padded(mask, 0), padded([word[i] for i in some], -1))
+            chunk = order[first : first + size]
+            mask = [torch.ones_like(ids[i]) for i in chunk]
+            yield Chunks(padded([ids[i] for i in chunk], 0), padded(mask, 0), padded([word[i] for i in chunk], -1))
 
 
 def padded(rows: list[Tensor], value: int) -> Tensor:

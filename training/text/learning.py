@@ -113,9 +113,9 @@ class Learner:
         made: list[tuple[int, NDArray[np.float32]]] = []
         with torch.inference_mode():
             for first in range(0, len(order), 48):
-                some = order[first : first + 48]
-                rows, present = self.encoder([texts[i] for i in some], [not whole] * len(some))
-                made += zip(some, self.heads[head](rows, present).numpy(), strict=True)
+                chunk = order[first : first + 48]
+                rows, present = self.encoder([texts[i] for i in chunk], [not whole] * len(chunk))
+                made += zip(chunk, self.heads[head](rows, present).numpy(), strict=True)
         return np.stack([row for _, row in sorted(made, key=lambda pair: pair[0])]).astype(np.float64)
 
     def _learn(self, step: int) -> float:

@@ -131,12 +131,12 @@ class Reader:
         made: dict[int, Floats32] = {}
         with torch.inference_mode():
             for first in range(0, len(order), AT_ONCE):
-                some = order[first : first + AT_ONCE]
-                rows = [torch.from_numpy(r) for r in word_rows(self.text, [texts[i] for i in some])]
+                chunk = order[first : first + AT_ONCE]
+                rows = [torch.from_numpy(r) for r in word_rows(self.text, [texts[i] for i in chunk])]
                 values = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
                 present = torch.nn.utils.rnn.pad_sequence([torch.ones(len(r), dtype=torch.bool) for r in rows], batch_first=True)
                 logits: Tensor = self.heads[head](values, present)
-                made |= dict(zip(some, logits.numpy(), strict=True))
+                made |= dict(zip(chunk, logits.numpy(), strict=True))
         return np.stack([made[i] for i in range(len(texts))]).astype(np.float64)
 
 
