@@ -34,7 +34,7 @@ def processor_seconds() -> float:
 
 def overhead(scratch: Path, clips: int) -> dict[str, float]:
     """Processor seconds per clip: the first run, and a rerun that finds everything done. Starting (a run of one) is taken off."""
-    found: dict[str, float] = {}
+    seconds: dict[str, float] = {}
     for n in (1, clips):
         folder = scratch / f"light {n}"
         folder.mkdir(parents=True)
@@ -45,9 +45,9 @@ def overhead(scratch: Path, clips: int) -> dict[str, float]:
             before, begin = processor_seconds(), time.monotonic()
             totals, _ = light.batch(folder, scratch / f"out {n}", job, workers=1)
             assert totals.failed == 0 and totals.done + totals.kept == n
-            found[f"{run} {n}"] = processor_seconds() - before
-            found[f"{run} {n} wall"] = time.monotonic() - begin
-    return {run: (found[f"{run} {clips}"] - found[f"{run} 1"]) / (clips - 1) for run in ("first", "again")}
+            seconds[f"{run} {n}"] = processor_seconds() - before
+            seconds[f"{run} {n} wall"] = time.monotonic() - begin
+    return {run: (seconds[f"{run} {clips}"] - seconds[f"{run} 1"]) / (clips - 1) for run in ("first", "again")}
 
 
 def real(scratch: Path, clips: int) -> list[dict[str, object]]:

@@ -58,19 +58,19 @@ def make_good(folder: Path, count: int) -> None:
 
 def contents(out: Path) -> dict[str, Any]:
     """Every file's hash; of what holds timings, the content without them."""
-    found: dict[str, Any] = {}
+    files: dict[str, Any] = {}
     for path in sorted(p for p in out.rglob("*") if p.is_file()):
         name = os.fsencode(path.relative_to(out)).decode(errors="backslashreplace")
         if name == "manifest.parquet":
-            found[name] = [{k: v for k, v in row.items() if k not in TIMINGS} for row in pq.read_table(path).to_pylist()]
+            files[name] = [{k: v for k, v in row.items() if k not in TIMINGS} for row in pq.read_table(path).to_pylist()]
         elif name == "manifest.csv":
             with path.open(newline="") as file:
-                found[name] = [{k: v for k, v in row.items() if k not in TIMINGS} for row in csv.DictReader(file)]
+                files[name] = [{k: v for k, v in row.items() if k not in TIMINGS} for row in csv.DictReader(file)]
         elif "/records/" in name:
-            found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k not in RECORD_TIMINGS}
+            files[name] = {k: v for k, v in json.loads(path.read_text()).items() if k not in RECORD_TIMINGS}
         else:
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found
+            files[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return files
 
 
 def kept(out: Path) -> set[str]:

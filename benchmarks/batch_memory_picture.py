@@ -21,11 +21,11 @@ MEGABYTE = 10**6
 
 def curves(lines: list[dict[str, Any]]) -> dict[str, dict[float, dict[str, Any]]]:
     """Streams -> minutes -> the line."""
-    found: dict[str, dict[float, dict[str, Any]]] = defaultdict(dict)
+    by_set: dict[str, dict[float, dict[str, Any]]] = defaultdict(dict)
     for line in lines:
         streams = [stream for stream in ("words", "text", "face", "voice") if line[stream] != "none"]
-        found[" + ".join(streams)][line["minutes"]] = line
-    return {name: dict(sorted(by.items())) for name, by in found.items()}
+        by_set[" + ".join(streams)][line["minutes"]] = line
+    return {name: dict(sorted(by.items())) for name, by in by_set.items()}
 
 
 def draw(lines: list[dict[str, Any]]) -> Figure:
@@ -53,8 +53,8 @@ def main() -> None:
     parser.add_argument("lines", type=Path)
     parser.add_argument("picture", type=Path)
     arguments = parser.parse_args()
-    found = [json.loads(line) for line in arguments.lines.read_text().splitlines()]
-    draw(found).savefig(arguments.picture, dpi=120)
+    rows = [json.loads(line) for line in arguments.lines.read_text().splitlines()]
+    draw(rows).savefig(arguments.picture, dpi=120)
 
 
 if __name__ == "__main__":

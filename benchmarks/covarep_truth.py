@@ -73,8 +73,8 @@ class Vowel:
 
 
 def root(function: Callable[[float], float], low: float, high: float) -> float:
-    found: Any = brentq(function, low, high)
-    return float(found)
+    solution: Any = brentq(function, low, high)
+    return float(solution)
 
 
 def lf_derivative(rd: float) -> tuple[Callable[[Floats], Floats], float]:
@@ -132,10 +132,10 @@ def middle(stream: TimedSequence, column: str) -> float:
 
 def closures_of(values: Floats) -> Floats:
     """Seconds of the closures that the default provider finds."""
-    found = survey(Sound(Heard((0.0, values)).samples()), 1000)
-    x = found.polarity * values.astype(np.float32).astype(np.float64)
+    surveyed = survey(Sound(Heard((0.0, values)).samples()), 1000)
+    x = surveyed.polarity * values.astype(np.float32).astype(np.float64)
     (residual,) = residuals(x, (18,), centred=True)
-    return corrected.closures(x, np.nan_to_num(residual), found.tracks[0]).sample / RATE
+    return corrected.closures(x, np.nan_to_num(residual), surveyed.tracks[0]).sample / RATE
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Measured:
     pitch: int
     rd: float
     truth: dict[str, float]
-    found: dict[str, float]
+    measured: dict[str, float]
     compatible_rd: float
 
 
@@ -154,19 +154,19 @@ def measured(formants: str, pitch: int, rd: float) -> Measured:
     one = vowel(pitch, rd, formants=formants)
     stream = heard(one.samples)
     truth = {"F0": float(pitch), "NAQ": one.naq, "QOQ": one.qoq, "H1H2": one.h1h2, "Rd": rd}
-    found = {name: middle(stream, name) for name in (*WITH_TRUTH, *FOLLOWING, "Rd_conf")}
-    return Measured(formants, pitch, rd, truth, found, middle(CovarepCompatVoice()(Heard((0.0, one.samples)), {}), "Rd"))
+    values = {name: middle(stream, name) for name in (*WITH_TRUTH, *FOLLOWING, "Rd_conf")}
+    return Measured(formants, pitch, rd, truth, values, middle(CovarepCompatVoice()(Heard((0.0, one.samples)), {}), "Rd"))
 
 
 def errors(voices: list[Measured], column: str) -> str:
-    apart = [abs(v.found[column] - v.truth[column]) for v in voices]
+    apart = [abs(v.measured[column] - v.truth[column]) for v in voices]
     return f"{np.mean(apart):.3f} ({np.max(apart):.3f})"
 
 
 def rising(voices: list[Measured], column: str) -> str:
     """In how many of the series of growing Rd the column grows with every step, and its rank correlations with Rd."""
     series = [[v for v in voices if (v.formants, v.pitch) == key] for key in dict.fromkeys((v.formants, v.pitch) for v in voices)]
-    values = [[v.found[column] for v in one] for one in series]
+    values = [[v.measured[column] for v in one] for one in series]
     grows = sum(bool(np.all(np.diff(one) > 0)) for one in values)
     ranks = [float(spearmanr(one, SHAPES).statistic) for one in values]
     return f"{grows} of {len(series)} series grow throughout; rank correlation with Rd {min(ranks):.2f} to {max(ranks):.2f}"
@@ -182,7 +182,7 @@ def columns_table() -> None:
     print("| vowel, pitch | " + " | ".join(WITH_TRUTH) + " | Rd of covarep-compat | Rd_conf |\n" + "|---" * (len(WITH_TRUTH) + 3) + "|")
     for name, voices in kinds.items():
         program = [abs(v.compatible_rd - v.rd) for v in voices]
-        trust = [v.found["Rd_conf"] for v in voices]
+        trust = [v.measured["Rd_conf"] for v in voices]
         cells = [errors(voices, column) for column in WITH_TRUTH]
         cells += [f"{np.mean(program):.3f} ({np.max(program):.3f})", f"{min(trust):.2f} to {max(trust):.2f}"]
         print(f"| {name} | " + " | ".join(cells) + " |")
@@ -195,7 +195,7 @@ def columns_table() -> None:
 
 
 def closures_table() -> None:
-    total = found = many = 0
+    total = hits = many = 0
     apart: list[float] = []
     for formants in FORMANTS:
         for pitch in CLOSURE_PITCHES:
@@ -205,7 +205,7 @@ def closures_table() -> None:
                 ours = closures_of(one.samples)
                 distance = np.abs(ours[:, None] - inner).min(axis=0)
                 hit = distance < NEAR / pitch
-                total, found = total + len(inner), found + int(hit.sum())
+                total, hits = total + len(inner), hits + int(hit.sum())
                 ours = ours[(ours > 0.1) & (ours < 0.9)]
                 many += int((np.abs(ours[:, None] - one.closures).min(axis=1) >= NEAR / pitch).sum())
                 apart += list(distance[hit])
@@ -213,7 +213,7 @@ def closures_table() -> None:
     near = 100 * np.mean(np.array(apart) < 0.25e-3)
     print(f"\nclosures of {count} voices ({', '.join(FORMANTS)}), {CLOSURE_PITCHES[0]} to {CLOSURE_PITCHES[-1]} Hz:")
     print(
-        f"  {found} of {total} found, {many} too many; median {1e3 * np.median(apart):.3f} ms from the truth, {near:.1f} % within 0.25 ms\n"
+        f"  {hits} of {total} found, {many} too many; median {1e3 * np.median(apart):.3f} ms from the truth, {near:.1f} % within 0.25 ms\n"
     )
 
 

@@ -90,14 +90,14 @@ def cut_out(clips: Path, out: Path) -> dict[str, dict[str, Any]]:
     from emofuse.pipeline.clip import Clip
 
     provider = Compact()
-    found: dict[str, dict[str, Any]] = {}
+    by_clip: dict[str, dict[str, Any]] = {}
     cuts: dict[str, list[Any]] = {"name": [], "image": []}
     paths = [p for folder in ("cremad", "grid", "talking", "edge") for p in sorted((clips / folder).iterdir()) if p.suffix != ".flac"]
     for path in paths:
         stream = provider(Clip(path), {})
         notes = stream.provenance.notes
         key = f"{path.parent.name}/{path.stem}"
-        found[key] = {"frames": notes["frames"], "covered": notes["frames_with_face"], "faces": notes["faces"], "stream": stream}
+        by_clip[key] = {"frames": notes["frames"], "covered": notes["frames_with_face"], "faces": notes["faces"], "stream": stream}
         if not len(stream) or path.parent.name == "edge":
             continue
         number = stream.column("frame").astype(int)
@@ -109,12 +109,12 @@ def cut_out(clips: Path, out: Path) -> dict[str, dict[str, Any]]:
                 cuts["image"].append(cv2.imencode(".png", patch[:, :, ::-1])[1].tobytes())
     (out / "faces").mkdir(parents=True, exist_ok=True)
     pandas.DataFrame(cuts).to_parquet(out / "faces" / "clips.parquet")
-    return found
+    return by_clip
 
 
 def in_clips(clips: Path, teacher: Path, python: Path, out: Path) -> dict[str, Any]:
     """Coverage, means and r within each clip."""
-    found = cut_out(clips, out)
+    cut = cut_out(clips, out)
     labels = out / "clips.npz"
     if not labels.is_file():
         options = ["--data", out / "faces", "--teacher", teacher, "--out", labels]
@@ -126,7 +126,7 @@ def in_clips(clips: Path, teacher: Path, python: Path, out: Path) -> dict[str, A
     assert shapes.shape[2] == len(SHAPES)
     units = shapes @ au_matrix().T  # (n 2 16)
     table: dict[str, Any] = {}
-    for key, entry in found.items():
+    for key, entry in cut.items():
         stream = entry.pop("stream")
         entry["coverage"] = entry["covered"] / entry["frames"]
         table[key] = entry

@@ -30,11 +30,11 @@ SHALLOW = 2  # for the minute at once, which takes the plain computation half a 
 
 
 def streams(utterances: int, rows: tuple[int, int, int], seconds: float) -> dict[str, Batch]:
-    found = {}
+    batches = {}
     for (name, columns), n in zip(COLUMNS.items(), rows, strict=True):
         times = (torch.arange(n, dtype=torch.float64) * seconds / n)[None].repeat(utterances, 1)
-        found[name] = Batch(torch.randn(utterances, n, columns), times, torch.ones(utterances, n, dtype=torch.bool))
-    return found
+        batches[name] = Batch(torch.randn(utterances, n, columns), times, torch.ones(utterances, n, dtype=torch.bool))
+    return batches
 
 
 def model(layers: int) -> MulT:
@@ -71,10 +71,10 @@ def rows(runs: int = 3) -> Iterator[Row]:
     both = {"ours": backward(lambda: net(small).logits), "plain": backward(lambda: plain_mult.forward(net, small)[0])}
     for task in both.values():
         task()
-    found = medians(both, runs)
+    timings = medians(both, runs)
     where = "plain MulT, s"
-    yield row("batch 24 of 50/375/500, forward and backward", found["ours"], found["plain"], where, 3)
-    step = found
+    yield row("batch 24 of 50/375/500, forward and backward", timings["ours"], timings["plain"], where, 3)
+    step = timings
 
     net = model(SHALLOW)
     minute = streams(1, (600, 1800, 6000), 60.0)
@@ -85,11 +85,11 @@ def rows(runs: int = 3) -> Iterator[Row]:
         "maps": without_gradients(lambda: net(pieces, maps=("cross", "memory"))),
         "plain": without_gradients(lambda: plain_mult.forward(net, minute)),
     }
-    found = medians(both, 1)
-    yield row("one minute, 600/1800/6000 rows at once, forward", found["ours"], found["plain"], where, 10)
-    yield row("the same minute as analyze reads it: six utterances in a batch", found["pieces"], found["plain"], where, 100)
-    cost = found["maps"] / found["pieces"]
-    yield Row("fusion", "the six with every attention map", found["maps"], "s", found["pieces"], "without, s", cost, ("<=", 2))
+    timings = medians(both, 1)
+    yield row("one minute, 600/1800/6000 rows at once, forward", timings["ours"], timings["plain"], where, 10)
+    yield row("the same minute as analyze reads it: six utterances in a batch", timings["pieces"], timings["plain"], where, 100)
+    cost = timings["maps"] / timings["pieces"]
+    yield Row("fusion", "the six with every attention map", timings["maps"], "s", timings["pieces"], "without, s", cost, ("<=", 2))
     yield Row("fusion", "memory of that minute over the loaded model", *memory(), ("<=", 0.1), "36 MB would be one 6000 x 1500 map")
 
     steps = MOSI / BATCH
@@ -125,6 +125,6 @@ if __name__ == "__main__":
         peak(sys.argv[2])
     else:
         began = time.time()
-        for found in rows():
-            print(found.line(), flush=True)
+        for row in rows():
+            print(row.line(), flush=True)
         print(f"{time.time() - began:.0f} s")

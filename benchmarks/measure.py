@@ -63,13 +63,13 @@ def wall(task: Callable[[], object]) -> float:
 
 def medians(tasks: Mapping[str, Callable[[], object]], runs: int, clock: Callable[[], float] = time.perf_counter) -> dict[str, float]:
     """Median seconds of each task by `clock`; the tasks take turns, so that a busy minute hits all of them."""
-    found: dict[str, list[float]] = {name: [] for name in tasks}
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(runs):
         for name, task in tasks.items():
             begin = clock()
             task()
-            found[name].append(clock() - begin)
-    return {name: statistics.median(times) for name, times in found.items()}
+            seconds[name].append(clock() - begin)
+    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 def high_water() -> int:

@@ -21,7 +21,7 @@ def cost(model: str, runs: int = 3) -> list[float]:
     torch.manual_seed(0)
     kind = MODELS[model]()
     module = kind.module(kind.config(streams=COLUMNS, outputs=8)).eval()
-    found = []
+    points = []
     for seconds in LENGTHS:
         streams = utterance(seconds)
 
@@ -30,17 +30,17 @@ def cost(model: str, runs: int = 3) -> list[float]:
                 module(streams)
 
         forward()
-        found.append(medians({model: forward}, runs)[model])
-    return found
+        points.append(medians({model: forward}, runs)[model])
+    return points
 
 
 def rows(picture: Path) -> Iterator[Row]:
     torch.set_num_threads(1)
     costs = {model: cost(model) for model in FIVE}
-    for model, found in costs.items():
-        slope = math.log2(found[-1] / found[-2])
+    for model, points in costs.items():
+        slope = math.log2(points[-1] / points[-2])
         name = f"{model}, an utterance of 10 s (growth 10 to 20 s: length^{slope:.2f})"
-        yield Row("fusion", name, found[2], "s", costs["mult"][2], "mult, s", found[2] / costs["mult"][2], None)
+        yield Row("fusion", name, points[2], "s", costs["mult"][2], "mult, s", points[2] / costs["mult"][2], None)
     draw(costs, picture)
 
 
@@ -52,8 +52,8 @@ def draw(costs: dict[str, list[float]], path: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
     styles = zip(("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000"), ("-", "--", "-.", ":", "-"), strict=True)
-    for (model, found), (colour, line) in zip(costs.items(), styles, strict=True):
-        axes.plot(LENGTHS, found, line, color=colour, marker="o", label=model)
+    for (model, points), (colour, line) in zip(costs.items(), styles, strict=True):
+        axes.plot(LENGTHS, points, line, color=colour, marker="o", label=model)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(LENGTHS, [f"{s:g}" for s in LENGTHS])

@@ -77,11 +77,11 @@ def ridge(dataset: Dataset, seen: str) -> dict[str, Any]:
     (x, y), (xv, yv), (xt, yt) = (pooled(dataset, split, seen) for split in ("train", "valid", "test"))
     mean, deviation = x.mean(0), np.where(x.std(0) > 1e-9, x.std(0), 1)
     x, xv, xt = ((rows - mean) / deviation for rows in (x, xv, xt))
-    found = {}
+    scores = {}
     for penalty in 10.0 ** np.arange(0, 5.5, 0.5):
         weights = np.linalg.solve(x.T @ x + penalty * np.eye(x.shape[1]), x.T @ (y - y.mean()))
-        found[np.abs(xv @ weights + y.mean() - yv).mean()] = (penalty, weights)
-    penalty, weights = found[min(found)]
+        scores[np.abs(xv @ weights + y.mean() - yv).mean()] = (penalty, weights)
+    penalty, weights = scores[min(scores)]
     return {"penalty": float(penalty), **vars(evaluate_sentiment(yt, xt @ weights + y.mean()))}
 
 
@@ -147,8 +147,8 @@ def main() -> None:
                 row = {"model": model, "seen": seen, "seed": seed, "validation_mae": run.validation["sentiment"]["scores"]["mae"]}
                 row |= {"epochs": len(run.history), "cpu_seconds": round(time.process_time() - began)}
                 if not options.validation:
-                    found = evaluate(folder, dataset, device="cpu").tasks["sentiment"]
-                    row |= {"test": found["scores"], "intervals": found["intervals"]}
+                    scores = evaluate(folder, dataset, device="cpu").tasks["sentiment"]
+                    row |= {"test": scores["scores"], "intervals": scores["intervals"]}
                 note(row)
 
 

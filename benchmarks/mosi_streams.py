@@ -68,9 +68,9 @@ def main() -> None:
                 TimedSequence("text", text.columns, np.concatenate(values), start, start + WORD_SECONDS, text.provenance, {"word": spoken})
             ]
             for name, (column, prefix, made) in means.items():
-                found = np.stack([np.asarray(row, np.float32) for row in rows[column]])
-                names = tuple(f"{prefix}_{j}" for j in range(found.shape[1]))
-                streams.append(TimedSequence(name, names, found, extent[:, 0], extent[:, 1], made))
+                features = np.stack([np.asarray(row, np.float32) for row in rows[column]])
+                names = tuple(f"{prefix}_{j}" for j in range(features.shape[1]))
+                streams.append(TimedSequence(name, names, features, extent[:, 0], extent[:, 1], made))
             for stream in streams:
                 write_stream(stream, folder / f"{stream.name}.parquet")
 

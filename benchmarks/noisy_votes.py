@@ -66,8 +66,8 @@ def descend(parameters: Iterable[nn.Parameter], loss: Callable[[], Tensor], step
     optimiser = torch.optim.Adam(moved, lr=rate)
     for _ in range(steps):
         optimiser.zero_grad()
-        found = loss()
-        for parameter, gradient in zip(moved, torch.autograd.grad(found, moved), strict=True):
+        value = loss()
+        for parameter, gradient in zip(moved, torch.autograd.grad(value, moved), strict=True):
             parameter.grad = gradient
         nn.utils.clip_grad_norm_(moved, 1.0)
         optimiser.step()
@@ -103,9 +103,9 @@ def train(seed: int, steps: tuple[int, int, int] = (600, 200, 500), test_size: i
         rows = module.attended(streams)
         right = {m: (a.argmax(1) == labels).double().mean().item() for m, a in heads(rows, streams).items()}
         views = dict(zip(rows, paired(module.encoded(rows, streams), streams), strict=True))
-        found = canonical_correlations(views["text"], views["face"])
+        correlations = canonical_correlations(views["text"], views["face"])
         together = (module(streams).logits.argmax(1) == labels).double().mean().item()
-    return Stages(right, tuple(found.tolist()), together, time.process_time() - began)
+    return Stages(right, tuple(correlations.tolist()), together, time.process_time() - began)
 
 
 def main() -> None:

@@ -59,16 +59,18 @@ def analyzed(options: dict[str, str], *clips: Path) -> list[dict[str, object]]:
     """Facts of each clip's analysis in one fresh process, after a first clip that loads everything."""
     first = ROOT / "samples" / "smile.mp4"
     command = [sys.executable, "-c", STREAMS, json.dumps(options), str(first), *map(str, clips)]
-    found: list[dict[str, object]] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
-    return found
+    results: list[dict[str, object]] = json.loads(
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+    )
+    return results
 
 
 def start(folder: Path) -> Iterator[Row]:
     emofuse = [sys.executable, "-m", "emofuse"]
     bare = [sys.executable, "-c", "pass"]
-    found = medians({"help": quiet([*emofuse, "--help"]), "python": quiet(bare)}, 5)
+    seconds = medians({"help": quiet([*emofuse, "--help"]), "python": quiet(bare)}, 5)
     floor = "the interpreter alone is beside it"
-    yield Row("start", "emofuse --help", found["help"], "s", found["python"], "python -c pass, s", found["help"], ("<=", 0.3), floor)
+    yield Row("start", "emofuse --help", seconds["help"], "s", seconds["python"], "python -c pass, s", seconds["help"], ("<=", 0.3), floor)
     clip = talking_clip(folder, 3)
     whole = statistics.median(wall(quiet([*emofuse, "analyze", str(clip), "--offline", "--out", str(folder / "out")])) for _ in range(3))
     floor = "most of it is importing torch and loading pocketsphinx's model"
@@ -120,10 +122,10 @@ def memory(folder: Path) -> Iterator[Row]:
 
 def decoding(folder: Path) -> Iterator[Row]:
     clip = decode_benchmark.make(folder / "decode.mp4", 20)
-    found = medians({"ours": lambda: decode_benchmark.ours(clip), "PyAV": lambda: decode_benchmark.pyav(clip)}, 5)
-    ratio = found["ours"] / found["PyAV"]
+    seconds = medians({"ours": lambda: decode_benchmark.ours(clip), "PyAV": lambda: decode_benchmark.pyav(clip)}, 5)
+    ratio = seconds["ours"] / seconds["PyAV"]
     floor = "0.15 s of ours is the start of the decoding process"
-    yield Row("decode", "500 frames of 512x512", found["ours"], "s", found["PyAV"], "PyAV's own loop, s", ratio, ("<=", 1.3), floor)
+    yield Row("decode", "500 frames of 512x512", seconds["ours"], "s", seconds["PyAV"], "PyAV's own loop, s", ratio, ("<=", 1.3), floor)
 
 
 def fusion(folder: Path) -> Iterator[Row]:
@@ -148,11 +150,11 @@ def voice(folder: Path) -> Iterator[Row]:
     }
     for task in tasks.values():
         task()
-    found = medians(tasks, 3, time.process_time)
+    seconds = medians(tasks, 3, time.process_time)
     for name, target in (("covarep", 0.05), ("covarep-compat", 0.1)):
-        cost = found[name] / 30
+        cost = seconds[name] / 30
         yield Row(
-            "voice", f"{name}, processor s per second of sound", cost, "s", found["pYIN"] / 30, "librosa pYIN, s", cost, ("<=", target)
+            "voice", f"{name}, processor s per second of sound", cost, "s", seconds["pYIN"] / 30, "librosa pYIN, s", cost, ("<=", target)
         )
 
 
@@ -215,15 +217,15 @@ def machine() -> dict[str, object]:
 
 def worse(rows: Sequence[Row], before: dict[str, dict[str, object]]) -> list[str]:
     """A line for each ratio that is more than a fifth worse than it was."""
-    found = []
+    slower = []
     for row in rows:
         old = before.get(row.what)
         if old is None or row.target is None or math.isnan(row.ratio):
             continue
         was = float(str(old["ratio"]))
         if row.ratio > was * WORSE if row.target[0] == "<=" else row.ratio < was / WORSE:
-            found.append(f"{row.what}: {row.ratio:.2f}, was {was:.2f} (wanted {row.target[0]} {row.target[1]:g})")
-    return found
+            slower.append(f"{row.what}: {row.ratio:.2f}, was {was:.2f} (wanted {row.target[0]} {row.target[1]:g})")
+    return slower
 
 
 def main() -> None:
@@ -244,9 +246,9 @@ def main() -> None:
     print(f"\n{facts}")
     if options.check:
         before = json.loads(options.out.read_text(encoding="utf-8"))
-        found = worse(rows, {row["what"]: row for row in before["rows"]})
-        print("\n".join(found) or "no ratio is more than a fifth worse than before")
-        sys.exit(1 if found else 0)
+        slower = worse(rows, {row["what"]: row for row in before["rows"]})
+        print("\n".join(slower) or "no ratio is more than a fifth worse than before")
+        sys.exit(1 if slower else 0)
     kept = []
     if options.out.exists():  # areas that were not measured now keep what they had
         kept = [row for row in json.loads(options.out.read_text(encoding="utf-8"))["rows"] if row["area"] not in options.only]

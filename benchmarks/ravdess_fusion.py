@@ -78,13 +78,13 @@ def extracted(data: Path, cache: Path, speed: str) -> tuple[list[str], list[NDAr
     """Names and librosa rows (n 48) of every clip, played at a speed; kept in CACHE/librosa_SPEED.npz."""
     path = cache / f"librosa_{speed}.npz"
     if not path.exists():
-        extractor, found, names = LibrosaVoice(), [], []
+        extractor, rows, names = LibrosaVoice(), [], []
         for file in sorted(data.rglob("03-01-*.flac")):
             values, _ = soundfile.read(file, dtype="float32")
-            found.append(extractor(Sound(resample_poly(values, *SPEEDS[speed]).astype(np.float32)), {}).values.astype(np.float16))
+            rows.append(extractor(Sound(resample_poly(values, *SPEEDS[speed]).astype(np.float32)), {}).values.astype(np.float16))
             names.append(file.stem)
         cache.mkdir(parents=True, exist_ok=True)
-        np.savez(path, values=np.concatenate(found), lengths=[len(f) for f in found], names=names)
+        np.savez(path, values=np.concatenate(rows), lengths=[len(f) for f in rows], names=names)
     with np.load(path, allow_pickle=False) as kept:
         parts = np.split(kept["values"].astype(np.float32), np.cumsum(kept["lengths"])[:-1])
         return [str(name) for name in kept["names"]], parts
@@ -93,41 +93,41 @@ def extracted(data: Path, cache: Path, speed: str) -> tuple[list[str], list[NDAr
 def spoken(values: NDArray[np.float32]) -> NDArray[np.float64]:
     """librosa's rows (n 48) of one clip -> those of the part that is spoken, with level (dB) for rms and octaves for f0."""
     columns = LibrosaVoice.columns
-    found = values.astype(np.float64)
-    level = 20 * np.log10(found[:, columns.index("rms")] + 1e-5)
+    cut = values.astype(np.float64)
+    level = 20 * np.log10(cut[:, columns.index("rms")] + 1e-5)
     smooth = np.convolve(np.pad(level, 2, "edge"), np.ones(5) / 5, "valid")
     loud = np.flatnonzero(smooth > smooth.max() - QUIET)
-    found[:, columns.index("rms")] = level
-    found[:, columns.index("f0")] = np.log2(found[:, columns.index("f0")] / 100)
-    return found[max(0, loud[0] - AIR) : loud[-1] + AIR + 1]
+    cut[:, columns.index("rms")] = level
+    cut[:, columns.index("f0")] = np.log2(cut[:, columns.index("f0")] / 100)
+    return cut[max(0, loud[0] - AIR) : loud[-1] + AIR + 1]
 
 
-def windows_of(found: NDArray[np.float64]) -> NDArray[np.float32]:
+def windows_of(values: NDArray[np.float64]) -> NDArray[np.float32]:
     """Rows (n 48) -> (m 96): mean and deviation over windows."""
-    whole = max(1, len(found) // WINDOW) * WINDOW
-    windows = found[:whole].reshape(-1, min(WINDOW, len(found)), found.shape[1])
+    whole = max(1, len(values) // WINDOW) * WINDOW
+    windows = values[:whole].reshape(-1, min(WINDOW, len(values)), values.shape[1])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # windows without voice: NaN, not measured
         return np.concatenate([np.nanmean(windows, 1), np.nanstd(windows, 1)], axis=1).astype(np.float32)
 
 
-def functionals_of(found: NDArray[np.float64]) -> NDArray[np.float32]:
+def functionals_of(values: NDArray[np.float64]) -> NDArray[np.float32]:
     """Rows (n 48) -> one row (1 728) about the whole clip: over the voiced rows each column's mean, deviation, tenth, fiftieth and
     ninetieth percentile, and how fast it changes (deviation and mean size); each column's mean in each eighth of the clip's time; and
     its seconds, voiced and loud shares, how many voiced stretches a second, how long they are, and its level."""
-    voiced = np.isfinite(found[:, LibrosaVoice.columns.index("f0")])
-    level = found[:, LibrosaVoice.columns.index("rms")]
+    voiced = np.isfinite(values[:, LibrosaVoice.columns.index("f0")])
+    level = values[:, LibrosaVoice.columns.index("rms")]
     chosen = voiced if voiced.sum() > 5 else np.ones_like(voiced)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], voiced.astype(int), [0]]))).reshape(-1, 2)
     stretches = np.diff(edges, axis=1)[:, 0] if len(edges) else np.zeros(1)
-    change = np.gradient(found, axis=0)[chosen]
-    cuts = np.linspace(0, len(found), EIGHTHS + 1).round().astype(int)
+    change = np.gradient(values, axis=0)[chosen]
+    cuts = np.linspace(0, len(values), EIGHTHS + 1).round().astype(int)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # what was never voiced: NaN, not measured
-        parts = [found[chosen].mean(0), found[chosen].std(0), *np.percentile(found[chosen], [10, 50, 90], axis=0)]
+        parts = [values[chosen].mean(0), values[chosen].std(0), *np.percentile(values[chosen], [10, 50, 90], axis=0)]
         parts += [np.nanstd(change, 0), np.nanmean(np.abs(change), 0)]
-        parts += [np.nanmean(found[a : max(a + 1, b)], 0) for a, b in pairwise(cuts)]
-    seconds = len(found) / 100
+        parts += [np.nanmean(values[a : max(a + 1, b)], 0) for a, b in pairwise(cuts)]
+    seconds = len(values) / 100
     parts += [[seconds, voiced.mean(), (level > level.max() - 25).mean(), len(edges) / seconds, stretches.mean(), stretches.max()]]
     parts += [[level.max(), level.mean()]]
     return np.concatenate(parts)[None].astype(np.float32)
@@ -139,8 +139,8 @@ def dataset(data: Path, cache: Path, speeds: list[str]) -> Dataset:
     examples = []
     for speed in speeds:
         for name, values in zip(*extracted(data, cache, speed), strict=True):
-            found = spoken(values)
-            rows, whole = windows_of(found), functionals_of(found)
+            cut = spoken(values)
+            rows, whole = windows_of(cut), functionals_of(cut)
             start = np.arange(len(rows)) * WINDOW / 100
             made = Provenance("librosa", "160 ms")
             streams = {"voice": TimedSequence("voice", columns, rows, start, start + WINDOW / 100, made)}
@@ -180,25 +180,25 @@ def recipe(model: str, fold: int, seed: int, actors: list[str], epochs: int, rat
     return Recipe.of(table, "benchmarks/ravdess_fusion.py")
 
 
-def answers(folder: Path, found: Dataset, speed: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def answers(folder: Path, data: Dataset, speed: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Truth (n) and the run's probabilities (n 8) for the test actors' clips, played at a speed."""
     checkpoint, module = load(folder / "best.safetensors")
-    chosen = tuple(dataclasses.replace(e, copy_of="") for e in found.examples if e.name.endswith(f"@{speed}"))
+    chosen = tuple(dataclasses.replace(e, copy_of="") for e in data.examples if e.name.endswith(f"@{speed}"))
     ran = run_recipe(folder)
-    part = parts_of(ran, Dataset(found.name, chosen), tasks_of(ran.tasks))["test"]
+    part = parts_of(ran, Dataset(data.name, chosen), tasks_of(ran.tasks))["test"]
     with torch.inference_mode():
         logits = [module(part.batch(index, checkpoint.streams, torch.device("cpu"))).logits for index in in_order(len(part))]
     return part.targets["emotion"].numpy(), torch.cat(logits).softmax(1).double().numpy()
 
 
-def discriminants(found: Dataset, test: list[str], speeds: list[str]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def discriminants(data: Dataset, test: list[str], speeds: list[str]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """As `answers`, all speeds: scikit-learn's linear discriminants (shrinkage 0.3) on the functionals, learned from the same copies."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-    rows = np.nan_to_num(np.concatenate([e.streams["whole"].values for e in found.examples]).astype(np.float64))
-    truth = np.array([EMOTIONS.index(str(e.labels["emotion"])) for e in found.examples])
-    speed = np.array([e.name.partition("@")[2] for e in found.examples])
-    tested = np.array([e.speaker in test for e in found.examples])
+    rows = np.nan_to_num(np.concatenate([e.streams["whole"].values for e in data.examples]).astype(np.float64))
+    truth = np.array([EMOTIONS.index(str(e.labels["emotion"])) for e in data.examples])
+    speed = np.array([e.name.partition("@")[2] for e in data.examples])
+    tested = np.array([e.speaker in test for e in data.examples])
     mean, deviation = rows[~tested].mean(0), rows[~tested].std(0) + 1e-6
     rows = np.clip((rows - mean) / deviation, -5, 5)
     learned = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3).fit(rows[~tested], truth[~tested])
@@ -207,8 +207,8 @@ def discriminants(found: Dataset, test: list[str], speeds: list[str]) -> tuple[N
 
 
 def scored(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> dict[str, float]:
-    found = evaluate_classes(truth, probabilities.argmax(1), EMOTIONS)
-    return {key: getattr(found, key) for key in SHOWN}
+    scores = evaluate_classes(truth, probabilities.argmax(1), EMOTIONS)
+    return {key: getattr(scores, key) for key in SHOWN}
 
 
 def cell(values: NDArray[np.float64]) -> str:
@@ -273,8 +273,8 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     given.out.mkdir(parents=True, exist_ok=True)
-    found = dataset(given.data, given.cache, given.speeds)
-    actors = sorted({example.speaker for example in found.examples})
+    data = dataset(given.data, given.cache, given.speeds)
+    actors = sorted({example.speaker for example in data.examples})
     done = {(r["model"], r["fold"], r["seed"]) for r in map(json.loads, results.read_text().splitlines())} if results.is_file() else set()
     for fold in given.folds:
         for model in given.models:
@@ -283,22 +283,22 @@ def main() -> None:
             began = time.process_time()
             if model == "discriminants":
                 test = np.array_split(np.random.default_rng(0).permutation(actors), FOLDS)[fold]
-                truth, probabilities = discriminants(found, [str(actor) for actor in test], given.speeds)
+                truth, probabilities = discriminants(data, [str(actor) for actor in test], given.speeds)
                 row = {"model": model, "fold": fold, "seed": given.seed, "cpu_seconds": round(time.process_time() - began), "parameters": 0}
                 row |= {"test": scored(truth, probabilities[0]), "test_speeds": scored(truth, probabilities.mean(0))}
                 note(row, results)
                 continue
             folder = given.out / f"{model}-{fold}-{given.seed}"
             chosen = recipe(model, fold, given.seed, actors, given.epochs, given.rate, given.judge)
-            run = train(chosen, found, folder, device="cpu", resume=True)
+            run = train(chosen, data, folder, device="cpu", resume=True)
             seconds = round(time.process_time() - began)
             row = {"model": model, "fold": fold, "seed": given.seed, "cpu_seconds": seconds, "history": run.history}
             row["parameters"] = sum(p.numel() for p in load(folder / "best.safetensors")[1].parameters())
             if given.judge is not None:
                 row["validation"] = {key: run.validation["emotion"]["scores"][key] for key in SHOWN}
             else:
-                evaluate(folder, found, device="cpu")  # its record and picture in the run's folder
-                read = [answers(folder, found, speed) for speed in given.speeds]
+                evaluate(folder, data, device="cpu")  # its record and picture in the run's folder
+                read = [answers(folder, data, speed) for speed in given.speeds]
                 truth, probabilities = read[0][0], np.stack([each for _, each in read])  # (n), (speeds n 8)
                 np.savez(folder / "answers.npz", truth=truth, probabilities=probabilities)
                 row["test"], row["test_speeds"] = scored(truth, probabilities[0]), scored(truth, probabilities.mean(0))

@@ -62,10 +62,10 @@ def statistics(stream: TimedSequence) -> NDArray[np.float64]:
             voiced = np.nan_to_num(stream.column(name)) > 0
     values = stream.values[voiced] if voiced.sum() >= 5 else stream.values
     known = ~np.isnan(values).all(axis=0)
-    found = np.zeros((5, values.shape[1]))
+    table = np.zeros((5, values.shape[1]))
     column = values[:, known]
-    found[:, known] = np.vstack([np.nanmean(column, 0), np.nanstd(column, 0), *np.nanpercentile(column, (10, 50, 90), axis=0)])
-    return found.ravel()
+    table[:, known] = np.vstack([np.nanmean(column, 0), np.nanstd(column, 0), *np.nanpercentile(column, (10, 50, 90), axis=0)])
+    return table.ravel()
 
 
 def features(name: str, files: list[Path], cache: Path) -> NDArray[np.float64]:
@@ -79,8 +79,8 @@ def features(name: str, files: list[Path], cache: Path) -> NDArray[np.float64]:
             rows.append(statistics(extractor(Sound(values), {})))
         cache.mkdir(parents=True, exist_ok=True)
         np.save(path, np.array(rows))
-    found: NDArray[np.float64] = np.load(path)
-    return found
+    table: NDArray[np.float64] = np.load(path)
+    return table
 
 
 def main() -> None:

@@ -67,16 +67,16 @@ def main() -> None:
         chosen.add_argument(argument)
     browser = webdriver.Chrome(options=chosen, service=webdriver.ChromeService(driver))
     try:
-        found, busy = [], []
+        frames, busy = [], []
         browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
         for _ in range(options.openings):
             browser.get(page.resolve().as_uri())
             while not browser.execute_script("return typeof R !== 'undefined' && R.ready === true"):
                 time.sleep(0.02)
-            found.append(browser.execute_script("return R.readyAt") / 1000)
+            frames.append(browser.execute_script("return R.readyAt") / 1000)
             metrics = {m["name"]: m["value"] for m in browser.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]}
             busy.append(metrics["TaskDuration"])
-        print(f"opened and drawn after {np.median(found):.2f} s (median of {len(found)}: {', '.join(f'{t:.2f}' for t in found)})")
+        print(f"opened and drawn after {np.median(frames):.2f} s (median of {len(frames)}: {', '.join(f'{t:.2f}' for t in frames)})")
         print(f"processor seconds of the page's thread: {np.round(np.array(busy), 2).tolist()}")
     finally:
         browser.quit()

@@ -131,8 +131,8 @@ def train(
     """Trains until `enough` or `most_steps`, `by_words` on aligned utterances; the seed settles weights, batches and the test set."""
 
     def drawn(size: int, generator: torch.Generator) -> Draw:
-        found = draw(size, generator, seen)
-        return aligned(found) if by_words else found
+        sample = draw(size, generator, seen)
+        return aligned(sample) if by_words else sample
 
     torch.manual_seed(seed)
     module, generator = make(model), torch.Generator().manual_seed(1000 + seed)

@@ -49,8 +49,8 @@ def test_the_memory_picture_has_a_curve_a_set_of_streams() -> None:
     base = {"words": "none", "text": "none", "face": "none", "voice": "auto", "warm": 700 * 10**6}
     lines = [{**base, "minutes": m, "peak": p * 10**6} for m, p in ((30, 900), (3, 800), (30, 850))]
     lines.append({**lines[0], "face": "auto"})
-    found = picture.curves(lines)
-    assert {name: {m: line["peak"] // 10**6 for m, line in by.items()} for name, by in found.items()} == {
+    curves = picture.curves(lines)
+    assert {name: {m: line["peak"] // 10**6 for m, line in by.items()} for name, by in curves.items()} == {
         "voice": {3: 800, 30: 850},
         "face + voice": {30: 900},
     }, "the last line of a length counts"

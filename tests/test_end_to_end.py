@@ -54,20 +54,20 @@ def table(results: Path, clip: str, name: str) -> pd.DataFrame:
     return pd.read_csv(results / clip / name)
 
 
-def same_word(found: str, true: str) -> bool:
-    return found.lower().strip(".,!?'\"") == true.lower().strip(".,!?'\"")
+def same_word(recognised: str, true: str) -> bool:
+    return recognised.lower().strip(".,!?'\"") == true.lower().strip(".,!?'\"")
 
 
 @pytest.mark.parametrize("clip", ["smile.mp4", "late.mkv", "voice_only.flac"])
 def test_words_are_found_at_their_times(results: Path, truth: dict[str, Any], clip: str) -> None:
-    found = read_stream(results / Path(clip).stem / "streams/words.parquet")
+    words = read_stream(results / Path(clip).stem / "streams/words.parquet")
     errors = []
     for word in truth[clip]["words"]:
         near = [
-            i for i in range(len(found)) if same_word(found.labels["word"][i], word["word"]) and abs(found.start[i] - word["start"]) < 0.5
+            i for i in range(len(words)) if same_word(words.labels["word"][i], word["word"]) and abs(words.start[i] - word["start"]) < 0.5
         ]
         if near:
-            errors += [min(abs(found.start[i] - word["start"]) for i in near)]
+            errors += [min(abs(words.start[i] - word["start"]) for i in near)]
     assert len(errors) >= 0.7 * len(truth[clip]["words"]), "most words are found"
     assert np.median(errors) <= FRAME, "and found where they are, to a video frame"
 
@@ -164,8 +164,8 @@ def test_python_gives_the_same_as_the_command_line(results: Path, samples: Path)
     analysis = emofuse.analyze(samples / "voice_only.flac", offline=True, maps="all")
     emotions = table(results, "voice_only", "emotions.csv")
     assert analysis.summary is not None
-    found = [analysis.summary.probabilities[e] for e in EMOTIONS]
-    assert np.allclose(found, emotions[list(EMOTIONS)].iloc[-1].astype(float), atol=1e-5)
+    probabilities = [analysis.summary.probabilities[e] for e in EMOTIONS]
+    assert np.allclose(probabilities, emotions[list(EMOTIONS)].iloc[-1].astype(float), atol=1e-5)
     prediction = analysis.utterances[0].prediction
     assert prediction is not None and prediction.attention
     for attention in prediction.attention:

@@ -110,18 +110,18 @@ def small_parts(patch: pytest.MonkeyPatch) -> None:
 
 def test_a_clip_in_files_gives_the_bytes_of_one_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From streams to the last file: tables, maps, page, formats; and once more from the folder that was written."""
-    found = {}
+    results = {}
     for name in ("memory", "files"):
         if name == "files":
             small_parts(monkeypatch)
         analysis = analyzed(tmp_path, streams_of(25), 25)
         write_analysis(analysis, tmp_path / "first/clip", version="1", report=True, formats=FORMATS)
         write_analysis(read_analysis(tmp_path / "first/clip"), tmp_path / "again/clip", version="1", report=True)
-        found[name] = everything(tmp_path / "first"), everything(tmp_path / "again")
-    assert len(found["memory"][0]) > 20
-    for whole, pieces in zip(found["memory"], found["files"], strict=True):
+        results[name] = everything(tmp_path / "first"), everything(tmp_path / "again")
+    assert len(results["memory"][0]) > 20
+    for whole, pieces in zip(results["memory"], results["files"], strict=True):
         assert [name for name in whole if whole[name] != pieces.get(name)] == [] and len(whole) == len(pieces)
-    assert found["files"][0]["clip/attention.csv"] == found["files"][1]["clip/attention.csv"]
+    assert results["files"][0]["clip/attention.csv"] == results["files"][1]["clip/attention.csv"]
 
 
 def test_a_kept_answer_in_many_groups_is_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,26 +136,26 @@ def test_a_kept_answer_in_many_groups_is_the_answer(tmp_path: Path, monkeypatch:
     kept.keep_answer("ab" * 32, analysis)
     streams = {name: kept.stream(f"{name:0>64}") for name in analysis.streams}
     assert all(stream is not None for stream in streams.values())
-    found = kept.answer("ab" * 32, {name: s for name, s in streams.items() if s is not None}, analysis.info)
-    assert found is not None
+    read_back = kept.answer("ab" * 32, {name: s for name, s in streams.items() if s is not None}, analysis.info)
+    assert read_back is not None
     (tmp_path / "out/.emofuse/answers/ab").joinpath("ab" * 32 + ".npz").unlink()
     assert kept.answer("ab" * 32, dict(analysis.streams), analysis.info) is None, "half of an answer is none"
     store.close()
-    for name, one in (("made", analysis), ("kept", found)):
+    for name, one in (("made", analysis), ("kept", read_back)):
         write_analysis(one, tmp_path / name / "clip", version="1", report=True)
     assert everything(tmp_path / "made") == everything(tmp_path / "kept")
 
 
 @pytest.mark.slow
 def test_real_extractors_give_the_same_streams_in_files(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = []
+    both = []
     for name in ("memory", "files"):
         if name == "files":
             small_parts(monkeypatch)
         for voice in ("covarep", "librosa"):
             _info, extraction = Assembly(Options(offline=True, voice=voice)).extract(samples / "smile.mp4")
-            found.append({s.name: (s.values.tobytes(), s.start.tobytes(), s.end.tobytes(), s.labels) for s in extraction.streams.values()})
-    assert len(found[0]) == 4 and found[:2] == found[2:]
+            both.append({s.name: (s.values.tobytes(), s.start.tobytes(), s.end.tobytes(), s.labels) for s in extraction.streams.values()})
+    assert len(both[0]) == 4 and both[:2] == both[2:]
 
 
 LONG = """

@@ -32,11 +32,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def packages_on_disk() -> set[str]:
-    found = {"emofuse"}
+    packages = {"emofuse"}
     for floor in FLOORS:
         for init in (ROOT / floor).rglob("__init__.py"):
-            found.add(".".join(["emofuse", *init.parent.relative_to(ROOT).parts]))
-    return found
+            packages.add(".".join(["emofuse", *init.parent.relative_to(ROOT).parts]))
+    return packages
 
 
 def test_every_folder_with_code_is_in_the_package_list() -> None:

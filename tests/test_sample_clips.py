@@ -74,8 +74,8 @@ def test_a_detector_finds_the_face_and_only_the_face(samples: Path) -> None:
     cascade = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"))
     for i, frame in enumerate(Clip(samples / "smile.mp4").frames()):
         if i % 10 == 0:
-            found = cascade.detectMultiScale(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY), 1.1, 4)
-            assert len(found) == 1, frame.start
+            boxes = cascade.detectMultiScale(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY), 1.1, 4)
+            assert len(boxes) == 1, frame.start
 
 
 def test_the_mouth_moves_at_the_smiles_time(samples: Path, truth: dict[str, Any]) -> None:

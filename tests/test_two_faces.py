@@ -40,15 +40,15 @@ def test_the_speaker_is_read_even_where_the_listener_is_larger(clip: Path) -> No
     swapped = TimedSequence("face", face.columns, values, face.start, face.end, face.provenance)
     streams = {**extraction.streams, "face": swapped}
     by_lips, by_size = FaceSelector.of(streams, who_speaks, None), FaceSelector.of(streams, None, None)
-    found = []
+    choices = []
     for span in segment(streams, 8.7).spans:
         wrong = utterance(span, streams, by_size).face
         assert wrong is not None and not speaker[wrong.face_id]
         chosen = utterance(span, streams, by_lips).face
         assert chosen is not None and chosen.faces == (0, 1)
-        found.append((speaker[chosen.face_id], chosen.by))
+        choices.append((speaker[chosen.face_id], chosen.by))
     # the pauses are shorter than what cuts, and so there is little silence to compare with: most utterances, not all
-    assert found.count((True, "lips")) >= 0.75 * len(found), found
+    assert choices.count((True, "lips")) >= 0.75 * len(choices), choices
 
 
 def test_a_face_can_be_asked_for_and_one_that_is_not_there_is_refused(clip: Path, tmp_path: Path) -> None:

@@ -23,13 +23,13 @@ ANY = "any"  # may be analyzed, may fail: but within its time, and with a reason
 def make(folder: Path, mutations: int = 16) -> dict[str, str]:
     """Writes about fifty files; returns their paths under `folder` with the reason that each must fail with, "done", or `ANY`."""
     folder.mkdir(parents=True, exist_ok=True)
-    found: dict[str, str] = {}
+    written: dict[str, str] = {}
 
     def put(name: str, data: bytes, expect: str) -> Path:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-        found[name] = expect
+        written[name] = expect
         return path
 
     mp4 = (SAMPLES / "no_audio.mp4").read_bytes()
@@ -45,7 +45,7 @@ def make(folder: Path, mutations: int = 16) -> dict[str, str]:
     put("program.mp4", b"#!/bin/sh\ntouch /tmp/emofuse-was-here\n", "not_media")
     with zipfile.ZipFile(folder / "archive.mp4", "w") as archive:
         archive.writestr("clip.mp4", mp4)
-    found["archive.mp4"] = "not_media"
+    written["archive.mp4"] = "not_media"
     # Texts that name other files or addresses.
     put("list.m3u8", b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n", "not_media")
     put("list.mp4", b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n", "not_media")
@@ -57,11 +57,11 @@ def make(folder: Path, mutations: int = 16) -> dict[str, str]:
     put("songs.pls", b"[playlist]\nFile1=http://127.0.0.1:9/\n", "not_media")
     # Links and things that are no files.
     (folder / "outside.mp4").symlink_to(SAMPLES / "smile.mp4")
-    found["outside.mp4"] = "outside_folder"
+    written["outside.mp4"] = "outside_folder"
     (folder / "device.mp4").symlink_to("/dev/zero")
-    found["device.mp4"] = "outside_folder"
+    written["device.mp4"] = "outside_folder"
     os.mkfifo(folder / "pipe.mp4")
-    found["pipe.mp4"] = "not_media"
+    written["pipe.mp4"] = "not_media"
     # Claims.
     put("20000x20000.y4m", b"YUV4MPEG2 W20000 H20000 F25:1 Ip A1:1 C420jpeg\nFRAME\n" + bytes(1000), ANY)
     put("20000x20000.avi", wide(20_000), "not_media")  # FFmpeg itself takes no picture of more than 2^28 pixels
@@ -93,13 +93,13 @@ def make(folder: Path, mutations: int = 16) -> dict[str, str]:
         "concat:a|b.wav",
         "http:..x.wav",
     ):
-        put(name, wav(16_000, 1, 8000 + len(found)), "done")
+        put(name, wav(16_000, 1, 8000 + len(written)), "done")
     put("a/../b/up.wav" if (folder / "a").mkdir() is None else "", wav(16_000, 1, 9000), "done")
-    found["b/up.wav"] = found.pop("a/../b/up.wav")
+    written["b/up.wav"] = written.pop("a/../b/up.wav")
     with open(os.fsencode(folder) + b"/caf\xe9.wav", "wb") as file:
         file.write(wav(16_000, 1, 9100))
-    found["caf\udce9.wav"] = "done"
-    return found
+    written["caf\udce9.wav"] = "done"
+    return written
 
 
 def wav(rate: int, channels: int, samples: int, claimed: int | None = None) -> bytes:
@@ -145,16 +145,16 @@ def wide(side: int) -> bytes:
 
 def mutated(data: bytes, chance: Random) -> bytes:
     """A few bytes changed, a stretch doubled, swapped or gone."""
-    found = bytearray(data)
+    changed = bytearray(data)
     for _ in range(chance.randint(1, 40)):
-        found[chance.randrange(len(found))] = chance.randrange(256)
+        changed[chance.randrange(len(changed))] = chance.randrange(256)
     for _ in range(chance.randint(0, 2)):
-        a, n, b = chance.randrange(len(found)), chance.randint(1, 2000), chance.randrange(len(found))
-        piece = bytes(found[a : a + n])
+        a, n, b = chance.randrange(len(changed)), chance.randint(1, 2000), chance.randrange(len(changed))
+        piece = bytes(changed[a : a + n])
         if chance.random() < 0.5:
-            del found[a : a + n]
-        found[b:b] = piece if chance.random() < 0.5 else bytes(n)
-    return bytes(found)
+            del changed[a : a + n]
+        changed[b:b] = piece if chance.random() < 0.5 else bytes(n)
+    return bytes(changed)
 
 
 if __name__ == "__main__":

@@ -233,11 +233,13 @@ def batch(
     else:
         engine = InThisProcess(Stages(LightSetup(job), store, version="light", open_clip=TextClip))
     remote = address_of(folder)
-    found = discover_remote(remote) if remote is not None else discover([Path(folder)], out=Path(out))
+    discovery = discover_remote(remote) if remote is not None else discover([Path(folder)], out=Path(out))
     if job.get("speakers"):
-        found = replace(found, clips=assigned(found.clips, job["speakers"]).clips)
+        discovery = replace(discovery, clips=assigned(discovery.clips, job["speakers"]).clips)
     try:
-        totals = run_batch(found, store, engine, order or BatchOptions(), lambda event: events.append((event.NAME, vars(event))), **more)
+        totals = run_batch(
+            discovery, store, engine, order or BatchOptions(), lambda event: events.append((event.NAME, vars(event))), **more
+        )
     finally:
         store.close()
     return totals, events

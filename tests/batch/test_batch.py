@@ -43,9 +43,9 @@ def job(tmp_path: Path, **more: Any) -> dict[str, Any]:
 def stages(tmp_path: Path) -> Counter[str]:
     """How often each stage began, and the log begins anew."""
     log = tmp_path / "log"
-    found = Counter(line.split("\t")[0] for line in log.read_text().splitlines()) if log.exists() else Counter[str]()
+    counts = Counter(line.split("\t")[0] for line in log.read_text().splitlines()) if log.exists() else Counter[str]()
     log.unlink(missing_ok=True)
-    return found
+    return counts
 
 
 def manifest(out: Path) -> list[dict[str, Any]]:
@@ -55,20 +55,20 @@ def manifest(out: Path) -> list[dict[str, Any]]:
 
 def contents(out: Path) -> dict[str, Any]:
     """Every file's hash; of what holds timings, the content without them."""
-    found: dict[str, Any] = {}
+    files: dict[str, Any] = {}
     for path in sorted(p for p in out.rglob("*") if p.is_file()):
         name = path.relative_to(out).as_posix()
         if name == "manifest.parquet":
-            found[name] = [{k: v for k, v in row.items() if k not in TIMINGS} for row in manifest(out)]
+            files[name] = [{k: v for k, v in row.items() if k not in TIMINGS} for row in manifest(out)]
         elif name == "manifest.csv":
             with path.open(newline="") as file:
-                found[name] = [{k: v for k, v in row.items() if k not in TIMINGS} for row in csv.DictReader(file)]
+                files[name] = [{k: v for k, v in row.items() if k not in TIMINGS} for row in csv.DictReader(file)]
         elif "/records/" in name:
             record = json.loads(path.read_text())
-            found[name] = {k: v for k, v in record.items() if k not in ("attempts", "seconds", "peak_memory")}
+            files[name] = {k: v for k, v in record.items() if k not in ("attempts", "seconds", "peak_memory")}
         else:
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found
+            files[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return files
 
 
 def test_a_rerun_does_nothing_and_changes_nothing(light: ModuleType, tmp_path: Path) -> None:

@@ -70,11 +70,11 @@ def test_an_answer_comes_back_whole(light: ModuleType, tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "out")
     cache = Cache(store)
     cache.keep_answer("ab" * 32, analysis)
-    found = cache.answer("ab" * 32, dict(extraction.streams), opened.info)
-    assert found is not None
-    assert encode(found) == encode(analysis)
-    assert isinstance(found.attention[0], AttentionRow)
-    maps = [m for u in found.utterances if u.prediction is not None for m in u.prediction.attention]
+    answer = cache.answer("ab" * 32, dict(extraction.streams), opened.info)
+    assert answer is not None
+    assert encode(answer) == encode(analysis)
+    assert isinstance(answer.attention[0], AttentionRow)
+    maps = [m for u in answer.utterances if u.prediction is not None for m in u.prediction.attention]
     assert maps and all(isinstance(m, Attention) and m.weights.dtype == np.float32 for m in maps)
     (kept,) = (tmp_path / "out/.emofuse/answers").rglob("*.parquet")
     kept.write_bytes(kept.read_bytes()[:-20])
@@ -106,8 +106,8 @@ def test_content_decides_and_not_the_name(tmp_path: Path) -> None:
         "session": "v=0\no=- 0 0 IN IP4 127.0.0.1\n",
     }.items():
         (folder / name).write_text(text)
-    found = discover([folder], out=folder / "out")
-    told = {c.place: c.reason for c in found.clips}
+    discovery = discover([folder], out=folder / "out")
+    told = {c.place: c.reason for c in discovery.clips}
     assert told == {
         "deep/er/no suffix": None,
         "photo.mp4": None,
@@ -116,8 +116,8 @@ def test_content_decides_and_not_the_name(tmp_path: Path) -> None:
         "link.wav": "outside_folder",
         **dict.fromkeys(("songs.m3u8", "script.bin", "net.mp4", "dash.mpd", "session"), "not_media"),
     }
-    assert {Path(p).name for p in found.passed_over} == {"notes.txt", "rows.xml", "inside.wav", "dangling.wav"}
-    assert all(c.message and "\n" not in c.reason for c in found.clips if c.reason)
+    assert {Path(p).name for p in discovery.passed_over} == {"notes.txt", "rows.xml", "inside.wav", "dangling.wav"}
+    assert all(c.message and "\n" not in c.reason for c in discovery.clips if c.reason)
     followed = {c.place: c.reason for c in discover([folder], follow_links=True).clips}
     assert followed["link.wav"] is None and "up/elsewhere/private.wav" in followed
     assert not any(place.startswith("up/folder") for place in followed), "no circles"

@@ -55,14 +55,14 @@ def test_offline_means_no_network() -> None:
 
 def test_discovery_at_an_address_is_that_of_a_folder(bucket: Any) -> None:
     fill(bucket)
-    found = discover_remote("memory://bucket/clips")
-    assert {c.path: c.reason for c in found.clips} == {
+    discovery = discover_remote("memory://bucket/clips")
+    assert {c.path: c.reason for c in discovery.clips} == {
         **{f"memory://bucket/clips/day {i}/clip{i}.mp4": None for i in range(3)},
         "memory://bucket/clips/list.mp4": "not_media",
         "memory://bucket/clips/broken.mp4": None,
     }
-    assert found.passed_over == ("memory://bucket/clips/notes.txt",)
-    assert {c.place for c in found.clips} >= {"day 0/clip0.mp4"}
+    assert discovery.passed_over == ("memory://bucket/clips/notes.txt",)
+    assert {c.place for c in discovery.clips} >= {"day 0/clip0.mp4"}
     assert discover_remote("memory://nowhere").problems
 
 

@@ -47,14 +47,14 @@ def make_clips(folder: Path, n: int) -> None:
 def contents(out: Path) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
-    found: dict[str, Any] = {}
+    files: dict[str, Any] = {}
     for path in sorted(p for p in out.rglob("*") if p.is_file()):
         name = path.relative_to(out).as_posix()
         if name == "manifest.parquet":
-            found[name] = [{k: v for k, v in row.items() if k not in TIMINGS} for row in pq.read_table(path).to_pylist()]
+            files[name] = [{k: v for k, v in row.items() if k not in TIMINGS} for row in pq.read_table(path).to_pylist()]
         elif name != "manifest.csv" and "/records/" not in name and "/tmp/" not in name:
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found
+            files[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return files
 
 
 def test_a_cluster_gives_the_bytes_of_one_machine(light: ModuleType, cluster: Any, tmp_path: Path) -> None:

@@ -209,6 +209,6 @@ def test_a_prior_that_cannot_be_meant_is_refused_before_any_work(tone: Path, tmp
 
 def test_a_prior_is_shared_by_those_that_it_does_not_name() -> None:
     assert prior_of(None) is None
-    found = prior_of("neutral=0.4, anger=0.1")
-    assert found is not None and found["neutral"] == 0.4 and found["anger"] == 0.1 and found["fear"] == pytest.approx(0.1)
-    assert sum(found.values()) == pytest.approx(1)
+    prior = prior_of("neutral=0.4, anger=0.1")
+    assert prior is not None and prior["neutral"] == 0.4 and prior["anger"] == 0.1 and prior["fear"] == pytest.approx(0.1)
+    assert sum(prior.values()) == pytest.approx(1)

@@ -73,9 +73,9 @@ def test_train_then_evaluate(data: Path, tmp_path: Path) -> None:
     assert "all epoch 12: loss" in trained.stderr
     evaluated = CliRunner().invoke(main, ["evaluate", str(run), "--data", str(data), "--device", "cpu", "--json"], catch_exceptions=False)
     assert evaluated.exit_code == 0, evaluated.output
-    found = json.loads(evaluated.stdout)
-    assert (found["split"], found["utterances"], found["speakers"]) == ("test", 10, 1)
-    assert found["tasks"]["emotion"]["scores"]["accuracy"] > found["tasks"]["emotion"]["baseline"]["accuracy"]
+    evaluation = json.loads(evaluated.stdout)
+    assert (evaluation["split"], evaluation["utterances"], evaluation["speakers"]) == ("test", 10, 1)
+    assert evaluation["tasks"]["emotion"]["scores"]["accuracy"] > evaluation["tasks"]["emotion"]["baseline"]["accuracy"]
     table = CliRunner().invoke(
         main, ["evaluate", str(run / "best.safetensors"), "--data", str(data), "--split", "valid", "--device", "cpu"]
     )
@@ -127,8 +127,8 @@ def test_acted_clips_are_extracted_once(tmp_path: Path, shared: Path) -> None:
     source = shared / "data" / "speech" / "ravdess"
     for actor in ("02", "03", "04"):
         for emotion in ("05", "03"):
-            found = next(source.rglob(f"03-01-{emotion}-01-01-01-{actor}.*"))
-            (clips / found.name).symlink_to(found)
+            recording = next(source.rglob(f"03-01-{emotion}-01-01-01-{actor}.*"))
+            (clips / recording.name).symlink_to(recording)
     text = RECIPE.replace('form = "streams"', 'form = "ravdess"').replace("[streams.text]\nwidth = 2\n", "")
     text += '[splits]\nby = "speaker"\nvalid = ["03"]\ntest = ["04"]\n'
     (tmp_path / "recipe.toml").write_text(text)

@@ -241,11 +241,11 @@ def test_letter_sounds_come_near_the_dictionary() -> None:
         word, *sounds = line.split()
         if not word.isalpha() or len(word) < 4:
             continue
-        found = letter_sounds(word)
-        row = list(range(len(found) + 1))
+        ours = letter_sounds(word)
+        row = list(range(len(ours) + 1))
         for i, sound in enumerate(sounds, 1):
             last, row[0] = row[:], i
-            for j, other in enumerate(found, 1):
+            for j, other in enumerate(ours, 1):
                 row[j] = min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (sound != other))
         wrong += row[-1]
         total += len(sounds)

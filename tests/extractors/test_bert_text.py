@@ -159,9 +159,9 @@ def test_windows_fit_and_cover_every_word_in_order(pieces: list[int], room: int,
 def test_sentences_end_at_stops_pauses_and_speakers() -> None:
     words = ["Yes.", "He", "said", '"no!"', "and", "left", "then", "I"]
     pauses = np.array([0.0, 0, 0, 0, 0, 2.0, 0, np.inf])
-    found = list(sentences(words, pauses, ["a", "a", "a", "a", "a", "a", "a", "b"]))
-    assert [list(s) for s in found] == [[0], [1, 2, 3], [4, 5], [6], [7]]
-    assert all(a.stop == b.start for a, b in pairwise(found))
+    cut = list(sentences(words, pauses, ["a", "a", "a", "a", "a", "a", "a", "b"]))
+    assert [list(s) for s in cut] == [[0], [1, 2, 3], [4, 5], [6], [7]]
+    assert all(a.stop == b.start for a, b in pairwise(cut))
 
 
 def test_a_word_that_the_tokenizer_does_not_see_is_the_unknown_word(tiny: Path) -> None:

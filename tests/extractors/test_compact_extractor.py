@@ -269,8 +269,8 @@ def test_planted_expressions_are_found_within_two_frames(provider: Compact, samp
     assert face.provenance.notes["faces"] == 1
     for early, late in (("start", "full_from"), ("full_until", "end")):
         expected = (truth[early] + truth[late]) / 2
-        found = half_way(face, column, (truth["start"], truth["end"]), expected)
-        assert found == pytest.approx(expected, abs=2 / 25 + 1e-6), f"{what}, {early} to {late}"
+        crossing = half_way(face, column, (truth["start"], truth["end"]), expected)
+        assert crossing == pytest.approx(expected, abs=2 / 25 + 1e-6), f"{what}, {early} to {late}"
 
 
 @pytest.mark.shared

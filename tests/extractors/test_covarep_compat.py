@@ -148,19 +148,19 @@ def test_flow_equals_covareps(steps):
 def test_harmonics_envelopes_and_pulse_shapes_equal_covareps(steps):
     f0 = steps["frame_f0"].astype(np.float64)
     spectrum = spectra(steps["x"], np.round(steps["frame_time"] * 16000).astype(np.int64), f0)
-    found = harmonics(spectrum, f0, steps["harm_amp"].shape[1] - 1)
-    assert np.array_equal(found.count + 1, steps["harm_count"])
-    np.testing.assert_allclose(found.spacing, steps["harm_f0"], atol=1e-4)
+    ours = harmonics(spectrum, f0, steps["harm_amp"].shape[1] - 1)
+    assert np.array_equal(ours.count + 1, steps["harm_count"])
+    np.testing.assert_allclose(ours.spacing, steps["harm_f0"], atol=1e-4)
     known = ~np.isnan(steps["harm_amp"])
-    np.testing.assert_allclose(found.amplitude[known], steps["harm_amp"][known], atol=1e-6)
-    turned = np.angle(np.exp(1j * (found.phase[known] - steps["harm_phase"][known])))
+    np.testing.assert_allclose(ours.amplitude[known], steps["harm_amp"][known], atol=1e-6)
+    turned = np.angle(np.exp(1j * (ours.phase[known] - steps["harm_phase"][known])))
     audible = steps["harm_amp"][known] > 0
     assert np.abs(turned[audible]).max() < 1e-4
     assert np.array_equal(envelope.envelope_order(f0), steps["te_order"])
     some = steps["env_frames"]
-    np.testing.assert_allclose(found.magnitude[some], steps["env_spec"], atol=1e-7)
-    np.testing.assert_allclose(compat.mel_cepstrum(found), steps["mcep"], atol=1e-3)
-    shape, fit = compat.pulse_shape(found.amplitude, found.phase, found.count, found.spacing)
+    np.testing.assert_allclose(ours.magnitude[some], steps["env_spec"], atol=1e-7)
+    np.testing.assert_allclose(compat.mel_cepstrum(ours), steps["mcep"], atol=1e-3)
+    shape, fit = compat.pulse_shape(ours.amplitude, ours.phase, ours.count, ours.spacing)
     np.testing.assert_allclose(shape, steps["rd"], atol=5e-3)
     np.testing.assert_allclose(fit, steps["rd_conf"], atol=2e-5)
 

@@ -51,27 +51,27 @@ def shapes(request) -> list[tuple[float, Any, TimedSequence]]:
 
 
 def test_pulse_shape_follows_the_truth(shapes):
-    found = [middle(stream, "Rd") for _, _, stream in shapes]
-    assert np.all(np.diff(found) > 0)
-    np.testing.assert_allclose(found, SHAPES, atol=0.1)
+    measured = [middle(stream, "Rd") for _, _, stream in shapes]
+    assert np.all(np.diff(measured) > 0)
+    np.testing.assert_allclose(measured, SHAPES, atol=0.1)
 
 
 def test_amplitude_quotient_follows_the_truth(shapes):
-    found = [middle(stream, "NAQ") for _, _, stream in shapes]
-    assert np.all(np.diff(found) > 0)
-    np.testing.assert_allclose(found, [one.naq for _, one, _ in shapes], atol=0.025)
+    measured = [middle(stream, "NAQ") for _, _, stream in shapes]
+    assert np.all(np.diff(measured) > 0)
+    np.testing.assert_allclose(measured, [one.naq for _, one, _ in shapes], atol=0.025)
 
 
 def test_open_quotient_follows_the_truth(shapes):
-    found = [middle(stream, "QOQ") for _, _, stream in shapes]
-    assert np.all(np.diff(found) > 0)
-    np.testing.assert_allclose(found, [one.qoq for _, one, _ in shapes], atol=0.06)
+    measured = [middle(stream, "QOQ") for _, _, stream in shapes]
+    assert np.all(np.diff(measured) > 0)
+    np.testing.assert_allclose(measured, [one.qoq for _, one, _ in shapes], atol=0.06)
 
 
 def test_difference_of_first_harmonics_follows_the_truth(shapes):
-    found = [middle(stream, "H1H2") for _, _, stream in shapes]
-    assert np.all(np.diff(found) > 0)
-    np.testing.assert_allclose(found, [one.h1h2 for _, one, _ in shapes], atol=2.5)  # dB
+    measured = [middle(stream, "H1H2") for _, _, stream in shapes]
+    assert np.all(np.diff(measured) > 0)
+    np.testing.assert_allclose(measured, [one.h1h2 for _, one, _ in shapes], atol=2.5)  # dB
 
 
 def test_parabolic_parameter_grows_with_breathiness(shapes):
@@ -79,8 +79,8 @@ def test_parabolic_parameter_grows_with_breathiness(shapes):
 
 
 def test_wavelet_maxima_spread_with_breathiness(shapes):
-    found = [middle(stream, "MDQ") for _, _, stream in shapes]
-    assert np.corrcoef(np.argsort(np.argsort(found)), SHAPES)[0, 1] > 0.8
+    measured = [middle(stream, "MDQ") for _, _, stream in shapes]
+    assert np.corrcoef(np.argsort(np.argsort(measured)), SHAPES)[0, 1] > 0.8
 
 
 def test_wavelet_maxima_slope_down_with_breathiness(shapes):
@@ -96,8 +96,8 @@ def test_a_steady_vowel_is_voiced_throughout_at_its_pitch(shapes):
 
 
 def test_phase_deviation_grows_with_noise():
-    found = [middle(voice(vowel(150, 1.0, noise=level).samples), "HMPDD_0") for level in (0.001, 0.01, 0.1, 0.3)]
-    assert np.all(np.diff(found) > 0.3)
+    measured = [middle(voice(vowel(150, 1.0, noise=level).samples), "HMPDD_0") for level in (0.001, 0.01, 0.1, 0.3)]
+    assert np.all(np.diff(measured) > 0.3)
 
 
 @pytest.mark.parametrize("pitch", [90, 140, 220, 330])
@@ -234,13 +234,13 @@ def test_a_survey_in_pieces_is_the_survey(monkeypatch: pytest.MonkeyPatch) -> No
     strength = np.repeat(draw.random((120, 1)) ** 3, 10, axis=0) * draw.uniform(0.05, 0.3, (1200, 6))
     strength[900:] = 0
     candidates = np.stack([f0, strength], axis=1).astype(np.float32)
-    found = []
+    surveys = []
     for size in (1 << 30, 48, 1000):
         monkeypatch.setattr(covarep_survey, "AT_ONCE", size)
-        found.append(covarep_survey._decide(candidates, (500, 400, 300)))
-    assert 0 < found[0][0].voiced.sum() < 500 and not found[0][2].voiced.any()
-    for other in found[1:]:
-        for one, two in zip(found[0], other, strict=True):
+        surveys.append(covarep_survey._decide(candidates, (500, 400, 300)))
+    assert 0 < surveys[0][0].voiced.sum() < 500 and not surveys[0][2].voiced.any()
+    for other in surveys[1:]:
+        for one, two in zip(surveys[0], other, strict=True):
             for name in ("f0", "strength", "voiced", "continuous", "steady"):
                 assert np.array_equal(getattr(one, name), getattr(two, name)), name
 

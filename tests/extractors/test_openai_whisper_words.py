@@ -199,8 +199,8 @@ def test_the_hubs_weights_compute_what_transformers_computes(hub_folder: Path) -
     tokens = torch.tensor([[50258, 50259, 50359, 1, 2, 3]])
     with torch.inference_mode():
         expected = theirs(input_features=mel, decoder_input_ids=tokens).logits
-        found = ours(mel, tokens)
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        logits = ours(mel, tokens)
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
     assert ours.alignment_heads.to_dense().nonzero().tolist() == [[1, 0], [1, 3]]
     assert weights.sha256 == {"model.safetensors": hashlib.sha256((hub_folder / "model.safetensors").read_bytes()).hexdigest()}
 

@@ -89,9 +89,9 @@ def test_times_are_those_of_the_synthesiser(recogniser: Extractor, say: Callable
     speech = say(text)
     truth: dict[str, tuple[float, float]] = dict(zip(text.split(), speech.words([3, 3, 3, 3, 6, 3, 2, 3, 2]), strict=True))
     heard = recogniser(clip_of(Samples(3.0, speech.values)), {})
-    found = [(i, word) for i, word in enumerate(heard.labels["word"]) if word in truth]
-    assert len(found) >= 4
-    for i, word in found:
+    matched = [(i, word) for i, word in enumerate(heard.labels["word"]) if word in truth]
+    assert len(matched) >= 4
+    for i, word in matched:
         assert abs(heard.start[i] - 3.0 - truth[word][0]) < 0.1
         assert abs(heard.end[i] - 3.0 - truth[word][1]) < 0.1
 

@@ -150,8 +150,8 @@ def test_a_merged_encoder_says_what_the_trained_one_said(encoder: Path, data: Pa
     for b, made in enumerate(word_rows(text, texts)):
         np.testing.assert_allclose(made, rows[b, : len(made)].numpy(), atol=2e-2)
         assert np.abs(made - plain[b]).max() > 0.1
-    found = Reader(text, adapter).answers("meld", texts)
-    np.testing.assert_allclose(found, learner.answers("meld", texts), atol=5e-2)
+    merged = Reader(text, adapter).answers("meld", texts)
+    np.testing.assert_allclose(merged, learner.answers("meld", texts), atol=5e-2)
     measure(data, out, True, lambda line: None)
     assert json.loads(path.with_suffix(".json").read_text())["test"]["comments"] == 18
 
@@ -203,10 +203,10 @@ def test_scores_are_those_solved_by_hand() -> None:
             return np.array([[1.5], [1.0], [0.5]])
         return np.stack([eye[happy] if text == ("a",) else eye[sad] for text in texts])
 
-    found = score(corpora, answers, (0.5,) * 7)
-    assert found.one_label_macro_f1 == 1 and found.one_label_accuracy == 1 and found.one_label_comments == 2
-    assert found.goemotions_macro_f1 == pytest.approx((2 / 3 + 1) / 7)  # happiness: 1 of 2 found; sadness: both; five never
-    assert found.meld_weighted_f1 == 1 and found.mosi_acc2 == 0.5 and found.mosi_mae == pytest.approx((0.5 + 2 + 0.5) / 3)
+    scores = score(corpora, answers, (0.5,) * 7)
+    assert scores.one_label_macro_f1 == 1 and scores.one_label_accuracy == 1 and scores.one_label_comments == 2
+    assert scores.goemotions_macro_f1 == pytest.approx((2 / 3 + 1) / 7)  # happiness: 1 of 2 found; sadness: both; five never
+    assert scores.meld_weighted_f1 == 1 and scores.mosi_acc2 == 0.5 and scores.mosi_mae == pytest.approx((0.5 + 2 + 0.5) / 3)
 
 
 def test_the_shipped_adapter_is_small_and_says_what_it_scored() -> None:

@@ -33,26 +33,26 @@ def golden() -> Path:
 
 @pytest.fixture
 def session(made: ModuleType) -> Session:
-    found: Session = made.session()
-    return found
+    example: Session = made.session()
+    return example
 
 
 @pytest.fixture
 def silent(made: ModuleType) -> Session:
-    found: Session = made.silent()
-    return found
+    example: Session = made.silent()
+    return example
 
 
 @pytest.fixture
 def same() -> Callable[..., None]:
     """Every row, column and label of one stream, within these absolute tolerances (0: bit for bit)."""
 
-    def check(found: TimedSequence, expected: TimedSequence, *, times: float = 0.0, values: float = 0.0) -> None:
-        assert found.name == expected.name
-        assert found.columns == expected.columns
-        np.testing.assert_allclose(found.start, expected.start, rtol=0, atol=times)
-        np.testing.assert_allclose(found.end, expected.end, rtol=0, atol=times)
-        np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=values)
-        assert {k: v for k, v in found.labels.items() if any(v)} == {k: v for k, v in expected.labels.items() if any(v)}
+    def check(read_back: TimedSequence, expected: TimedSequence, *, times: float = 0.0, values: float = 0.0) -> None:
+        assert read_back.name == expected.name
+        assert read_back.columns == expected.columns
+        np.testing.assert_allclose(read_back.start, expected.start, rtol=0, atol=times)
+        np.testing.assert_allclose(read_back.end, expected.end, rtol=0, atol=times)
+        np.testing.assert_allclose(read_back.values, expected.values, rtol=0, atol=values)
+        assert {k: v for k, v in read_back.labels.items() if any(v)} == {k: v for k, v in expected.labels.items() if any(v)}
 
     return check

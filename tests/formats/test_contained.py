@@ -177,8 +177,8 @@ def test_what_a_pickle_holds_twice_and_in_a_circle_is_read(tmp_path: Path) -> No
     one: dict[str, Any] = {"values": np.arange(6.0).reshape(2, 3)}
     path = tmp_path / "twice.pkl"
     path.write_bytes(pickle.dumps({"train": one, "valid": one}))
-    found = read_arrays(path)
-    np.testing.assert_array_equal(found["train/values"], found["valid/values"])
+    arrays = read_arrays(path)
+    np.testing.assert_array_equal(arrays["train/values"], arrays["valid/values"])
     one["again"] = one
     path.write_bytes(pickle.dumps(one))
     with pytest.raises(DatasetError):

@@ -68,8 +68,8 @@ def test_elan_s_annotations_are_in_milliseconds_and_its_clip_is_linked(session: 
     (media,) = eaf.get_linked_files()
     assert media["MEDIA_URL"] == clip.as_uri() and media["MIME_TYPE"] == "video/mp4"
     assert media["RELATIVE_MEDIA_URL"] == "../clips/a clip.mp4"
-    (found,) = load(folder / "a clip.eaf")
-    assert found.media == str(clip.resolve())
+    (read_back,) = load(folder / "a clip.eaf")
+    assert read_back.media == str(clip.resolve())
 
 
 def test_elan_s_own_tiers_are_read_where_only_some_times_are_known(tmp_path: Path) -> None:
@@ -89,9 +89,9 @@ def test_elan_s_own_tiers_are_read_where_only_some_times_are_known(tmp_path: Pat
     for a, b, word in zip([first, *inner], [*inner, last], ["one", "two", "three"], strict=True):
         eaf.tiers["words"][0][eaf.generate_annotation_id()] = (a, b, word, None)
     eaf.to_file(str(tmp_path / "own.eaf"))
-    (found,) = load(tmp_path / "own.eaf")
-    assert found.streams["words"].start.tolist() == [1, 2, 3] and found.streams["words"].end.tolist() == [2, 3, 4]
-    gloss = found.streams["gloss"]
+    (session,) = load(tmp_path / "own.eaf")
+    assert session.streams["words"].start.tolist() == [1, 2, 3] and session.streams["words"].end.tolist() == [2, 3, 4]
+    gloss = session.streams["gloss"]
     assert (gloss.start[0], gloss.end[0], gloss.labels["label"]) == (1, 4, ("eins zwei drei",))
 
 
@@ -135,18 +135,18 @@ def test_a_csd_that_somebody_else_wrote_is_read(tmp_path: Path) -> None:
         file["COVAREP/data/v1/features"] = np.array([[3, 4], [1, -np.inf]], np.float32)
         file["COVAREP/data/v1/intervals"] = np.array([[0.5, 1.0], [0.0, 0.5]])
         file.create_dataset("COVAREP/metadata/root name", (1,), h5py.string_dtype())[0] = json.dumps("COVAREP")
-    (found,) = load(tmp_path / "COVAREP.csd")
-    voice = found.streams["COVAREP"]
-    assert (found.name, voice.columns, voice.start.tolist()) == ("v1", ("COVAREP_0", "COVAREP_1"), [0.0, 0.5])
+    (session,) = load(tmp_path / "COVAREP.csd")
+    voice = session.streams["COVAREP"]
+    assert (session.name, voice.columns, voice.start.tolist()) == ("v1", ("COVAREP_0", "COVAREP_1"), [0.0, 0.5])
     np.testing.assert_array_equal(voice.values, [[1, np.nan], [3, 4]])
     assert voice.provenance.notes == {"values_that_were_infinite": 1}
 
 
 def test_mmsa_s_pickle_is_what_its_loader_expects(session: Session, tmp_path: Path) -> None:
     write_mmsa((session,), tmp_path / "x.pkl")
-    found = pickle.loads((tmp_path / "x.pkl").read_bytes())  # noqa: S301  # our own, a line above
-    assert set(found) == {"train", "valid", "test"} and len(found["train"]["id"]) == 0
-    test = found["test"]
+    splits = pickle.loads((tmp_path / "x.pkl").read_bytes())  # noqa: S301  # our own, a line above
+    assert set(splits) == {"train", "valid", "test"} and len(splits["train"]["id"]) == 0
+    test = splits["test"]
     assert test["id"] == ["a clip$_$0", "a clip$_$1"] and test["raw_text"][1] == "item [1]:"
     assert test["text"].shape == (2, 3, 2) and test["audio"].shape == (2, 5, 2) and test["vision"].shape == (2, 5, 14)
     assert test["audio"].dtype == np.float32 and not np.isnan(test["audio"]).any()
@@ -189,12 +189,12 @@ def test_bids_recordings_are_sampled_and_say_where_they_begin(golden: Path) -> N
 def test_the_bids_validator_finds_no_error_and_no_column_undescribed(session: Session, silent: Session, tmp_path: Path) -> None:
     """The validator itself (schema and rules of BIDS), over two clips, one with two faces and one in which nothing was found."""
     program = Path(sys.executable).parent / "bids-validator-deno"
-    found = str(program) if program.is_file() else shutil.which("bids-validator-deno")
-    if found is None:
+    validator = str(program) if program.is_file() else shutil.which("bids-validator-deno")
+    if validator is None:
         pytest.skip("needs the BIDS validator: pip install bids-validator-deno")
     write_bids((session, silent), tmp_path / "bids")
-    environment = {**os.environ, "PATH": f"{Path(found).parent}{os.pathsep}{os.environ['PATH']}", "DENO_DIR": str(tmp_path / "deno")}
-    command = [found, "--format", "json", str(tmp_path / "bids")]
+    environment = {**os.environ, "PATH": f"{Path(validator).parent}{os.pathsep}{os.environ['PATH']}", "DENO_DIR": str(tmp_path / "deno")}
+    command = [validator, "--format", "json", str(tmp_path / "bids")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     issues = json.loads(done.stdout)["issues"]["issues"]
     assert [issue for issue in issues if issue["severity"] == "error"] == [], done.stderr[-500:]

@@ -24,8 +24,8 @@ READABLE = tuple(name for name in WRITABLE if name != "bids")
 
 def files(place: Path) -> dict[str, bytes]:
     """A file's bytes, or every file's in a folder; an EAF without the second in which it was made."""
-    found = {p.relative_to(place).as_posix(): p.read_bytes() for p in place.rglob("*") if p.is_file()} if place.is_dir() else {}
-    data = found or {"": place.read_bytes()}
+    contents = {p.relative_to(place).as_posix(): p.read_bytes() for p in place.rglob("*") if p.is_file()} if place.is_dir() else {}
+    data = contents or {"": place.read_bytes()}
     if place.suffix == ".eaf":
         return {"": b"".join(part if not part.startswith(b'DATE="') else b"" for part in data[""].split(b" "))}
     return data
@@ -74,37 +74,37 @@ def the(name: str, golden: Path) -> Session:
 
 @pytest.mark.parametrize("name", ["csv", "parquet", "csd"])
 def test_tables_of_numbers_lose_nothing(name: str, session: Session, golden: Path, same: Same) -> None:
-    found = the(name, golden)
-    assert set(found.streams) == set(session.streams)
+    read_back = the(name, golden)
+    assert set(read_back.streams) == set(session.streams)
     for stream in session.streams:
-        same(found.streams[stream], session.streams[stream])
+        same(read_back.streams[stream], session.streams[stream])
 
 
 @pytest.mark.parametrize("name", ["parquet", "csd"])
 def test_and_remember_who_made_them(name: str, session: Session, golden: Path) -> None:
-    found = the(name, golden).streams["face"]
-    assert (found.provenance, found.reason) == (session.streams["face"].provenance, session.streams["face"].reason)
+    face = the(name, golden).streams["face"]
+    assert (face.provenance, face.reason) == (session.streams["face"].provenance, session.streams["face"].reason)
 
 
 @pytest.mark.parametrize(("name", "times"), [("textgrid", 0.0), ("eaf", 1e-12)])
 def test_annotation_files_hold_words_utterances_and_active_units(
     name: str, times: float, session: Session, golden: Path, same: Same
 ) -> None:
-    found = the(name, golden)
+    read_back = the(name, golden)
     # Three significant digits of at most 1.25: half a unit of the third.
-    same(found.streams["words"], session.streams["words"], times=times, values=5e-4)
-    same(found.streams[UTTERANCES], session.streams[UTTERANCES], times=times, values=5e-3)
+    same(read_back.streams["words"], session.streams["words"], times=times, values=5e-4)
+    same(read_back.streams[UTTERANCES], session.streams[UTTERANCES], times=times, values=5e-3)
     # The first face's AU12 is 0.4 at 0.56 s, absent at 0.60 s, 0.8 at 0.64 s and 1.0 at 0.68 s: active from 0.64 s on.
-    unit = found.streams["face 0 - AU12"]
+    unit = read_back.streams["face 0 - AU12"]
     assert unit.labels["label"] == ("1.00",)
     np.testing.assert_allclose([unit.start[0], unit.end[0]], [0.64, 0.72], atol=1e-9)
-    assert set(found.streams) == {"words", UTTERANCES, "face 0 - AU12"}, "AU24 and AU43 are never active"
+    assert set(read_back.streams) == {"words", UTTERANCES, "face 0 - AU12"}, "AU24 and AU43 are never active"
 
 
 def test_vtt_holds_the_beginnings_of_words_and_all_of_utterances(session: Session, golden: Path, same: Same) -> None:
-    found, words = the("vtt", golden), session.streams["words"]
-    same(found.streams[UTTERANCES], session.streams[UTTERANCES])
-    back = found.streams["words"]
+    read_back, words = the("vtt", golden), session.streams["words"]
+    same(read_back.streams[UTTERANCES], session.streams[UTTERANCES])
+    back = read_back.streams["words"]
     assert back.labels == words.labels
     np.testing.assert_allclose(back.start, words.start, atol=1e-12)
     np.testing.assert_allclose(back.end, [0.5, 0.7, 1.0, 1.5], atol=1e-12)
@@ -112,34 +112,34 @@ def test_vtt_holds_the_beginnings_of_words_and_all_of_utterances(session: Sessio
 
 
 def test_srt_holds_cues_and_their_emotion(golden: Path) -> None:
-    found = the("srt", golden).streams[UTTERANCES]
-    assert found.labels["text"] == ('"so" =1+1 naïve, 音 <b>', "item [1]:")
-    assert found.labels["emotion"] == ("happiness", "")
-    assert found.column("happiness").tolist()[0] == pytest.approx(0.33)
-    assert found.start.tolist() == [0.25, 1.25]
+    utterances = the("srt", golden).streams[UTTERANCES]
+    assert utterances.labels["text"] == ('"so" =1+1 naïve, 音 <b>', "item [1]:")
+    assert utterances.labels["emotion"] == ("happiness", "")
+    assert utterances.column("happiness").tolist()[0] == pytest.approx(0.33)
+    assert utterances.start.tolist() == [0.25, 1.25]
 
 
 def test_rttm_holds_who_speaks_when(golden: Path) -> None:
-    found = the("rttm", golden).streams["speakers"]
-    assert list(zip(found.start, found.end, found.labels["label"], strict=True)) == [(0.25, 1.0, ""), (1.25, 1.5, "Bob_B")]
+    speakers = the("rttm", golden).streams["speakers"]
+    assert list(zip(speakers.start, speakers.end, speakers.labels["label"], strict=True)) == [(0.25, 1.0, ""), (1.25, 1.5, "Bob_B")]
 
 
 def test_openface_holds_what_it_has_names_for(session: Session, golden: Path) -> None:
-    found, face = the("openface", golden).streams["face"], session.streams["face"]
+    read_back, face = the("openface", golden).streams["face"], session.streams["face"]
     kept = ("frame", "FaceScore", "Pitch", "Yaw", "Roll", "AU12", "AU43", "face_id")
-    assert set(found.columns) == set(kept)
-    np.testing.assert_allclose(found.select(kept).values, face.select(kept).values, rtol=0, atol=1e-12)
+    assert set(read_back.columns) == set(kept)
+    np.testing.assert_allclose(read_back.select(kept).values, face.select(kept).values, rtol=0, atol=1e-12)
     units = ("AU12", "AU43")
-    np.testing.assert_allclose(found.start, face.start, atol=0)
-    np.testing.assert_allclose(found.end, face.end, atol=1e-9)
+    np.testing.assert_allclose(read_back.start, face.start, atol=0)
+    np.testing.assert_allclose(read_back.end, face.end, atol=1e-9)
     assert set(units) <= set(AU_NAMES)
 
 
 def test_fex_holds_the_whole_face(session: Session, golden: Path) -> None:
-    found, face = the("fex", golden).streams["face"], session.streams["face"]
-    assert set(found.columns) == set(face.columns)
-    np.testing.assert_allclose(found.select(face.columns).values, face.values, rtol=0, atol=1e-7)
-    assert np.array_equal(found.start, face.start) and np.array_equal(found.end, face.end)
+    read_back, face = the("fex", golden).streams["face"], session.streams["face"]
+    assert set(read_back.columns) == set(face.columns)
+    np.testing.assert_allclose(read_back.select(face.columns).values, face.values, rtol=0, atol=1e-7)
+    assert np.array_equal(read_back.start, face.start) and np.array_equal(read_back.end, face.end)
 
 
 def test_mmsa_holds_utterances_and_what_they_rest_on(session: Session, golden: Path) -> None:
@@ -165,8 +165,8 @@ def test_a_clip_in_which_nothing_was_found_goes_through(name: str, silent: Sessi
     if name == "bids":
         assert (place / "dataset_description.json").is_file()
         return
-    for found in load(place, name):
-        assert all(len(stream) == 0 and stream.reason for stream in found.streams.values())
+    for read_back in load(place, name):
+        assert all(len(stream) == 0 and stream.reason for stream in read_back.streams.values())
 
 
 def test_odd_tiers_go_from_one_annotation_file_to_another(tmp_path: Path, made: ModuleType) -> None:
@@ -181,9 +181,9 @@ def test_odd_tiers_go_from_one_annotation_file_to_another(tmp_path: Path, made: 
         assert writer is not None and then is not None
         writer((session,), place)
         (session,) = load(place, form)
-        found = session.streams["head gestures"]
-        assert found.labels["label"] == ("nod", "nod", "shake"), form
-        np.testing.assert_allclose(found.end, [0.3, 0.4, 0.6], atol=1e-9)
+        head_gestures = session.streams["head gestures"]
+        assert head_gestures.labels["label"] == ("nod", "nod", "shake"), form
+        np.testing.assert_allclose(head_gestures.end, [0.3, 0.4, 0.6], atol=1e-9)
         session = Session("s", session.streams, 1.0)
 
 

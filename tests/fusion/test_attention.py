@@ -63,8 +63,8 @@ def test_it_equals_torchs_own_attention() -> None:
     target, source = torch.randn(2, 4, 8, generator=generator), torch.randn(2, 5, 8, generator=generator)
     present = torch.tensor([[True] * 5, [False, True, True, False, False]])
     expected, expected_weights = theirs(target, source, source, key_padding_mask=~present, average_attn_weights=False)
-    found, weights = layer(target, source, source_present=present, want_map=True)
-    torch.testing.assert_close(found, expected)
+    ours, weights = layer(target, source, source_present=present, want_map=True)
+    torch.testing.assert_close(ours, expected)
     torch.testing.assert_close(weights, expected_weights)
 
 

@@ -23,15 +23,15 @@ def ones(b: int = 200, n: int = 20, f: int = 5) -> Batch:
 
 def test_nothing_asked_for_changes_nothing_present(streams_of: Callable[..., dict[str, Batch]]) -> None:
     batch = streams_of(1)["voice"]
-    found = augmented(batch, AugmentPart())
-    assert torch.equal(found.values[batch.present], batch.values[batch.present])
-    assert torch.equal(found.present, batch.present) and torch.equal(found.times, batch.times)
+    changed = augmented(batch, AugmentPart())
+    assert torch.equal(changed.values[batch.present], batch.values[batch.present])
+    assert torch.equal(changed.present, batch.present) and torch.equal(changed.times, batch.times)
 
 
 def test_absent_rows_become_zero() -> None:
     torch.manual_seed(0)
-    found = augmented(ones(), AugmentPart(offset=1, noise=1, mask_columns=0.5, mask_rows=0.5))
-    assert (found.values[~found.present] == 0).all()
+    changed = augmented(ones(), AugmentPart(offset=1, noise=1, mask_columns=0.5, mask_rows=0.5))
+    assert (changed.values[~changed.present] == 0).all()
 
 
 def test_an_offset_is_shared_by_the_rows_of_an_utterance_and_noise_is_not() -> None:

@@ -28,20 +28,20 @@ def test_slices_solved_by_hand() -> None:
     times = torch.tensor([[10.0, 11.0, 13.9, 14.0, 12.5]], dtype=torch.float64)
     values = torch.tensor([[[1.0], [3.0], [5.0], [7.0], [torch.nan]]])
     batch = Batch(values, times, torch.tensor([[True, True, True, True, False]]))
-    found = in_slices(batch, torch.tensor([[10.0]]), torch.tensor([[14.0]]), 4)
+    slices = in_slices(batch, torch.tensor([[10.0]]), torch.tensor([[14.0]]), 4)
     # slices of a second: 1 alone, 3 alone, nothing (the row there is absent), and 5 and 7, the end belonging to the last
-    assert found.tolist() == [[[1.0, 1.0], [3.0, 1.0], [0.0, 0.0], [6.0, 1.0]]]
+    assert slices.tolist() == [[[1.0, 1.0], [3.0, 1.0], [0.0, 0.0], [6.0, 1.0]]]
 
 
 def test_final_states_are_torchs(streams_of: StreamsOf) -> None:
     torch.manual_seed(1)
     encoder, batch = Encoder(4, 3, 0.0).eval(), streams_of(1)["voice"]
     with torch.no_grad():
-        found = final_states(encoder(batch), batch.present)
+        ours = final_states(encoder(batch), batch.present)
         for b in range(3):
             n = int(batch.present[b].sum())
             _, (hidden, _) = encoder.lstm(batch.values[b : b + 1, :n])
-            torch.testing.assert_close(found[b], hidden[:, 0].flatten())
+            torch.testing.assert_close(ours[b], hidden[:, 0].flatten())
 
 
 def test_an_absent_stream_has_no_say_in_late_fusion(streams_of: StreamsOf) -> None:
@@ -102,7 +102,7 @@ def test_early_attention_keeps_the_contract(streams_of: StreamsOf) -> None:
     torch.manual_seed(3)
     config = EarlyFusionConfig({"text": 6, "face": 5, "voice": 4}, outputs=2, hidden=3, attention=4, hops=2, form="attention", dropout=0.0)
     model, streams = early_fusion(config), streams_of(4)
-    found = model(streams).logits
+    logits = model(streams).logits
     longer = {}
     for name, batch in streams.items():
         pad = torch.full((len(batch.values), 3, batch.values.shape[2]), torch.nan)
@@ -110,8 +110,8 @@ def test_early_attention_keeps_the_contract(streams_of: StreamsOf) -> None:
         longer[name] = Batch(
             torch.cat([batch.values, pad], 1), times, torch.cat([batch.present, torch.zeros(len(pad), 3, dtype=torch.bool)], 1)
         )
-    torch.testing.assert_close(model(longer).logits, found)
-    found.square().sum().backward()
+    torch.testing.assert_close(model(longer).logits, logits)
+    logits.square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
     for name, batch in streams.items():
         without = streams | {name: Batch(batch.values, batch.times, torch.zeros_like(batch.present))}

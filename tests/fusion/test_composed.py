@@ -121,9 +121,9 @@ def test_batches_hold_every_subset_and_label_as_often_as_they_should(made: Prepa
     emotional = [m for m in members if m.label >= 0]
     assert 1 - len(emotional) / len(members) == pytest.approx(shares.sentiment, abs=0.03)
     assert np.abs(np.bincount([m.label for m in emotional]) / len(emotional) - 1 / 7).max() < 0.03
-    found = [tuple(n for n in ("text", "face", "voice") if getattr(m, n) is not None) for m in emotional]
+    subsets = [tuple(n for n in ("text", "face", "voice") if getattr(m, n) is not None) for m in emotional]
     for subset, share in zip(SUBSETS, shares.subsets, strict=True):
-        assert found.count(subset) / len(found) == pytest.approx(share, abs=0.03)
+        assert subsets.count(subset) / len(subsets) == pytest.approx(share, abs=0.03)
     _, words = next(Composer(made.splits["train"], shares, seed=2).batches(3, texts=50))
     assert len(words) == 50 and all(m.text is not None and m.face is None and m.voice is None for m in words)
 
@@ -178,9 +178,9 @@ def test_scores_solved_by_hand() -> None:
     np.testing.assert_allclose(even_weights(labels), [1 / 6, 1 / 6, 1 / 6, 1 / 2])
     assert uar(labels, said) == pytest.approx((2 / 3 + 1) / 2)
     assert f1(labels, said) == pytest.approx(((0.8 + 2 / 3) / 2, 0.75 * 0.8 + 0.25 * 2 / 3))
-    found = np.eye(7)[said] * 0.8 + 0.1 * np.eye(7)[[6, 6, 6, 6]] + 0.1 * np.eye(7)[[5, 5, 5, 5]]
-    assert calibration_error(found, labels) == pytest.approx(5 / 6 - 0.8)  # all in one bin, sure by 0.8, right by 5/6
-    assert calibration_error(found, labels, even=False) == pytest.approx(0.8 - 3 / 4)  # three of four right
+    shares = np.eye(7)[said] * 0.8 + 0.1 * np.eye(7)[[6, 6, 6, 6]] + 0.1 * np.eye(7)[[5, 5, 5, 5]]
+    assert calibration_error(shares, labels) == pytest.approx(5 / 6 - 0.8)  # all in one bin, sure by 0.8, right by 5/6
+    assert calibration_error(shares, labels, even=False) == pytest.approx(0.8 - 3 / 4)  # three of four right
     low, high = interval(labels, labels, ["a", "a", "b", "b"])
     assert (low, high) == (pytest.approx(1), pytest.approx(1))
     assert score(torch.eye(8)[torch.from_numpy(said)], labels, 1.0).accuracy == 0.75
@@ -188,11 +188,11 @@ def test_scores_solved_by_hand() -> None:
 
 def test_the_calibration_error_of_luck_is_the_binomials_spread() -> None:
     said, labels = np.zeros(100, np.intp), np.arange(100) % 7
-    found = np.eye(7)[said] * 0.8 + np.eye(7)[said + 1] * 0.2
+    shares = np.eye(7)[said] * 0.8 + np.eye(7)[said + 1] * 0.2
     by_hand = (2 * 0.8 * 0.2 / (np.pi * 100)) ** 0.5  # of a share of 100 about 0.8, all in one bin
-    assert error_of_luck(found, labels, even=False) == pytest.approx(by_hand, abs=0.006)
-    assert error_of_luck(np.repeat(found, 100, 0), np.repeat(labels, 100), even=False) == pytest.approx(by_hand / 10, abs=0.001)
-    assert calibration_error(found, labels, even=False) > 0.6  # 15 of 100 are right
+    assert error_of_luck(shares, labels, even=False) == pytest.approx(by_hand, abs=0.006)
+    assert error_of_luck(np.repeat(shares, 100, 0), np.repeat(labels, 100), even=False) == pytest.approx(by_hand / 10, abs=0.001)
+    assert calibration_error(shares, labels, even=False) > 0.6  # 15 of 100 are right
 
 
 def test_the_temperature_undoes_a_known_sharpening() -> None:
@@ -230,11 +230,11 @@ def test_words_alone_are_drawn_by_the_root_of_their_number(made: Prepared) -> No
     few = dataclasses.replace(train.texts, labels=np.where(np.arange(len(train.texts)) < 36, 0, 1)[: len(train.texts)])
     composer = Composer(dataclasses.replace(train, texts=few), Shares(), seed=1)
     amount = np.bincount(few.labels, minlength=7) ** 0.5
-    found = [composer.words() for _ in range(2000)]
-    share = np.bincount([m.label for m in found], minlength=7) / 2000
+    members = [composer.words() for _ in range(2000)]
+    share = np.bincount([m.label for m in members], minlength=7) / 2000
     np.testing.assert_allclose(share, amount / amount.sum(), atol=0.03)
-    assert found[0].prior is not None
-    np.testing.assert_allclose(np.exp(found[0].prior), amount / amount.sum(), atol=1e-6)
+    assert members[0].prior is not None
+    np.testing.assert_allclose(np.exp(members[0].prior), amount / amount.sum(), atol=1e-6)
 
 
 def test_one_stream_of_several_is_drowned_where_a_recipe_asks_for_it(made: Prepared) -> None:
@@ -294,11 +294,11 @@ def test_the_test_sets_are_opened_only_when_asked(tmp_path: Path) -> None:
     make("rrnn", recipe, prepared, tmp_path / "out", say=lambda line: None)
     measure(tmp_path / "out" / "rrnn.safetensors", features, lambda line: None)
     write_cards(tmp_path / "out", tmp_path / "cards")
-    found = load(tmp_path / "out" / "rrnn.safetensors")[0].card["numbers"]["test"]
-    assert {"text", "face", "text+face", "text, damaged as by a recogniser", "sentiment, mosi"} <= set(found)
-    assert not any("voice" in key for key in found)  # no actor is kept back
+    numbers = load(tmp_path / "out" / "rrnn.safetensors")[0].card["numbers"]["test"]
+    assert {"text", "face", "text+face", "text, damaged as by a recogniser", "sentiment, mosi"} <= set(numbers)
+    assert not any("voice" in key for key in numbers)  # no actor is kept back
     page = (tmp_path / "cards" / "rrnn.md").read_text()
-    assert "## Numbers, test" in page and "diagnosis" in page and f"| text | {found['text']['utterances']} |" in page
+    assert "## Numbers, test" in page and "diagnosis" in page and f"| text | {numbers['text']['utterances']} |" in page
 
 
 def test_the_step_is_the_best_by_the_check_or_without_one_the_last(made: Prepared) -> None:
@@ -386,23 +386,23 @@ def test_a_baseline_moves_rows_as_the_predictor_moves_them() -> None:
     usual = Tally.all_of(columns, [Tally.of(s) for s in streams[1:]]).usual()
     expected = deviation(streams[0], usual, everybody).values
     pool = Pool([Row(c, start + 0.05, 2.0) for c in clips], np.zeros(4, np.intp), np.zeros(4, np.intp), None, np.array(list("abcd")))
-    found = baselined(pool.with_whole_usual(0), Scaling(everybody, np.ones(2, np.float32)))
-    np.testing.assert_allclose(found, expected, atol=2e-3)  # the pool's rows are half precision
+    moved = baselined(pool.with_whole_usual(0), Scaling(everybody, np.ones(2, np.float32)))
+    np.testing.assert_allclose(moved, expected, atol=2e-3)  # the pool's rows are half precision
 
 
 class Looks(torch.nn.Module):
     """A model whose attention goes to the rows of one stream whose first column is large, from every other stream alike."""
 
     def forward(self, streams: dict[str, Batch], maps: tuple[str, ...] = ()) -> Output:
-        found = []
+        maps_made = []
         for target, source in (("text", "voice"), ("face", "voice"), ("voice", "text"), ("voice", "face")):
             values, present = streams[source].values[..., 0], streams[source].present
             weights = (
                 values.masked_fill(~present, -torch.inf).softmax(1)[:, None, None, :].expand(-1, 1, streams[target].present.shape[1], -1)
             )
-            found.append(Map("cross", target, source, (weights * streams[target].present[:, None, :, None])[None]))
+            maps_made.append(Map("cross", target, source, (weights * streams[target].present[:, None, :, None])[None]))
         nothing = torch.zeros(len(streams["text"].values), 8)
-        return Output(nothing, nothing, tuple(found))
+        return Output(nothing, nothing, tuple(maps_made))
 
 
 def test_pointing_says_how_much_attention_the_placed_rows_get() -> None:
@@ -412,14 +412,14 @@ def test_pointing_says_how_much_attention_the_placed_rows_get() -> None:
     member = Member(text, flat(0.0, 10), voice, 1, phrase=(4, 5))
     calm = Member(text * 0, flat(0.0, 10), flat(0.0, 40), NEUTRAL)
     scalings = {name: Scaling(np.zeros(3, np.float32), np.ones(3, np.float32)) for name in ("text", "face", "voice")}
-    found = pointing(Looks(), [member, calm], scalings)
-    assert set(found) == {"text", "voice"}  # the face's evidence has no place
-    assert found["voice"].times_even == pytest.approx(40 / 76 / 0.1, abs=2e-3) and found["voice"].utterances == 1
-    assert found["voice"].brief == found["voice"].times_even and np.isnan(found["voice"].longer)
-    assert found["text"].times_even == pytest.approx(10 / 19 / 0.1, abs=5e-3) and found["text"].top_two == 1
-    assert found["voice"].border == pytest.approx(1, abs=1e-3)
+    summary = pointing(Looks(), [member, calm], scalings)
+    assert set(summary) == {"text", "voice"}  # the face's evidence has no place
+    assert summary["voice"].times_even == pytest.approx(40 / 76 / 0.1, abs=2e-3) and summary["voice"].utterances == 1
+    assert summary["voice"].brief == summary["voice"].times_even and np.isnan(summary["voice"].longer)
+    assert summary["text"].times_even == pytest.approx(10 / 19 / 0.1, abs=5e-3) and summary["text"].top_two == 1
+    assert summary["voice"].border == pytest.approx(1, abs=1e-3)
     share = np.array([10 / 76] * 4 + [1 / 76] * 36)
-    assert found["voice"].perplexity == pytest.approx(float(np.exp(-(share * np.log(share)).sum()) / 40), abs=2e-3)
+    assert summary["voice"].perplexity == pytest.approx(float(np.exp(-(share * np.log(share)).sum()) / 40), abs=2e-3)
 
 
 def test_delta_learns_its_papers_stages_first(made: Prepared) -> None:

@@ -116,14 +116,14 @@ def mult(n: int = 2, rows: tuple[int, int, int] = (3, 6, 4)) -> dict[str, Any]:
 
 def test_mult_padding_is_cut_and_infinities_are_counted(tmp_path: Path) -> None:
     content = mult()
-    found = FORMATS["mult"](Source(pickled(content, tmp_path / "mosi.pkl"), ALL))
-    assert len(found.examples) == 6
-    first, second = found.examples[:2]
+    dataset = FORMATS["mult"](Source(pickled(content, tmp_path / "mosi.pkl"), ALL))
+    assert len(dataset.examples) == 6
+    first, second = dataset.examples[:2]
     assert {s: len(v) for s, v in first.streams.items()} == {"text": 2, "voice": 3, "face": 2}
     np.testing.assert_array_equal(first.streams["text"].values, content["train"]["text"][0, 1:].astype(np.float32))
     assert np.isnan(second.streams["voice"].values[2, 1])
-    assert found.notes["voice: values that were not finite"] == 3  # one in each split
-    assert found.notes["face: values that were not finite"] == 3
+    assert dataset.notes["voice: values that were not finite"] == 3  # one in each split
+    assert dataset.notes["face: values that were not finite"] == 3
     assert (first.labels, first.split, first.speaker) == ({"sentiment": -1.5}, "train", "video_a")
     assert first.streams["text"].span == first.streams["voice"].span  # unaligned: spread over one duration
 
@@ -131,16 +131,16 @@ def test_mult_padding_is_cut_and_infinities_are_counted(tmp_path: Path) -> None:
 def test_mult_aligned_streams_are_cut_at_one_row(tmp_path: Path) -> None:
     content = mult(rows=(4, 4, 4))
     content["train"]["audio"][0, :3] = 0  # the voice's first real row comes later than the words'
-    found = FORMATS["mult"](Source(pickled(content, tmp_path / "aligned.pkl"), ALL)).examples[0]
-    assert {len(v) for v in found.streams.values()} == {2}
-    np.testing.assert_array_equal(found.streams["voice"].start, found.streams["text"].start)
+    example = FORMATS["mult"](Source(pickled(content, tmp_path / "aligned.pkl"), ALL)).examples[0]
+    assert {len(v) for v in example.streams.values()} == {2}
+    np.testing.assert_array_equal(example.streams["voice"].start, example.streams["text"].start)
 
 
 def test_iemocap_answers_are_four_questions(tmp_path: Path) -> None:
     content = mult()
     content["train"]["labels"] = np.eye(2)[[[0, 1, 0, 0], [1, 0, 0, 1]]]
-    found = FORMATS["mult"](Source(pickled(content, tmp_path / "iemocap.pkl"), ALL))
-    assert found.examples[0].labels == {"neutral": 0, "happiness": 1, "sadness": 0, "anger": 0}
+    dataset = FORMATS["mult"](Source(pickled(content, tmp_path / "iemocap.pkl"), ALL))
+    assert dataset.examples[0].labels == {"neutral": 0, "happiness": 1, "sadness": 0, "anger": 0}
 
 
 @pytest.mark.parametrize(
@@ -172,12 +172,12 @@ def test_mmsa_lengths_and_masks_are_obeyed(tmp_path: Path) -> None:
         "id": ["abc$_$0", "abc$_$12"],
         "raw_text": ["one", "two"],
     }
-    found = FORMATS["mmsa"](Source(pickled({s: split for s in ("train", "valid", "test")}, tmp_path / "unaligned_50.pkl"), ALL))
-    assert [{s: len(v) for s, v in e.streams.items()} for e in found.examples[:2]] == [
+    dataset = FORMATS["mmsa"](Source(pickled({s: split for s in ("train", "valid", "test")}, tmp_path / "unaligned_50.pkl"), ALL))
+    assert [{s: len(v) for s, v in e.streams.items()} for e in dataset.examples[:2]] == [
         {"text": 2, "voice": 3, "face": 5},
         {"text": 4, "voice": 7, "face": 1},
     ]
-    assert (found.examples[1].name, found.examples[1].speaker, found.examples[1].labels) == ("abc_12", "abc", {"sentiment": -1.0})
+    assert (dataset.examples[1].name, dataset.examples[1].speaker, dataset.examples[1].labels) == ("abc_12", "abc", {"sentiment": -1.0})
 
 
 def csd(path: Path, entries: Mapping[str, tuple[Any, Any]]) -> None:
@@ -192,13 +192,13 @@ def test_csd_rows_fall_into_their_utterances(tmp_path: Path) -> None:
     csd(tmp_path / "labels.csd", {"v1": ([[1.0], [-2.0]], [[0, 1], [1, 3]]), "v2": ([[0.5]], [[0, 1]])})
     csd(tmp_path / "words.csd", {"v1": ([[1, 2], [3, -np.inf], [5, 6]], [[2, 2.5], [0, 0.4], [1, 1.5]])})  # not in order of time
     (tmp_path / "splits.csv").write_text("video,split\nv1,train\nv2,test\n")
-    found = FORMATS["csd"](Source(tmp_path, {"text": "words"}, "labels"))
-    assert [e.name for e in found.examples] == ["v1_0", "v1_1", "v2_0"]
-    assert [e.split for e in found.examples] == ["train", "train", "test"]
-    np.testing.assert_array_equal(found.examples[0].streams["text"].values, [[3, np.nan]])
-    np.testing.assert_array_equal(found.examples[1].streams["text"].values, [[5, 6], [1, 2]])
-    assert "text" not in found.examples[2].streams
-    assert found.notes == {"text: values that were not finite": 1, "text: videos without it": 1}
+    dataset = FORMATS["csd"](Source(tmp_path, {"text": "words"}, "labels"))
+    assert [e.name for e in dataset.examples] == ["v1_0", "v1_1", "v2_0"]
+    assert [e.split for e in dataset.examples] == ["train", "train", "test"]
+    np.testing.assert_array_equal(dataset.examples[0].streams["text"].values, [[3, np.nan]])
+    np.testing.assert_array_equal(dataset.examples[1].streams["text"].values, [[5, 6], [1, 2]])
+    assert "text" not in dataset.examples[2].streams
+    assert dataset.notes == {"text: values that were not finite": 1, "text: videos without it": 1}
 
 
 def test_a_csd_folder_that_lacks_a_file_names_it(tmp_path: Path) -> None:
@@ -219,10 +219,10 @@ def folder(at: Path, rows: list[list[object]], header: tuple[str, ...] = ("clip"
 
 def test_extracted_streams_are_cut_by_the_labels_csv(tmp_path: Path) -> None:
     at = folder(tmp_path, [["a", 0, 1, -1.5, "train", "s1"], ["a", 1, 2, "happy", "test", "s2"], ["a", "", "", 1, "", ""]])
-    found = FORMATS["streams"](Source(at, {"text": ""}))
-    assert [e.streams["text"].values[:, 0].tolist() for e in found.examples] == [[0, 1], [2, 3], [0, 1, 2, 3]]
-    assert [e.labels["sentiment"] for e in found.examples] == [-1.5, "happy", 1]
-    assert [(e.split, e.speaker) for e in found.examples] == [("train", "s1"), ("test", "s2"), ("", "")]
+    dataset = FORMATS["streams"](Source(at, {"text": ""}))
+    assert [e.streams["text"].values[:, 0].tolist() for e in dataset.examples] == [[0, 1], [2, 3], [0, 1, 2, 3]]
+    assert [e.labels["sentiment"] for e in dataset.examples] == [-1.5, "happy", 1]
+    assert [(e.split, e.speaker) for e in dataset.examples] == [("train", "s1"), ("test", "s2"), ("", "")]
 
 
 @pytest.mark.parametrize(
@@ -260,9 +260,9 @@ def test_acted_clips_say_emotion_and_actor_in_their_names(
 ) -> None:
     for name in names:
         (tmp_path / name).touch()
-    found = FORMATS[form](Source(tmp_path, {"voice": ""}, extract=extracted))
-    assert [e.labels["emotion"] for e in found.examples] == emotions
-    assert [e.speaker for e in found.examples] == actors
+    dataset = FORMATS[form](Source(tmp_path, {"voice": ""}, extract=extracted))
+    assert [e.labels["emotion"] for e in dataset.examples] == emotions
+    assert [e.speaker for e in dataset.examples] == actors
 
 
 def test_an_unknown_emotion_in_a_name_is_named(tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ def test_they_are_the_roots_of_the_classical_eigenvalue_problem() -> None:
 
 def test_a_view_and_its_linear_image_correlate_fully() -> None:
     first = noise(400, 4, 1)
-    found = canonical_correlations(first, first @ noise(4, 4, 2) + 5, ridge=1e-4)
-    assert found.min() > 0.995
+    correlations = canonical_correlations(first, first @ noise(4, 4, 2) + 5, ridge=1e-4)
+    assert correlations.min() > 0.995
     assert dcca_loss([first, first, first], ridge=1e-6).item() == pytest.approx(-12, abs=1e-3)
 
 

@@ -191,10 +191,10 @@ def test_every_form_is_free_of_padding_and_carries_no_dead_weights(
 def test_each_stage_moves_its_own_parameters(small: Small) -> None:
     module = small("delta")
     assert isinstance(module, HDA)
-    found = [{id(p) for p in stage_parameters(module, stage)} for stage in STAGES]
-    assert set.union(*found) == {id(p) for p in module.parameters()}
-    assert sum(map(len, found)) == len(list(module.parameters()))
-    assert all(found)
+    moved = [{id(p) for p in stage_parameters(module, stage)} for stage in STAGES]
+    assert set.union(*moved) == {id(p) for p in module.parameters()}
+    assert sum(map(len, moved)) == len(list(module.parameters()))
+    assert all(moved)
     with pytest.raises(ValueError, match="stage must be one of streams, encoders, fused"):
         list(stage_parameters(module, "all"))
 

@@ -26,13 +26,13 @@ def test_a_summary_solved_by_hand() -> None:
         "memory": torch.tensor([[[0.2, 0.4]], [[0.6, 0.6]]]),
         "delta_face": torch.ones(1, 1, 2, 2),
     }
-    found = gate_summary(gates, 0, STREAMS)
-    assert found["alpha_text_face"] == pytest.approx((0.75,))
-    assert (found["gamma_text_sources"], found["gamma_text_itself"]) == ((0.75,), (0.25,))
-    assert found["mu_face"] == pytest.approx((0.6,))
-    assert found["view_text"] == pytest.approx((0.2,)) and found["view_voice"] == (1.0,)
-    assert found["memory"] == pytest.approx((0.3, 0.6))
-    assert not any(name.startswith("delta") for name in found)
+    summary = gate_summary(gates, 0, STREAMS)
+    assert summary["alpha_text_face"] == pytest.approx((0.75,))
+    assert (summary["gamma_text_sources"], summary["gamma_text_itself"]) == ((0.75,), (0.25,))
+    assert summary["mu_face"] == pytest.approx((0.6,))
+    assert summary["view_text"] == pytest.approx((0.2,)) and summary["view_voice"] == (1.0,)
+    assert summary["memory"] == pytest.approx((0.3, 0.6))
+    assert not any(name.startswith("delta") for name in summary)
 
 
 @pytest.mark.parametrize("model", ["pmr", "mcr", "rrnn"])

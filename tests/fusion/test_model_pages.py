@@ -39,7 +39,7 @@ def test_a_page_names_every_key_of_the_config_and_no_other(name: str) -> None:
     page = (DOCS / "models" / f"{name}.md").read_text(encoding="utf-8")
     settings = page.split("## In the config\n")[1].split("\n## ")[0]
     keys = {f.name for f in dataclasses.fields(MODELS[name]().config)} - {"streams", "outputs"}  # type: ignore[arg-type]
-    named = {found.split("=")[0] for found in re.findall(r"`([a-z_]+(?:=[^`]*)?)`", settings)}
+    named = {setting.split("=")[0] for setting in re.findall(r"`([a-z_]+(?:=[^`]*)?)`", settings)}
     assert keys <= named, f"not on the page: {sorted(keys - named)}"
     if name in ("pmr", "mcr"):
         config = MODELS[name]().config

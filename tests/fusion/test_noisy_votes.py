@@ -53,7 +53,7 @@ def test_a_stage_moves_nothing_of_the_others(votes: ModuleType) -> None:
 
 @pytest.mark.slow
 def test_the_stages_reach_what_the_votes_allow(votes: ModuleType) -> None:
-    found = votes.train(0)
-    assert all(0.72 < right < 0.78 for right in found.alone.values()), found
-    assert 0.2 < found.correlations[0] < 0.3 and max(found.correlations[1:]) < 0.1, found
-    assert found.fused > 0.82, found
+    scores = votes.train(0)
+    assert all(0.72 < right < 0.78 for right in scores.alone.values()), scores
+    assert 0.2 < scores.correlations[0] < 0.3 and max(scores.correlations[1:]) < 0.1, scores
+    assert scores.fused > 0.82, scores

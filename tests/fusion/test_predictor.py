@@ -247,10 +247,10 @@ def test_a_prior_multiplies_the_probabilities(checkpoint_of: Make) -> None:
     even = Predictor(checkpoint, module).predict(said)[0].probabilities
     prior = dict(zip(EMOTIONS, (0.05, 0.05, 0.1, 0.1, 0.1, 0.1, 0.5), strict=True))
     predictor = Predictor(checkpoint, module, prior=prior)
-    found = predictor.predict(said)[0]
+    prediction = predictor.predict(said)[0]
     weighed = np.array([even[e] * prior[e] for e in EMOTIONS])
-    np.testing.assert_allclose([found.probabilities[e] for e in EMOTIONS], weighed / weighed.sum(), rtol=1e-9)
-    assert found.confidence == max(found.probabilities.values()) and predictor.provenance.options["prior"] == prior
+    np.testing.assert_allclose([prediction.probabilities[e] for e in EMOTIONS], weighed / weighed.sum(), rtol=1e-9)
+    assert prediction.confidence == max(prediction.probabilities.values()) and predictor.provenance.options["prior"] == prior
 
 
 def test_columns_that_do_not_fit_name_both_lists(checkpoint_of: Make) -> None:
@@ -338,9 +338,9 @@ def test_a_device_without_room_gets_half_batches(checkpoint_of: Make, monkeypatc
         return forward(padded, **more)
 
     monkeypatch.setattr(predictor.module, "forward", small)
-    found = predictor.predict(said)
+    predictions = predictor.predict(said)
     assert sizes == [5, 2, 3, 1, 2]
-    for one, two in zip(found, expected, strict=True):
+    for one, two in zip(predictions, expected, strict=True):
         np.testing.assert_allclose(list(one.probabilities.values()), list(two.probabilities.values()), rtol=0, atol=1e-6)
 
     def none(padded: dict[str, Any], **more: Any) -> Any:

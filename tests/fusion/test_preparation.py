@@ -50,10 +50,10 @@ def face(values: Floats32, at: float = 0.0) -> TimedSequence:
 
 
 def test_pools_keep_the_clock_and_their_members() -> None:
-    found = Speech(step=0.1).prepare(voice(1.0, at=7.3))
-    assert found.count.tolist() == [10] * 10 and found.member.tolist() == sorted(found.member.tolist())
-    np.testing.assert_allclose(found.rows.start, 7.3 + 0.1 * np.arange(10), atol=1e-9)
-    assert found.rows.end[-1] == pytest.approx(8.3)
+    prepared = Speech(step=0.1).prepare(voice(1.0, at=7.3))
+    assert prepared.count.tolist() == [10] * 10 and prepared.member.tolist() == sorted(prepared.member.tolist())
+    np.testing.assert_allclose(prepared.rows.start, 7.3 + 0.1 * np.arange(10), atol=1e-9)
+    assert prepared.rows.end[-1] == pytest.approx(8.3)
     holes = Pools.of(np.array([0.0, 0.04, 0.9, 0.94]), 0.1)  # nothing between: no row is made up
     assert holes.member.tolist() == [0, 0, 1, 1] and holes.count.tolist() == [2, 2]
 
@@ -62,9 +62,9 @@ def test_pools_keep_the_clock_and_their_members() -> None:
 @pytest.mark.parametrize("at", [0.0, 0.3, 7211.37])
 def test_no_pool_is_a_remainder(seconds: float, at: float) -> None:
     """Attention is shared by a pool's rows: were the last pool short, its rows would seem to be looked at more."""
-    found = Speech(step=0.1).prepare(voice(seconds, at=at))
-    assert found.count.max() - found.count.min() <= 1 and found.count.sum() == len(found.member)
-    assert len(found.count) == max(1, int(seconds / 0.1 + 0.5))
+    prepared = Speech(step=0.1).prepare(voice(seconds, at=at))
+    assert prepared.count.max() - prepared.count.min() <= 1 and prepared.count.sum() == len(prepared.member)
+    assert len(prepared.count) == max(1, int(seconds / 0.1 + 0.5))
 
 
 def test_a_pool_is_the_mean_of_what_is_measured() -> None:
@@ -104,8 +104,8 @@ def test_a_voice_without_voicing_is_still_prepared() -> None:
     stream = voice()
     values = stream.values.copy()
     values[:, stream.columns.index("VUV")] = 0
-    found = Speech().prepare(TimedSequence("voice", stream.columns, values, stream.start, stream.end, BY))
-    assert found.rows.values.shape == (10, len(Speech().made(())))
+    prepared = Speech().prepare(TimedSequence("voice", stream.columns, values, stream.start, stream.end, BY))
+    assert prepared.rows.values.shape == (10, len(Speech().made(())))
 
 
 def test_the_strongest_moment_of_a_face_is_kept() -> None:
@@ -114,8 +114,8 @@ def test_the_strongest_moment_of_a_face_is_kept() -> None:
     rows[20:32, FACE.index("AU12")] = 0.9
     read = Expression(step=0.16)
     names = read.made(FACE)
-    found = dict(zip(names, read.prepare(face(rows)).rows.values[0], strict=True))
-    assert found["all_AU12_high"] > 0.8 and found["all_AU12_mean"] < 0.4 and found["all_AU25_high"] < 0.2
+    by_column = dict(zip(names, read.prepare(face(rows)).rows.values[0], strict=True))
+    assert by_column["all_AU12_high"] > 0.8 and by_column["all_AU12_mean"] < 0.4 and by_column["all_AU25_high"] < 0.2
     assert not any("Pitch" in n for n in names if n.startswith("all_"))  # where somebody looks is no expression
     certain = np.tile(rows[:1], (50, 1))
     certain[:, -7:] = np.eye(7, dtype=np.float32)[3]
@@ -142,11 +142,11 @@ def test_attention_is_handed_out_for_the_streams_own_rows() -> None:
     streams = {"face": Read.of(read.prepared(stream), stream)}
     padded = {"face": Batch.of([streams["face"].rows], read.scaling)}
     weights = torch.tensor([[0.6, 0.4], [0.3, 0.7]]).reshape(1, 1, 1, 2, 2)
-    found = _attention(Map("self", "face", "face", weights), 0, streams, padded)
-    assert found is not None
+    attention = _attention(Map("self", "face", "face", weights), 0, streams, padded)
+    assert attention is not None
     expected = [[0.2, 0.2, 0.2, 0.4]] * 3 + [[0.1, 0.1, 0.1, 0.7]]
-    np.testing.assert_allclose(found.weights[0, 0], expected, atol=1e-6)
-    np.testing.assert_array_equal(found.source_start, middles)
+    np.testing.assert_allclose(attention.weights[0, 0], expected, atol=1e-6)
+    np.testing.assert_array_equal(attention.source_start, middles)
 
 
 def heard(level: ArrayLike, values: ArrayLike) -> TimedSequence:

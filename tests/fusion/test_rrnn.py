@@ -38,8 +38,8 @@ def test_no_hops_decode_the_sum_of_means(streams_of: StreamsOf) -> None:
 def test_a_zero_start_looks_evenly_at_first(streams_of: StreamsOf) -> None:
     streams = streams_of(2)
     with torch.no_grad():
-        found = made(start="zero")(streams, maps=("cross",)).maps
-    for m in found:
+        attention_maps = made(start="zero")(streams, maps=("cross",)).maps
+    for m in attention_maps:
         present = streams[m.source].present
         torch.testing.assert_close(m.weights[0, :, 0, 0], present / present.sum(1, keepdim=True))
         assert not torch.allclose(m.weights[1], m.weights[0])
@@ -124,10 +124,10 @@ def test_the_additive_score_by_hand() -> None:
 
 def test_maps_have_a_layer_a_hop_and_a_head_a_head(streams_of: StreamsOf) -> None:
     streams = streams_of(4)
-    for found in made(heads=3, score="add")(streams, maps=("cross",)).maps:
-        assert found.weights.shape == (3, 3, 3, 1, streams[found.source].values.shape[1])
-        sums = found.weights.sum(-1)
-        torch.testing.assert_close(sums, streams[found.source].present.any(1)[None, :, None, None].expand_as(sums).float())
+    for one_map in made(heads=3, score="add")(streams, maps=("cross",)).maps:
+        assert one_map.weights.shape == (3, 3, 3, 1, streams[one_map.source].values.shape[1])
+        sums = one_map.weights.sum(-1)
+        torch.testing.assert_close(sums, streams[one_map.source].present.any(1)[None, :, None, None].expand_as(sums).float())
 
 
 @pytest.mark.parametrize("numbers", [{"heads": 0}, {"score": "dot"}])

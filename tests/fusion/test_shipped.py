@@ -56,14 +56,14 @@ def test_they_read_what_the_default_providers_fill(name: str) -> None:
 def test_every_subset_gets_an_answer_and_its_attention(name: str) -> None:
     predictor = Predictor.load(locate(name))
     for subset in (("text", "face", "voice"), ("face", "voice"), ("text", "voice"), ("text", "face"), ("text",), ("face",), ("voice",)):
-        found = answer(predictor, subset)
-        assert tuple(found.probabilities) == EMOTIONS and sum(found.probabilities.values()) == pytest.approx(1)
-        assert found.sentiment is not None and -3 <= found.sentiment <= 3
-        assert found.attention
-        for a in found.attention:
+        prediction = answer(predictor, subset)
+        assert tuple(prediction.probabilities) == EMOTIONS and sum(prediction.probabilities.values()) == pytest.approx(1)
+        assert prediction.sentiment is not None and -3 <= prediction.sentiment <= 3
+        assert prediction.attention
+        for a in prediction.attention:
             assert a.weights.shape[2:] == (len(a.target_start), len(a.source_start))
             assert a.weights.sum(-1) == pytest.approx(1, abs=1e-4)
-        assert answer(predictor, subset, attention=False).probabilities == pytest.approx(found.probabilities, abs=1e-5)
+        assert answer(predictor, subset, attention=False).probabilities == pytest.approx(prediction.probabilities, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)

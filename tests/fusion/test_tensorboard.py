@@ -51,9 +51,9 @@ def test_event_files_hold_the_numbers_of_the_metrics(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert len(rows) == 3
     for key in ("train_loss", "valid_loss", "sentiment_mae"):
-        found = events.Scalars(f"all/{key}")
-        assert [event.step for event in found] == [1, 2, 3]
-        assert [event.value for event in found] == pytest.approx([float(row[key]) for row in rows], rel=1e-6)
+        scalars = events.Scalars(f"all/{key}")
+        assert [event.step for event in scalars] == [1, 2, 3]
+        assert [event.value for event in scalars] == pytest.approx([float(row[key]) for row in rows], rel=1e-6)
 
 
 def test_without_the_package_a_line_says_so_and_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,9 +91,9 @@ def test_training_beats_the_mean_and_writes_a_run(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = []
     run = train(chosen, data, tmp_path / "run", device="cpu", progress=rows.append)
     assert len(rows) == len(run.history) == 25
-    found = evaluate(tmp_path / "run", data, device="cpu").tasks["sentiment"]
-    assert found["scores"]["mae"] < 0.5 * found["baseline"]["mae"]
-    assert found["intervals"]["mae"]["low"] <= found["scores"]["mae"] <= found["intervals"]["mae"]["high"]
+    sentiment = evaluate(tmp_path / "run", data, device="cpu").tasks["sentiment"]
+    assert sentiment["scores"]["mae"] < 0.5 * sentiment["baseline"]["mae"]
+    assert sentiment["intervals"]["mae"]["low"] <= sentiment["scores"]["mae"] <= sentiment["intervals"]["mae"]["high"]
     for name in ("recipe.json", "metrics.csv", "best.safetensors", "best.json", "state.safetensors", "evaluation_test.json"):
         assert (tmp_path / "run" / name).stat().st_size > 0
     for name in ("curves.png", "confusion.png", "confusion_test.png"):
@@ -238,18 +238,18 @@ def test_standardisation_knows_the_training_split_only() -> None:
 
 @pytest.mark.parametrize("name", list(shipped()))
 def test_a_shipped_recipe_reads_back_and_fits_its_model(name: str) -> None:
-    found = find(name)
-    assert Recipe.of(json.loads(json.dumps(found.to_json())), name) == found
-    widths = {stream_name: part.width or 5 for stream_name, part in found.streams.items()}
+    recipe_file = find(name)
+    assert Recipe.of(json.loads(json.dumps(recipe_file.to_json())), name) == recipe_file
+    widths = {stream_name: part.width or 5 for stream_name, part in recipe_file.streams.items()}
     example = Example("u", {s: stream(s, np.ones((2, width))) for s, width in widths.items()}, {})
-    tasks = {task: task_of(task, part) for task, part in found.tasks.items()}
+    tasks = {task: task_of(task, part) for task, part in recipe_file.tasks.items()}
     data = Dataset(name, (example,))
-    inputs = inputs_of(found, data, dataclasses.replace(parts_of(recipe(), synthetic(), {})["train"], streams=()))
-    config = model_config(found, inputs, tasks)
+    inputs = inputs_of(recipe_file, data, dataclasses.replace(parts_of(recipe(), synthetic(), {})["train"], streams=()))
+    config = model_config(recipe_file, inputs, tasks)
     assert config.streams == widths
     assert (
         config.outputs
-        == {"mosi": 1, "mosei": 6 if found.tasks.get("emotion") else 1, "iemocap": 8, "cremad": 6, "ravdess": 8, "seven": 8}[
+        == {"mosi": 1, "mosei": 6 if recipe_file.tasks.get("emotion") else 1, "iemocap": 8, "cremad": 6, "ravdess": 8, "seven": 8}[
             name.split("-")[0]
         ]
     )
@@ -289,7 +289,7 @@ def test_a_shipped_recipe_trains(name: str, tmp_path: Path) -> None:
     first, last = build(run.checkpoint).state_dict(), weights(tmp_path / "run")
     assert [key for key in first if torch.equal(first[key], last[key])] == []
     scores = evaluate(tmp_path / "run", data, device="cpu").tasks
-    assert set(scores) == set(chosen.tasks) and all(found["scores"] for found in scores.values())
+    assert set(scores) == set(chosen.tasks) and all(task["scores"] for task in scores.values())
 
 
 @pytest.mark.parametrize(
@@ -375,8 +375,8 @@ def test_augmentation_changes_training_and_not_validation(tmp_path: Path) -> Non
 def test_batches_of_like_length_hold_every_utterance_once() -> None:
     rows = [(7 * i) % 23 + 1 for i in range(50)]
     for grouped in (0, 3, 100):
-        found = list(shuffled(rows, 8, torch.Generator().manual_seed(1), grouped))
-        assert sorted(i for batch in found for i in batch) == list(range(50)) and {len(batch) for batch in found} == {8, 2}
+        batches = list(shuffled(rows, 8, torch.Generator().manual_seed(1), grouped))
+        assert sorted(i for batch in batches for i in batch) == list(range(50)) and {len(batch) for batch in batches} == {8, 2}
     padded = {
         grouped: sum(len(batch) * max(rows[i] for i in batch) for batch in shuffled(rows, 8, torch.Generator().manual_seed(1), grouped))
         for grouped in (0, 100)

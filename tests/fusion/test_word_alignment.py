@@ -31,8 +31,8 @@ VOICE = stream("voice", [[1, 10], [3, np.nan], [5, 30], [7, np.nan], [100, 100]]
 
 
 def test_each_word_has_the_mean_of_its_rows() -> None:
-    means, found = word_means(VOICE, WORDS)
-    assert found.tolist() == [True, False, True]
+    means, measured = word_means(VOICE, WORDS)
+    assert measured.tolist() == [True, False, True]
     np.testing.assert_array_equal(means, np.array([[2, 10], [np.nan, np.nan], [6, 30]], np.float32))  # the last row lies in no word
 
 

@@ -47,19 +47,19 @@ TEXTS: dict[str, str] = {
 
 def seeds(folder: Path) -> dict[str, bytes]:
     """A small good file of every kind."""
-    found = {name: text.encode() for name, text in TEXTS.items()}
-    found["mp4"] = (ROOT / "samples/no_audio.mp4").read_bytes()
-    found["mkv"] = (ROOT / "samples/late.mkv").read_bytes()[:40_000]
-    found["flac"] = (ROOT / "samples/voice_only.flac").read_bytes()[:20_000]
+    files = {name: text.encode() for name, text in TEXTS.items()}
+    files["mp4"] = (ROOT / "samples/no_audio.mp4").read_bytes()
+    files["mkv"] = (ROOT / "samples/late.mkv").read_bytes()[:40_000]
+    files["flac"] = (ROOT / "samples/voice_only.flac").read_bytes()[:20_000]
     with h5py.File(folder / "seed.csd", "w") as file:
         file["labels/data/v1/features"] = np.ones((2, 1), np.float32)
         file["labels/data/v1/intervals"] = np.array([[0.0, 1.0], [1.0, 2.0]])
-    found["csd"] = (folder / "seed.csd").read_bytes()
+    files["csd"] = (folder / "seed.csd").read_bytes()
     content = {"train": {"text": np.ones((2, 3)), "names": np.array([["a", "b"]], object), "id": ["x", 1, 2.5, None, {1}, (b"r", 2**70)]}}
-    found["pkl"] = pickle.dumps(content, 2) + b""
+    files["pkl"] = pickle.dumps(content, 2) + b""
     with zipfile.ZipFile(folder / "seed.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("glove.txt", TEXTS["glove"])
-    found["zip"] = (folder / "seed.zip").read_bytes()
+    files["zip"] = (folder / "seed.zip").read_bytes()
     from emofuse.pipeline.formats.parquet import write_stream
     from emofuse.pipeline.timed import Provenance, TimedSequence
 
@@ -67,14 +67,14 @@ def seeds(folder: Path) -> dict[str, bytes]:
     write_stream(
         TimedSequence("voice", ("a",), np.ones((3, 1), np.float32), start, start + 1, Provenance("x", "1")), folder / "seed.parquet"
     )
-    found["parquet"] = (folder / "seed.parquet").read_bytes()
-    return found
+    files["parquet"] = (folder / "seed.parquet").read_bytes()
+    return files
 
 
 @st.composite
 def bent(draw: Any, data: bytes) -> bytes:
     """The file with bytes changed, pieces taken out, doubled, or put in from a list of what readers stumble over."""
-    found = bytearray(data)
+    changed = bytearray(data)
     awkward = (
         b"\0",
         b"\xff\xff\xff\xff",
@@ -90,23 +90,23 @@ def bent(draw: Any, data: bytes) -> bytes:
         b"\x7f\xff\xff\xff",
     )
     for _ in range(draw(st.integers(1, 5))):
-        size = max(1, len(found))
+        size = max(1, len(changed))
         at = draw(st.integers(0, size - 1))
-        kind = draw(st.integers(0, 12)) % 6 if found else 2
+        kind = draw(st.integers(0, 12)) % 6 if changed else 2
         if kind == 0:
-            found[at : at + 1] = bytes([draw(st.integers(0, 255))])
+            changed[at : at + 1] = bytes([draw(st.integers(0, 255))])
         elif kind == 1:
-            del found[at : at + draw(st.integers(1, 64))]
+            del changed[at : at + draw(st.integers(1, 64))]
         elif kind == 2:
-            found[at:at] = draw(st.sampled_from(awkward))
+            changed[at:at] = draw(st.sampled_from(awkward))
         elif kind == 3:
             other, n = draw(st.integers(0, size - 1)), draw(st.integers(1, 200))
-            found[at:at] = found[other : other + n]
+            changed[at:at] = changed[other : other + n]
         elif kind == 4:
-            found[at : at + 4] = draw(st.integers(0, 2**32 - 1)).to_bytes(4, "big")
+            changed[at : at + 4] = draw(st.integers(0, 2**32 - 1)).to_bytes(4, "big")
         else:
-            del found[at:]
-    return bytes(found)
+            del changed[at:]
+    return bytes(changed)
 
 
 class Child:
@@ -192,7 +192,7 @@ def _written(path: Path, content: bytes) -> Path:
 
 
 def main(minutes: float, names: list[str]) -> int:
-    found = 0
+    findings = 0
     with tempfile.TemporaryDirectory() as scratch:
         files = seeds(Path(scratch))
         wanted = names or list(files)
@@ -200,8 +200,8 @@ def main(minutes: float, names: list[str]) -> int:
             counts, finding = fuzz(name, files[name], time.monotonic() + 60 * minutes / len(wanted), Path(scratch))
             sys.stdout.write(f"{name}: {counts['ok']} read, {counts['refused']} refused{', ' + finding if finding else ''}\n")
             sys.stdout.flush()
-            found += finding is not None
-    return 1 if found else 0
+            findings += finding is not None
+    return 1 if findings else 0
 
 
 if __name__ == "__main__":

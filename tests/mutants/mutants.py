@@ -57,7 +57,7 @@ def every_mutant(checkout: Path) -> list[tuple[str, str, int]]:
     from cosmic_ray.ast import get_ast  # pyright: ignore[reportMissingImports]
     from cosmic_ray.plugins import get_operator, operator_names  # pyright: ignore[reportMissingImports]
 
-    found = []
+    mutants = []
     for target in TARGETS:
         nodes: list[Any] = []
         waiting = [get_ast((checkout / target).read_text(encoding="utf-8"))]
@@ -69,8 +69,8 @@ def every_mutant(checkout: Path) -> list[tuple[str, str, int]]:
             if not name.startswith(LEFT_OUT):
                 operator = get_operator(name)()
                 count = sum(len(list(operator.mutation_positions(node))) for node in nodes)
-                found += [(target, name, n) for n in range(count)]
-    return found
+                mutants += [(target, name, n) for n in range(count)]
+    return mutants
 
 
 def main(wanted: int) -> int:

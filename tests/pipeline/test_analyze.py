@@ -63,9 +63,9 @@ class ToyModel:
 
 
 def clip(tmp_path: Path, duration: float) -> Clip:
-    found = Clip(tmp_path / "not opened.mp4")
-    found._info = ClipInfo(str(found.path), "mov", duration, None, AudioInfo("aac", 48000, 2))
-    return found
+    made = Clip(tmp_path / "not opened.mp4")
+    made._info = ClipInfo(str(made.path), "mov", duration, None, AudioInfo("aac", 48000, 2))
+    return made
 
 
 def analysis_of(tmp_path: Path, streams: dict[str, TimedSequence]):  # type: ignore[no-untyped-def]
@@ -94,71 +94,71 @@ def test_shares_sum_to_one_over_each_utterance_source_and_target(tmp_path: Path)
 def test_share_is_the_mean_over_heads_and_targets_of_the_last_layer(tmp_path: Path) -> None:
     text = regular("text", 3, 0.5)
     streams = {"words": word_stream(text), "text": text, "voice": regular("voice", 4, 0.4)}
-    found = fuse(clip(tmp_path, 4.0), Extraction(streams, None, {}), ToyModel(), maps="all")
-    prediction = found.utterances[0].prediction
+    analysis = fuse(clip(tmp_path, 4.0), Extraction(streams, None, {}), ToyModel(), maps="all")
+    prediction = analysis.utterances[0].prediction
     assert prediction is not None
     weights = next(a.weights for a in prediction.attention if (a.target, a.source) == ("text", "voice"))
     by_hand = [np.mean([weights[1, h, i, j] for h in range(3) for i in range(3)]) for j in range(4)]
-    assert [r.shares["text"] for r in found.attention if r.stream == "voice"] == pytest.approx(by_hand)
+    assert [r.shares["text"] for r in analysis.attention if r.stream == "voice"] == pytest.approx(by_hand)
 
 
 def test_an_absent_stream_leaves_its_column_empty_and_has_a_reason(tmp_path: Path) -> None:
     text = regular("text", 8, 0.5)
     nothing = TimedSequence.empty("face", ("a", "b"), BY, "the clip has no video stream")
-    found = analysis_of(tmp_path, {"words": word_stream(text), "text": text, "face": nothing, "voice": regular("voice", 400, 0.01)})
-    assert all(row.shares["face"] is None for row in found.attention)
-    assert found.reasons == {"face": "the clip has no video stream"}
-    assert all("no_face" in u.quality.flags for u in found.utterances)
+    analysis = analysis_of(tmp_path, {"words": word_stream(text), "text": text, "face": nothing, "voice": regular("voice", 400, 0.01)})
+    assert all(row.shares["face"] is None for row in analysis.attention)
+    assert analysis.reasons == {"face": "the clip has no video stream"}
+    assert all("no_face" in u.quality.flags for u in analysis.utterances)
 
 
 def test_a_stream_alone_is_read_by_its_own_stack(tmp_path: Path) -> None:
-    found = analysis_of(tmp_path, {"voice": regular("voice", 100, 0.01)})
-    assert all(set(row.shares.values()) == {None} for row in found.attention)
-    assert sum(row.overall or 0 for row in found.attention) == pytest.approx(1.0, abs=1e-6)
+    analysis = analysis_of(tmp_path, {"voice": regular("voice", 100, 0.01)})
+    assert all(set(row.shares.values()) == {None} for row in analysis.attention)
+    assert sum(row.overall or 0 for row in analysis.attention) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_rows_outside_every_utterance_are_listed_without_attention(tmp_path: Path) -> None:
     text = regular("text", 2, 0.5)  # words until 1 s, voice until 4 s
-    found = analysis_of(tmp_path, {"words": word_stream(text), "text": text, "voice": regular("voice", 400, 0.01)})
-    outside = [r for r in found.attention if r.utterance is None]
+    analysis = analysis_of(tmp_path, {"words": word_stream(text), "text": text, "voice": regular("voice", 400, 0.01)})
+    outside = [r for r in analysis.attention if r.utterance is None]
     assert len(outside) == 280 and all(r.start >= 1.2 - 1e-9 and r.overall is None for r in outside)
-    assert [r.index for r in found.attention if r.stream == "voice"] == list(range(400))
+    assert [r.index for r in analysis.attention if r.stream == "voice"] == list(range(400))
 
 
 def test_nothing_at_all_is_an_answer_with_reasons(tmp_path: Path) -> None:
     nothing = {name: TimedSequence.empty(name, ("a",), BY, "no such stream") for name in ("face", "voice")}
-    found = analysis_of(tmp_path, nothing)
-    assert found.summary is None
-    assert [u.prediction for u in found.utterances] == [None]
+    analysis = analysis_of(tmp_path, nothing)
+    assert analysis.summary is None
+    assert [u.prediction for u in analysis.utterances] == [None]
 
 
 def test_a_stream_that_the_model_does_not_read_is_named(tmp_path: Path) -> None:
     streams = {"face": regular("face", 10, 0.04), "voice": regular("voice", 400, 0.01)}
-    found = fuse(clip(tmp_path, 4.0), Extraction(streams, None, {}), ToyModel(wants={"voice": ("a",)}))
-    assert found.reasons == {"face": "extracted, but the model toy does not read it"}
-    found = fuse(clip(tmp_path, 4.0), Extraction({"face": streams["face"]}, None, {}), ToyModel(wants={"voice": ("a",)}))
-    assert found.summary is None, "nothing that the model reads: no answer, not a made-up one"
+    analysis = fuse(clip(tmp_path, 4.0), Extraction(streams, None, {}), ToyModel(wants={"voice": ("a",)}))
+    assert analysis.reasons == {"face": "extracted, but the model toy does not read it"}
+    analysis = fuse(clip(tmp_path, 4.0), Extraction({"face": streams["face"]}, None, {}), ToyModel(wants={"voice": ("a",)}))
+    assert analysis.summary is None, "nothing that the model reads: no answer, not a made-up one"
 
 
 def test_the_summary_weighs_utterances_by_their_seconds(tmp_path: Path) -> None:
-    found = analysis_of(tmp_path, {"voice": regular("voice", 400, 0.01)})
-    assert found.summary is not None
-    assert found.summary.probabilities["happiness"] == pytest.approx(0.75)
-    assert sum(found.summary.probabilities.values()) == pytest.approx(1.0)
+    analysis = analysis_of(tmp_path, {"voice": regular("voice", 400, 0.01)})
+    assert analysis.summary is not None
+    assert analysis.summary.probabilities["happiness"] == pytest.approx(0.75)
+    assert sum(analysis.summary.probabilities.values()) == pytest.approx(1.0)
 
 
 def test_maps_are_kept_small_whole_or_not_at_all(tmp_path: Path) -> None:
     text = regular("text", 3, 0.5)
     streams = {"words": word_stream(text), "text": text, "voice": regular("voice", 2000, 0.01)}
-    found = {}
+    analyses = {}
     for keep in get_args(Maps):
         analysis = fuse(clip(tmp_path, 4.0), Extraction(streams, None, {}), ToyModel(), maps=keep)
         prediction = analysis.utterances[0].prediction
         assert prediction is not None
-        found[keep] = prediction.attention
-    assert found["none"] == ()
-    assert {a.weights.shape[2:] for a in found["all"] if a.kind == "cross"} == {(3, 170), (170, 3)}
-    assert sum(a.weights.size for a in found["small"]) <= 100_000 < sum(a.weights.size for a in found["all"])
+        analyses[keep] = prediction.attention
+    assert analyses["none"] == ()
+    assert {a.weights.shape[2:] for a in analyses["all"] if a.kind == "cross"} == {(3, 170), (170, 3)}
+    assert sum(a.weights.size for a in analyses["small"]) <= 100_000 < sum(a.weights.size for a in analyses["all"])
 
 
 def test_another_word_for_which_maps_are_kept_is_refused(tmp_path: Path) -> None:
@@ -186,9 +186,9 @@ def spoken(seconds: float) -> dict[str, TimedSequence]:
 
 
 def test_the_length_is_the_clip_s_when_nothing_was_decoded(tmp_path: Path) -> None:
-    found = fuse(clip(tmp_path, 4.0), Extraction(spoken(1.0), None, {}), ToyModel())
-    assert found.facts.length == 4.0 and not found.facts.ends_early
-    assert analysis_document(found, version="0")["clip"]["length"] == 4.0
+    analysis = fuse(clip(tmp_path, 4.0), Extraction(spoken(1.0), None, {}), ToyModel())
+    assert analysis.facts.length == 4.0 and not analysis.facts.ends_early
+    assert analysis_document(analysis, version="0")["clip"]["length"] == 4.0
 
 
 def test_the_length_is_the_clip_s_when_only_its_sound_was_decoded(tmp_path: Path) -> None:
@@ -216,8 +216,8 @@ def test_pictures_that_outlast_the_sound_are_decoded_for_the_length(tmp_path: Pa
         file.mux(video.encode(None))
     media = Clip(path)
     heard = DecodeEnd({"audio": MediumEnd(2.0, 0)})
-    found = fuse(media, Extraction(spoken(1.0), heard, {}), ToyModel())
-    assert found.facts.length == pytest.approx(4.0, abs=0.11) and not found.facts.ends_early
+    analysis = fuse(media, Extraction(spoken(1.0), heard, {}), ToyModel())
+    assert analysis.facts.length == pytest.approx(4.0, abs=0.11) and not analysis.facts.ends_early
     media._info = replace(media.info, duration=10.0)
     cut_off = fuse(media, Extraction(spoken(1.0), heard, {}), ToyModel())
     assert cut_off.facts.ends_early and cut_off.facts.length == pytest.approx(4.0, abs=0.11)

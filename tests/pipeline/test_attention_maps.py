@@ -22,21 +22,21 @@ def attention(target: str, source: str, n: int, m: int, layers: int = 2, heads: 
 
 def test_frames_are_summed_as_sources_and_averaged_as_targets() -> None:
     whole = attention("face", "voice", 4, 6)
-    found = pooled(whole, 2, 3)
+    smaller = pooled(whole, 2, 3)
     by_hand = whole.weights.reshape(2, 3, 2, 2, 3, 2).mean(axis=3).sum(axis=4)
-    assert found.weights == pytest.approx(by_hand, rel=1e-3), "float16"
-    assert found.weights.sum(-1) == pytest.approx(1.0, abs=1e-3)
-    assert found.target_start.tolist() == [0.0, 1.0] and found.target_end.tolist() == [1.0, 2.0]
-    assert found.source_start.tolist() == [0.0, 0.5, 1.0] and found.source_end.tolist() == [0.5, 1.0, 1.5]
+    assert smaller.weights == pytest.approx(by_hand, rel=1e-3), "float16"
+    assert smaller.weights.sum(-1) == pytest.approx(1.0, abs=1e-3)
+    assert smaller.target_start.tolist() == [0.0, 1.0] and smaller.target_end.tolist() == [1.0, 2.0]
+    assert smaller.source_start.tolist() == [0.0, 0.5, 1.0] and smaller.source_end.tolist() == [0.5, 1.0, 1.5]
 
 
 def test_words_stay_one_by_one_and_the_rest_fits() -> None:
     rows = {"text": 40, "face": 375, "voice": 1500}
     maps = [attention(a, b, rows[a], rows[b]) for a in rows for b in rows if a != b]
-    found = small(maps, rows, cells=100_000)
-    assert sum(a.weights.size for a in found) <= 100_000
-    assert len(found) == 6
-    for a in found:
+    kept = small(maps, rows, cells=100_000)
+    assert sum(a.weights.size for a in kept) <= 100_000
+    assert len(kept) == 6
+    for a in kept:
         for stream, side in ((a.target, a.target_start), (a.source, a.source_start)):
             assert len(side) == 40 if stream == "text" else 12 <= len(side) < rows[stream]
         assert a.weights.sum(-1) == pytest.approx(1.0, abs=1e-3)
@@ -44,15 +44,15 @@ def test_words_stay_one_by_one_and_the_rest_fits() -> None:
 
 def test_what_is_small_already_is_left_as_it_is() -> None:
     whole = attention("text", "voice", 5, 80)
-    (found,) = small([whole], {"text": 5, "voice": 80})
-    assert np.array_equal(found.weights, whole.weights.astype(np.float16)) and np.array_equal(found.source_end, whole.source_end)
+    (kept,) = small([whole], {"text": 5, "voice": 80})
+    assert np.array_equal(kept.weights, whole.weights.astype(np.float16)) and np.array_equal(kept.source_end, whole.source_end)
 
 
 def test_streams_joined_in_time_come_apart_and_keep_their_parts_of_one() -> None:
     joined = attention("text", "text+voice", 3, 3 + 8)
-    found = pairs(joined, {"text": 3, "voice": 8, "face": 0})
-    assert [(a.target, a.source, a.weights.shape[-1]) for a in found] == [("text", "text", 3), ("text", "voice", 8)]
-    assert sum(a.weights.sum(-1) for a in found) == pytest.approx(1.0, abs=1e-5)
+    parts = pairs(joined, {"text": 3, "voice": 8, "face": 0})
+    assert [(a.target, a.source, a.weights.shape[-1]) for a in parts] == [("text", "text", 3), ("text", "voice", 8)]
+    assert sum(a.weights.sum(-1) for a in parts) == pytest.approx(1.0, abs=1e-5)
 
 
 def test_maps_come_back_from_their_file(tmp_path: Path) -> None:
@@ -82,6 +82,6 @@ def test_what_is_no_file_of_maps_is_refused(tmp_path: Path) -> None:
 def test_an_even_map_stays_even_when_frames_are_pooled() -> None:
     even = attention("text", "voice", 3, 556)
     even = replace(even, weights=np.full_like(even.weights, 1 / 556))
-    found = pooled(even, 3, 200).weights
-    assert np.allclose(found[..., :-1], 3 / 556, rtol=1e-3), "no stripes where groups would differ in size"
-    assert found.sum(-1) == pytest.approx(1.0, abs=1e-3)
+    weights = pooled(even, 3, 200).weights
+    assert np.allclose(weights[..., :-1], 3 / 556, rtol=1e-3), "no stripes where groups would differ in size"
+    assert weights.sum(-1) == pytest.approx(1.0, abs=1e-3)

@@ -123,6 +123,6 @@ def test_nothing_to_answer_from_is_said() -> None:
     nothing = piece(
         text=rows("text", [], "t", [], word=()), face=rows("face", [(0.0, 1.0)], "face_id", [0]), voice=rows("voice", [], "VUV", [])
     )
-    found = quality(nothing, {})
-    assert "abstain" in found.flags and "answer" in found.reasons
+    facts = quality(nothing, {})
+    assert "abstain" in facts.flags and "answer" in facts.reasons
     assert "abstain" not in quality(piece(face=rows("face", [(0.0, 9.0)], "face_id", [0])), {}).flags

@@ -55,20 +55,20 @@ def utterance(text: Sequence[float] = (), face: Sequence[float] = (), voice: Seq
 
 
 def influence(*arguments: Utterance, **options: object) -> Influence:
-    found = influence_of(*arguments, Sums(), **options)  # type: ignore[arg-type]
-    assert found is not None
-    return found
+    answered = influence_of(*arguments, Sums(), **options)  # type: ignore[arg-type]
+    assert answered is not None
+    return answered
 
 
 def test_each_part_has_exactly_what_it_adds_to_the_log_odds() -> None:
     text, face = [0.5, -0.25, 1.0, 0.0], [0.125] * 12 + [0.5] * 4
-    found = influence(utterance(text, face), step=0.5)
-    assert found.answer == "happiness"
-    np.testing.assert_allclose(found.rows["text"], text, atol=1e-6)
+    parts = influence(utterance(text, face), step=0.5)
+    assert parts.answer == "happiness"
+    np.testing.assert_allclose(parts.rows["text"], text, atol=1e-6)
     # 16 rows in 4 s: two rows in each half second, and both hold what the two add
-    np.testing.assert_allclose(found.rows["face"], np.repeat(np.array(face).reshape(8, 2).sum(1), 2), atol=1e-6)
-    assert found.streams == {"text": pytest.approx(1.25), "face": pytest.approx(3.5)}
-    assert "voice" not in found.rows, "a stream without rows has no influence, not zero"
+    np.testing.assert_allclose(parts.rows["face"], np.repeat(np.array(face).reshape(8, 2).sum(1), 2), atol=1e-6)
+    assert parts.streams == {"text": pytest.approx(1.25), "face": pytest.approx(3.5)}
+    assert "voice" not in parts.rows, "a stream without rows has no influence, not zero"
 
 
 def test_what_speaks_against_the_answer_is_negative() -> None:
@@ -78,14 +78,14 @@ def test_what_speaks_against_the_answer_is_negative() -> None:
 def test_a_prior_changes_no_influence() -> None:
     prior = {e: (0.4 if e == "happiness" else 0.1) for e in EMOTIONS}
     text = [0.5, -0.25, 1.0]
-    found = influence_of(utterance(text), Sums(prior), prior=prior)
-    assert found is not None
-    np.testing.assert_allclose(found.rows["text"], text, atol=1e-6)
+    parts = influence_of(utterance(text), Sums(prior), prior=prior)
+    assert parts is not None
+    np.testing.assert_allclose(parts.rows["text"], text, atol=1e-6)
 
 
 def test_the_last_stream_taken_away_leaves_the_even_prior() -> None:
-    found = influence(utterance(voice=[1.0, 1.0]))
-    assert found.streams["voice"] == pytest.approx(2.0 - odds(1 / 7), abs=1e-6)
+    parts = influence(utterance(voice=[1.0, 1.0]))
+    assert parts.streams["voice"] == pytest.approx(2.0 - odds(1 / 7), abs=1e-6)
     one = influence(utterance(text=[1.0]))
     assert one.rows["text"][0] == pytest.approx(1.0 - odds(1 / 7), abs=1e-6)
 
@@ -111,11 +111,11 @@ def test_the_neighbours_of_a_word_are_embedded_again_without_it() -> None:
         return TimedSequence("text", ("x",), (lengths[:, None] / 100).astype(np.float32), sequence.start, sequence.end, MADE)
 
     spoken = words(["i", "adore", "it"])
-    found = influence(utterance(text=[0.08] * 3), words=spoken, embed=embed)
-    assert found.embedded and len(calls) == 1, "one call for all words"
+    parts = influence(utterance(text=[0.08] * 3), words=spoken, embed=embed)
+    assert parts.embedded and len(calls) == 1, "one call for all words"
     whole = 3 * 8 / 100
     expected = [whole - 2 * 7 / 100, whole - 2 * 3 / 100, whole - 2 * 6 / 100]
-    np.testing.assert_allclose(found.rows["text"], expected, atol=1e-6)
+    np.testing.assert_allclose(parts.rows["text"], expected, atol=1e-6)
 
 
 def test_parts_are_of_one_length_and_leave_no_row_out() -> None:

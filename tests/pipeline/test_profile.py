@@ -43,9 +43,9 @@ def test_lines_draw_stages_where_they_lie() -> None:
 
 def test_two_readers_share_one_pass_and_overlap() -> None:
     clip = Clip(SAMPLES / "smile.mp4")
-    found = extract(clip, [Reader("face", "video"), Reader("voice", "audio")])
+    extraction = extract(clip, [Reader("face", "video"), Reader("voice", "audio")])
     assert clip.passes == 1
-    (face_start, face_end), (voice_start, voice_end) = found.spans["face"], found.spans["voice"]
+    (face_start, face_end), (voice_start, voice_end) = extraction.spans["face"], extraction.spans["voice"]
     assert face_start < voice_end and voice_start < face_end
     list(clip.samples())
     assert clip.passes == 2

@@ -54,9 +54,9 @@ def test_the_chooser_s_face_is_read_and_its_confidence_kept() -> None:
 
 def test_an_unsure_choice_is_flagged_with_its_reason() -> None:
     stream = faces({0: 90, 1: 40})
-    found = quality(utterance(SPAN, {"face": stream}, FaceSelector(Says((1, 0.3)))), {"face": stream})
-    assert "unsure_face" in found.flags
-    assert found.reasons["face"] == "which of 2 faces speaks is unsure (confidence 0.30)"
+    facts = quality(utterance(SPAN, {"face": stream}, FaceSelector(Says((1, 0.3)))), {"face": stream})
+    assert "unsure_face" in facts.flags
+    assert facts.reasons["face"] == "which of 2 faces speaks is unsure (confidence 0.30)"
 
 
 @pytest.mark.parametrize("answer", [None, (1, 0.0)])

@@ -39,9 +39,9 @@ def voice(loud: list[tuple[float, float]], seconds: float) -> TimedSequence:
 
 
 def test_a_pause_ends_a_turn() -> None:
-    found = segment({"words": words([(1.0, 1.4), (1.5, 2.0), (4.0, 4.5)])}, 10.0)
-    assert found.by == "words"
-    assert np.allclose([(s.start, s.end) for s in found.spans], [(0.8, 2.2), (3.8, 4.7)])
+    cut = segment({"words": words([(1.0, 1.4), (1.5, 2.0), (4.0, 4.5)])}, 10.0)
+    assert cut.by == "words"
+    assert np.allclose([(s.start, s.end) for s in cut.spans], [(0.8, 2.2), (3.8, 4.7)])
 
 
 def test_a_new_speaker_is_a_new_turn() -> None:
@@ -74,15 +74,15 @@ def test_utterances_are_in_order_apart_and_never_too_long(steps: list[tuple[floa
 
 
 def test_without_words_the_voice_cuts() -> None:
-    found = segment({"words": words([]), "voice": voice([(2.0, 4.0), (6.0, 7.0)], 10.0)}, 10.0)
-    assert found.by == "voice"
-    assert np.allclose([(s.start, s.end) for s in found.spans], [(1.8, 4.2), (5.8, 7.2)], atol=0.02)
+    cut = segment({"words": words([]), "voice": voice([(2.0, 4.0), (6.0, 7.0)], 10.0)}, 10.0)
+    assert cut.by == "voice"
+    assert np.allclose([(s.start, s.end) for s in cut.spans], [(1.8, 4.2), (5.8, 7.2)], atol=0.02)
 
 
 def test_without_speech_there_are_windows() -> None:
-    found = segment({"voice": voice([], 25.0)}, 25.0)
-    assert found.by == "windows"
-    assert [s.duration for s in found.spans] == pytest.approx([25 / 3] * 3)
+    cut = segment({"voice": voice([], 25.0)}, 25.0)
+    assert cut.by == "windows"
+    assert [s.duration for s in cut.spans] == pytest.approx([25 / 3] * 3)
     assert segment({}, 4.0).spans == (Span(0.0, 4.0),)
 
 
@@ -111,9 +111,9 @@ def test_an_utterance_reads_its_rows_and_says_why_there_are_none() -> None:
     piece = utterance(Span(1.5, 3.0), streams)
     assert piece.text == "w1"
     assert "no voice between 1.50 and 3.00 s" in piece.streams["voice"].reason
-    found = quality(piece, streams)
-    assert set(found.flags) == {"no_text", "no_face", "no_voice", "uncertain_words", "abstain"}
-    assert found.coverage["voice"] == 0.0
+    facts = quality(piece, streams)
+    assert set(facts.flags) == {"no_text", "no_face", "no_voice", "uncertain_words", "abstain"}
+    assert facts.coverage["voice"] == 0.0
 
 
 def test_words_of_a_recogniser_that_doubts_them_do_not_count_as_text() -> None:
@@ -123,9 +123,9 @@ def test_words_of_a_recogniser_that_doubts_them_do_not_count_as_text() -> None:
         text = TimedSequence("text", ("a",), np.ones((2, 1), np.float32), said.start, said.end, BY)
         piece = utterance(Span(1.5, 3.0), {"words": said, "text": text})
         assert piece.text == "w1" and len(piece.streams["text"]) == kept and len(piece.rows["text"]) == kept
-        found = quality(piece, {"words": said, "text": text})
-        assert ("uncertain_words" in found.flags) == ("no_text" in found.flags) == (kept == 0)
-        assert ("mean probability of 0.45" in found.reasons.get("text", "")) == (kept == 0)
+        facts = quality(piece, {"words": said, "text": text})
+        assert ("uncertain_words" in facts.flags) == ("no_text" in facts.flags) == (kept == 0)
+        assert ("mean probability of 0.45" in facts.reasons.get("text", "")) == (kept == 0)
 
 
 def test_it_abstains_only_where_every_stream_is_poor() -> None:
@@ -155,6 +155,6 @@ def test_silence_is_no_voice_and_says_so() -> None:
 
 def test_coverage_is_the_share_of_seconds_seen() -> None:
     stream = face([(i * 0.04, 0, 50) for i in range(10)])
-    found = quality(utterance(Span(0.0, 1.0), {"face": stream}), {"face": stream})
-    assert found.coverage["face"] == pytest.approx(0.4)
-    assert "sparse_face" in found.flags
+    facts = quality(utterance(Span(0.0, 1.0), {"face": stream}), {"face": stream})
+    assert facts.coverage["face"] == pytest.approx(0.4)
+    assert "sparse_face" in facts.flags

@@ -46,8 +46,8 @@ def index(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def names(browser: Any) -> list[str]:
-    found: list[str] = browser.execute_script("return Array.from(document.querySelectorAll('#clips td.name'), c => c.textContent)")
-    return found
+    shown: list[str] = browser.execute_script("return Array.from(document.querySelectorAll('#clips td.name'), c => c.textContent)")
+    return shown
 
 
 def test_it_shows_all_in_order_of_path_some_at_a_time(index: Any) -> None:

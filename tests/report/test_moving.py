@@ -25,9 +25,9 @@ def bright(clip: Clip) -> float:
 
 def loud(clip: Clip) -> float:
     for block in clip.samples():
-        found = np.flatnonzero(np.abs(block.values) > 0.1)
-        if len(found):
-            return block.start + int(found[0]) / 16000
+        samples = np.flatnonzero(np.abs(block.values) > 0.1)
+        if len(samples):
+            return block.start + int(samples[0]) / 16000
     raise AssertionError("nothing is loud")
 
 

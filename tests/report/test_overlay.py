@@ -65,10 +65,10 @@ def test_each_word_lights_up_on_its_frames_and_each_box_on_its_own(
 
 def test_captions_are_lines_that_never_overlap(analyzed: Callable[..., Analysis], tmp_path: Path) -> None:
     words = analyzed(tmp_path / "x.mp4", words=("abcdefghi",) * 30, seconds=30.0).streams["words"]
-    found = captions(words)
-    assert [i for _, _, rows in found for i in rows] == list(range(len(words)))
-    assert all(a[1] <= b[0] for a, b in pairwise(found))
-    assert all(sum(len(words.labels["word"][i]) + 1 for i in rows) <= 43 for _, _, rows in found)
+    lines = captions(words)
+    assert [i for _, _, rows in lines for i in rows] == list(range(len(words)))
+    assert all(a[1] <= b[0] for a, b in pairwise(lines))
+    assert all(sum(len(words.labels["word"][i]) + 1 for i in rows) <= 43 for _, _, rows in lines)
     assert captions(None) == []
 
 

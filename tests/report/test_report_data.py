@@ -28,12 +28,12 @@ def picture(packed: dict[str, Any]) -> np.ndarray[Any, Any]:
 
 
 def test_attention_is_relative_to_an_even_part(analyzed: Callable[..., Analysis], tmp_path: Path) -> None:
-    found = data.report_data(analyzed(tmp_path / "x.mp4"), version="9")
-    by = found["words"]["by"]
+    page_data = data.report_data(analyzed(tmp_path / "x.mp4"), version="9")
+    by = page_data["words"]["by"]
     assert list(by) == ["overall", "face", "voice"]
     for name in by:
         for utterance in {0, 1}:
-            part = [x for x, u in zip(by[name], found["words"]["utterance"], strict=True) if u == utterance]
+            part = [x for x, u in zip(by[name], page_data["words"]["utterance"], strict=True) if u == utterance]
             assert np.mean(part) == pytest.approx(1.0, abs=1e-5), "the mean of n shares times n is 1"
 
 
@@ -97,11 +97,11 @@ def test_units_are_a_picture_with_nothing_where_no_face_was(analyzed: Callable[.
     without = face.rows(np.flatnonzero((face.start < 1) | (face.start >= 2)))
     from dataclasses import replace
 
-    found = data.action_units(replace(analysis, streams={**analysis.streams, "face": without}))
-    assert found is not None and found["columns"] == ["AU01", "AU02", "AU04", "AU06", "AU12", "AU25"]
-    image = picture(found["image"])
+    units = data.action_units(replace(analysis, streams={**analysis.streams, "face": without}))
+    assert units is not None and units["columns"] == ["AU01", "AU02", "AU04", "AU06", "AU12", "AU25"]
+    image = picture(units["image"])
     assert (image[:, 25:50] == 255).all() and (image[:, :25] < 255).all() and (image[:, 50:] < 255).all()
-    assert image[4, 10] / 254 * found["most"] == pytest.approx(face.column("AU12")[10], abs=1 / 254)
+    assert image[4, 10] / 254 * units["most"] == pytest.approx(face.column("AU12")[10], abs=1 / 254)
 
 
 def test_no_byte_of_the_data_is_markup() -> None:
@@ -137,9 +137,9 @@ def test_every_gate_of_every_model_has_its_line(analyzed: Callable[..., Analysis
     assert meaning("of_another_model") == "of_another_model"
     plain = analyzed(tmp_path / "x.mp4")
     assert data.report_data(plain, version="9")["gates"] is None
-    found = data.report_data(with_gates(plain, {"memory": (0.25, 0.5), "mu_face": (0.75,)}), version="9")
-    assert found["gates"] == {"step": "layer", "meanings": {name: meaning(name) for name in ("memory", "mu_face")}}
-    assert found["utterances"][0]["gates"] == {"memory": [0.25, 0.5], "mu_face": [0.75]}
+    page_data = data.report_data(with_gates(plain, {"memory": (0.25, 0.5), "mu_face": (0.75,)}), version="9")
+    assert page_data["gates"] == {"step": "layer", "meanings": {name: meaning(name) for name in ("memory", "mu_face")}}
+    assert page_data["utterances"][0]["gates"] == {"memory": [0.25, 0.5], "mu_face": [0.75]}
     hops = with_gates(analyzed(tmp_path / "x.mp4", hops=True), {"memory": (0.25,)})
     assert data.report_data(hops, version="9")["gates"]["step"] == "hop"
 
@@ -155,6 +155,6 @@ def test_nothing_at_all_is_a_page_too(analyzed: Callable[..., Analysis], tmp_pat
     bare = replace(
         analysis, streams={}, utterances=(), attention=AttentionRows([]), summary=None, reasons={"voice": "the clip has no audio stream"}
     )
-    found = data.report_data(bare, version="9")
-    assert found["words"] is None and found["units"] is None and found["voice"] is None and found["maps"] == {}
+    page_data = data.report_data(bare, version="9")
+    assert page_data["words"] is None and page_data["units"] is None and page_data["voice"] is None and page_data["maps"] == {}
     assert "the clip has no audio stream" in report_html(bare, version="9")

@@ -120,20 +120,20 @@ def test_the_map_is_the_chosen_layers_and_heads(shown: tuple[Any, Analysis]) -> 
     chosen = next(a for a in prediction.attention if (a.target, a.source) == ("text", "voice"))
 
     def matrix() -> np.ndarray[Any, Any]:
-        found = browser.execute_script("return [Array.from(R.matrix.values), R.matrix.rows, R.matrix.columns]")
-        return np.array(found[0]).reshape(found[1], found[2])
+        drawn = browser.execute_script("return [Array.from(R.matrix.values), R.matrix.rows, R.matrix.columns]")
+        return np.array(drawn[0]).reshape(drawn[1], drawn[2])
 
     Select(browser.find_element("id", "map-utterance")).select_by_value("1")
     Select(browser.find_element("id", "map-pair")).select_by_visible_text("text looks at voice")
-    found = {}
+    drawn = {}
     for layer in (0, 1):
         Select(browser.find_element("id", "map-layer")).select_by_value(str(layer))
         for head, weights in (("mean", chosen.weights[layer].mean(0)), ("2", chosen.weights[layer, 2])):
             Select(browser.find_element("id", "map-head")).select_by_value(head)
-            found[layer, head] = matrix()
+            drawn[layer, head] = matrix()
             # One byte holds the root of a weight: half a step of it at the largest weight is 1/255 of that.
-            assert found[layer, head] == pytest.approx(weights, abs=float(chosen.weights[layer].max()) / 250)
-    assert np.abs(found[0, "mean"] - found[1, "mean"]).max() > 0.01
+            assert drawn[layer, head] == pytest.approx(weights, abs=float(chosen.weights[layer].max()) / 250)
+    assert np.abs(drawn[0, "mean"] - drawn[1, "mean"]).max() > 0.01
     # The number that says how far from even the map is: half of what would have to move, the mean of its rows.
     even = np.abs(chosen.weights[1, 2] - 1 / chosen.weights.shape[3]).sum(1).mean() / 2
     told = re.match(r"This map is (\d+\.\d) % away from an even spread", browser.find_element("id", "strongest").text)

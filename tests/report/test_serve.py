@@ -71,8 +71,8 @@ def ask(server: Any, method: str, path: str, body: bytes | None = None, **header
 
 
 def clips(server: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(ask(server, "GET", f"/{SECRET}/clips")[1])
-    return found
+    listed: list[dict[str, Any]] = json.loads(ask(server, "GET", f"/{SECRET}/clips")[1])
+    return listed
 
 
 def send(server: Any, name: str, content: bytes = b"x" * 10) -> dict[str, Any]:
