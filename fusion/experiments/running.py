@@ -82,8 +82,11 @@ def run_experiment(experiment: Experiment, load: Load, out: Path, settings: Sett
             if experiment.noise is not None and experiment.noise.stream in recipe.streams:
                 for level in experiment.noise.levels:
                     noise = Noise(experiment.noise.stream, level)
-                    found = evaluate(folder, data.of(recipe), device=settings.device, noise=noise).tasks
-                    noisy.setdefault(variant.label, {}).setdefault(level, []).append({m: lookup(found, m) for m in experiment.metrics})
+                    noisy_scores = evaluate(folder, data.of(recipe), device=settings.device, noise=noise).tasks
+                    by_level = noisy.setdefault(variant.label, {})
+                    by_level.setdefault(level, []).append({m: lookup(noisy_scores, m) for m in experiment.metrics})
+                        {m: lookup(noisy_scores, m) for m in experiment.metrics}
+                    )
     table = table_of(f"{experiment.name}: {experiment.paper}", experiment.metrics, scores)
     _write(out, experiment, variants, table, noisy)
     return table
@@ -204,7 +207,7 @@ def _write_noise(out: Path, experiment: Experiment, noisy: Mapping[str, Mapping[
         writer.writerow(("row", "noise", "metric", "mean", "deviation", "seeds"))
         for metric in experiment.metrics:
             for label, levels in noisy.items():
-                by_level = table_of("", (metric,), {str(level): dict(enumerate(found)) for level, found in levels.items()})
+                by_level = table_of("", (metric,), {str(level): dict(enumerate(of_seeds)) for level, of_seeds in levels.items()})
                 for level in levels:
                     cell = by_level.rows[str(level)][metric]
                     deviation = "" if math.isnan(cell.deviation) else repr(cell.deviation)

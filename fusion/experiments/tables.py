@@ -58,7 +58,7 @@ def table_of(title: str, metrics: Sequence[str], scores: Mapping[str, Mapping[in
         common = [seed for seed in by_seed if seed in reference]
         rows[label] = {}
         for metric in metrics:
-            values = np.array([found[metric] for found in by_seed.values()], np.float64)
+            values = np.array([by_metric[metric] for by_metric in by_seed.values()], np.float64)
             p = paired_p([reference[s][metric] for s in common], [by_seed[s][metric] for s in common]) if number else math.nan
             rows[label][metric] = Cell(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else math.nan, p)
     return Table(title, tuple(metrics), rows, {label: len(by_seed) for label, by_seed in scores.items()})

@@ -21,10 +21,10 @@ def stream_keys(
 ) -> dict[str, str]:
     """Stream -> key: the clip's bytes, who makes it with which weights and options, what was asked, and the streams it is made from."""
     by_stream = {extractor.stream: extractor for extractor in extractors}
-    found: dict[str, str] = {}
+    keys: dict[str, str] = {}
 
     def key(stream: str) -> str:
-        if stream not in found:
+        if stream not in keys:
             extractor = by_stream[stream]
             facts = {
                 "stage": "extract",
@@ -36,7 +36,7 @@ def stream_keys(
                 "request": requests.get(stream),
                 "needs": {need: key(need) for need in extractor.needs if need in by_stream},
             }
-            found[stream] = key_of(facts)
-        return found[stream]
+            keys[stream] = key_of(facts)
+        return keys[stream]
 
     return {stream: key(stream) for stream in by_stream}

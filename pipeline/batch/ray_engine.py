@@ -102,7 +102,7 @@ class RayEngine:
     def run(self, tasks: Iterable[Task | None], tell: Listener, stopping: Callable[[], bool] = lambda: False) -> Iterator[Outcome]:
         """As `LocalEngine.run`. Raises `UsageError` where Ray is not installed, `EmofuseError` where no cluster is reached."""
         ray = _ray()
-        mine = self._connect(ray)
+        started_here = self._connect(ray)
         make = ray.remote(Actor).options(num_cpus=self._cpus, num_gpus=self._gpus, max_concurrency=2, max_restarts=0)
         count, counted = self._room(ray), time.monotonic()
         waiting, exhausted = iter(tasks), False
@@ -139,7 +139,7 @@ class RayEngine:
         finally:
             for actor in [*idle, *(hand.actor for hand in hands.values())]:
                 ray.kill(actor)
-            if mine:
+            if started_here:
                 ray.shutdown()
 
     def _connect(self, ray: Any) -> bool:

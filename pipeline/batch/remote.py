@@ -171,11 +171,13 @@ class RemoteStore:
         root = self._at(folder)
         try:
             self._fs.invalidate_cache(root)
-            found = self._fs.find(root, detail=True)
+            entries = self._fs.find(root, detail=True)
         except (FileNotFoundError, NotADirectoryError):
             return {}
         # Reading every result over the network to hash it would cost more than making it: sizes alone are compared.
-        return {name.removeprefix(root).lstrip("/"): ResultFile(int(facts.get("size") or 0), None) for name, facts in sorted(found.items())}
+        return {
+            name.removeprefix(root).lstrip("/"): ResultFile(int(facts.get("size") or 0), None) for name, facts in sorted(entries.items())
+        }
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -196,9 +198,9 @@ class RemoteStore:
         """What is not finished lies on the machines that work, in their temporary folders."""
 
     def close(self) -> None:
-        own = self.__dict__.pop("_scratch", None)
-        if own is not None:
-            shutil.rmtree(own, ignore_errors=True)
+        scratch = self.__dict__.pop("_scratch", None)
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def _at(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"

@@ -52,7 +52,7 @@ class BatchOptions:
 
 
 def run_batch(
-    found: Discovery,
+    discovery: Discovery,
     store: Store,
     engine: Engine,
     options: BatchOptions,
@@ -64,10 +64,10 @@ def run_batch(
     Raises what the engine raises: weights that are missing, workers that do not start, a folder that cannot be written.
     """
     begin = time.monotonic()
-    found = replace(found, clips=tuple(sorted(found.clips, key=lambda clip: clip.path)))
-    batch = _Batch(found, store, options, tell)
+    discovery = replace(discovery, clips=tuple(sorted(discovery.clips, key=lambda clip: clip.path)))
+    batch = _Batch(discovery, store, options, tell)
     batch.refuse()
-    queue = Queue([c for c in batch.mine if c.reason is None], batch.names, options, Cache(store))
+    queue = Queue([c for c in batch.selected if c.reason is None], batch.names, options, Cache(store))
     for outcome in engine.run(queue.tasks(), tell, stopping):
         if outcome.kind == "lost":  # its worker died: nobody else has written it down
             outcome = Outcome(outcome.record, "failed", outcome.ran)
@@ -85,20 +85,20 @@ def run_batch(
 class _Batch:
     """One batch in the middle of things: which clips are this shard's, what is known of all, and how it went so far."""
 
-    def __init__(self, found: Discovery, store: Store, options: BatchOptions, tell: Listener) -> None:
-        self._found, self._store, self._options, self._tell = found, store, options, tell
+    def __init__(self, discovery: Discovery, store: Store, options: BatchOptions, tell: Listener) -> None:
+        self._discovery, self._store, self._options, self._tell = discovery, store, options, tell
         if not options.dry_run:
             store.sweep()
-        self._records, self.names = reserved_names(found.clips, store, dry_run=options.dry_run)
-        self.mine = [c for c in found.clips if part_of(c, options.shard[1]) == options.shard[0]]
-        self._sizes = {task_id(c.path): _size(c.path) for c in self.mine}
-        self.totals = Totals(clips=len(self.mine), waiting=len(self.mine))
-        tell(Planned(len(self.mine), sum(self._sizes.values()), len(found.passed_over), len(found.clips)))
+        self._records, self.names = reserved_names(discovery.clips, store, dry_run=options.dry_run)
+        self.selected = [c for c in discovery.clips if part_of(c, options.shard[1]) == options.shard[0]]
+        self._sizes = {task_id(c.path): _size(c.path) for c in self.selected}
+        self.totals = Totals(clips=len(self.selected), waiting=len(self.selected))
+        tell(Planned(len(self.selected), sum(self._sizes.values()), len(discovery.passed_over), len(discovery.clips)))
         self._written = time.monotonic()
 
     def refuse(self) -> None:
         """Settle the clips that were refused before they were opened."""
-        for clip in (c for c in self.mine if c.reason is not None):
+        for clip in (c for c in self.selected if c.reason is not None):
             record = Record(task_id(clip.path), clip.path, self.names[clip.path], "failed", clip.reason, clip.message)
             if self._options.dry_run:
                 self.take(Outcome(record, "planned", plan=f"fails: {clip.reason}"))
@@ -120,7 +120,7 @@ class _Batch:
         self._records[record.id] = record
         self._tell(Finished(record.id, record.path, outcome.kind, record, outcome.ran, outcome.plan))
         if not self._options.dry_run and time.monotonic() - self._written > MANIFEST_SECONDS:
-            write_manifest(self._store, _with_waiting(self._records, self._found, self.names))
+            write_manifest(self._store, _with_waiting(self._records, self._discovery, self.names))
             self._written = time.monotonic()
 
     def finish(self) -> None:
@@ -129,9 +129,9 @@ class _Batch:
             return
         store = self._store
         records = {record.id: record for record in read_records(store)}
-        here = {task_id(c.path) for c in self._found.clips}
-        done = {r.sha256 for r in records.values() if r.state == "done" and r.id in here}
-        for record in [r for r in records.values() if r.id not in here and r.sha256 in done and not is_there(r.path)]:
+        task_ids = {task_id(c.path) for c in self._discovery.clips}
+        done = {r.sha256 for r in records.values() if r.state == "done" and r.id in task_ids}
+        for record in [r for r in records.values() if r.id not in task_ids and r.sha256 in done and not is_there(r.path)]:
             if record.output not in self.names.values() and is_ours(store, record):
                 store.remove(record.output)
             store.remove(record_name(record.id))
@@ -139,13 +139,13 @@ class _Batch:
         for record, reason in write_combined(store, list(records.values())):
             self.totals.problems += 1
             self._tell(Problem(f"{record.output}/analysis.json", reason))
-        everything = _with_waiting(records, self._found, self.names)
+        everything = _with_waiting(records, self._discovery, self.names)
         write_manifest(store, everything)
         write_index(store, everything)
 
 
-def _with_waiting(records: Mapping[str, Record], found: Discovery, names: Mapping[str, str]) -> list[Record]:
-    waiting = {task_id(c.path): Record(task_id(c.path), c.path, names[c.path], "waiting") for c in found.clips}
+def _with_waiting(records: Mapping[str, Record], discovery: Discovery, names: Mapping[str, str]) -> list[Record]:
+    waiting = {task_id(c.path): Record(task_id(c.path), c.path, names[c.path], "waiting") for c in discovery.clips}
     return list({**waiting, **records}.values())
 
 
@@ -180,12 +180,12 @@ def output_names(clips: Sequence[Candidate], records: Mapping[str, Record], stor
     A clip keeps the name that it has, unless that folder is another's. A name is free again when the clip that had it is gone from its
     place. Two names never differ by case alone, and a folder that holds something else is left in peace.
     """
-    here = {c.path for c in clips}
+    paths = {c.path for c in clips}
     holders = {**{name: path for name, path in reserved.items()}, **{r.output: r.path for r in records.values()}}
-    taken = {name.casefold(): path for name, path in holders.items() if path in here or is_there(path)}
+    taken = {name.casefold(): path for name, path in holders.items() if path in paths or is_there(path)}
     names = set(store.names("."))
     existing = {name.casefold(): name for name in names}
-    kept = {path: name for name, path in reserved.items() if path in here}
+    kept = {path: name for name, path in reserved.items() if path in paths}
     given: dict[str, str] = {}
     for clip in clips:
         before = records.get(task_id(clip.path))

@@ -137,14 +137,14 @@ class LocalStore:
         root = self.out / folder
         if root.is_symlink():
             return {}
-        found = {}
+        files = {}
         for path in sorted(root.rglob("*")):
             if path.is_symlink() or not path.is_dir():
                 regular = path.is_file() and not path.is_symlink()
-                found[path.relative_to(root).as_posix()] = (
+                files[path.relative_to(root).as_posix()] = (
                     ResultFile(path.stat().st_size, sha256_of(path)) if regular else ResultFile(0, "no regular file")
                 )
-        return found
+        return files
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -191,10 +191,10 @@ class LocalStore:
 
     def sweep(self) -> None:
         folder = self._inside(f"{HIDDEN}/tmp/x").parent
-        own = self.__dict__.get("_scratch")
+        scratch = self.__dict__.get("_scratch")
         for name in self.names(f"{HIDDEN}/tmp"):
             lock = folder / name / "lock"
-            if folder / name == own or (folder / name).is_symlink() or lock.is_symlink() or not lock.is_file():
+            if folder / name == scratch or (folder / name).is_symlink() or lock.is_symlink() or not lock.is_file():
                 continue
             # The owner holds the lock while it lives; the system lets go of it however the owner ended.
             with suppress(OSError), lock.open("rb+") as opened:
@@ -203,11 +203,11 @@ class LocalStore:
 
     def close(self) -> None:
         """Give this process's scratch folder back."""
-        own = self.__dict__.pop("_scratch", None)
-        if own is not None:
-            shutil.rmtree(own, ignore_errors=True)
+        scratch = self.__dict__.pop("_scratch", None)
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
             with suppress(OSError):
-                own.parent.rmdir()
+                scratch.parent.rmdir()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -255,8 +255,8 @@ def write_record(store: Store, record: Record) -> None:
 
 def read_records(store: Store) -> list[Record]:
     """All records, in order of path."""
-    found = [read_record(store, name.removesuffix(".json")) for name in store.names(f"{HIDDEN}/records")]
-    return sorted((record for record in found if record is not None), key=lambda record: record.path)
+    records = [read_record(store, name.removesuffix(".json")) for name in store.names(f"{HIDDEN}/records")]
+    return sorted((record for record in records if record is not None), key=lambda record: record.path)
 
 
 def to_bytes(document: object) -> bytes:

@@ -206,14 +206,14 @@ def run(
         store.close()
 
 
-def with_speakers(found: Discovery, rule: str, job: Job, tell: Listener) -> Discovery:
+def with_speakers(discovery: Discovery, rule: str, job: Job, tell: Listener) -> Discovery:
     """The clips with their speakers, where the model reads clips of one person together; what is left out is told."""
-    clips = assigned(found.clips, rule)
+    clips = assigned(discovery.clips, rule)
     assembly = Assembly(job.options)
     if not assembly.reads_baseline or assembly.recording is not None:
         why = "a recording is the baseline" if assembly.recording is not None else "no baseline is read by this model with these options"
         tell(Remarked(f"--speakers changes nothing: {why}"))
-        return found
+        return discovery
     for text in clips.remarks:
         tell(Remarked(text))
-    return replace(found, clips=clips.clips)
+    return replace(discovery, clips=clips.clips)
