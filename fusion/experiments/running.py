@@ -85,8 +85,6 @@ def run_experiment(experiment: Experiment, load: Load, out: Path, settings: Sett
                     noisy_scores = evaluate(folder, data.of(recipe), device=settings.device, noise=noise).tasks
                     by_level = noisy.setdefault(variant.label, {})
                     by_level.setdefault(level, []).append({m: lookup(noisy_scores, m) for m in experiment.metrics})
-                        {m: lookup(noisy_scores, m) for m in experiment.metrics}
-                    )
     table = table_of(f"{experiment.name}: {experiment.paper}", experiment.metrics, scores)
     _write(out, experiment, variants, table, noisy)
     return table
