@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import nn
 
+from emofuse.fusion import pmr, rrnn
 from emofuse.fusion.attention import attend, present_softmax
 from emofuse.fusion.batch import Batch
-from emofuse.fusion.branches import BranchAttention
+from emofuse.fusion.branches import BranchAttention, slots
 from emofuse.fusion.dcca import dcca_loss
-from emofuse.fusion.delta import relative_bias
+from emofuse.fusion.delta import DeltaAttention, HDAConfig, relative_bias
 from emofuse.fusion.mcr import CMU, MCRConfig, Rows, selective_weights
 from emofuse.fusion.outputs import Output
 
@@ -126,6 +127,7 @@ def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).requires_grad_()
 
 
+HERE = torch.tensor([[True, True, True]])
 PRESENT = torch.tensor([[True, True, False, True], [False, False, False, False]])
 
 
@@ -151,15 +153,49 @@ def test_the_derivatives_of_the_parts_are_right() -> None:
     assert check(lambda a, b: pooled([a, b], PRESENT, something), (numbers(2, 4, 3), numbers(2, 4, 3, seed=1)))
 
 
-@pytest.mark.parametrize("scale", ["deviation", "paper"])
-def test_the_derivative_of_the_mutual_unit_is_right(scale: Any) -> None:
+def test_the_derivatives_of_the_models_units_are_right() -> None:
+    check = torch.autograd.gradcheck
+    torch.manual_seed(3)
+    something = torch.ones(2, 2, dtype=torch.bool)
+    flat, where = BranchAttention(2, 2, "flat", 4).double(), slots([PRESENT], [4])
+    assert check(lambda a, b: flat([a, b], PRESENT, something, where), (numbers(2, 4, 2), numbers(2, 4, 2, seed=1)))
+    look = rrnn.Attention(4, 3).double()
+    assert check(lambda rows, memory: look(rows, memory, PRESENT)[0], (numbers(2, 4, 4), numbers(2, 4, seed=1)))
+    unit = pmr.MRU(pmr.PMRConfig({"text": 1}, 1, width=4, heads=2)).double().eval()
+    assert check(
+        lambda target, source: unit(target, source, target_present=HERE, source_present=HERE).rows,
+        (numbers(1, 3, 4), numbers(1, 3, 4, seed=1)),
+    )
+    times = torch.tensor([[0.0, 0.3, 0.35]], dtype=torch.float64)
+    offsets: Any
+    for offsets in ("steps", "seconds"):
+        changes = DeltaAttention(HDAConfig({"text": 1}, 1, channels=3, heads=2, width=4, window=1, offsets=offsets), "text").double().eval()
+
+        def function(rows: torch.Tensor, of: DeltaAttention = changes) -> torch.Tensor:
+            attended: torch.Tensor = of(rows, Batch(rows, times, HERE))[0]
+            return attended
+
+        assert check(function, (numbers(1, 3, 3),))
+
+
+@pytest.mark.parametrize(("scale", "alignment"), [("deviation", "seconds"), ("paper", "seconds"), ("paper", "learned")])
+def test_the_derivative_of_the_mutual_unit_is_right(scale: Any, alignment: Any) -> None:
     torch.manual_seed(2)
-    unit = CMU(MCRConfig({"text": 1, "face": 1, "voice": 1}, 1, width=4, heads=2, alpha_scale=scale), "text").double().eval()
+    config = MCRConfig(
+        {"text": 1, "face": 1, "voice": 1},
+        1,
+        width=4,
+        heads=2,
+        alpha_scale=scale,
+        alignment=alignment,
+        lengths={"text": 3, "face": 3, "voice": 3} if alignment == "learned" else None,
+    )
+    unit = CMU(config, "text").double().eval()
     here = torch.tensor([[True, True, True]])
     times = torch.arange(3, dtype=torch.float64)[None]
 
     def function(target: torch.Tensor, face: torch.Tensor, voice: torch.Tensor) -> torch.Tensor:
-        rows = [Rows(values, here, times, None) for values in (target, face, voice)]
+        rows = [Rows(values, here, times, slots([here], [3])) for values in (target, face, voice)]
         done = unit(rows[0], {"face": rows[1], "voice": rows[2]})
         assert isinstance(done.rows, torch.Tensor)
         return done.rows
