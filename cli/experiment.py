@@ -29,7 +29,9 @@ def experiment_list() -> str:
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the runs and the table.")
 @click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Runs of each row.")
-@click.option("--quick", is_flag=True, help="A twentieth of the utterances, at most 40 rows a stream, one epoch, two seeds.")
+@click.option(
+    "--quick", is_flag=True, help="A twentieth of the utterances, at most 40 rows a stream and 64 hidden units, one epoch, two seeds."
+)
 @click.option("--recipe", default="", metavar="RECIPE", help="Instead of the experiment's first (it names those that it fits).")
 @click.option(
     "--row", "rows", multiple=True, metavar="LABEL", help="This row only (once each); the first is what others are tested against."
@@ -62,7 +64,7 @@ def command(
     settings = Settings(recipe, parse_settings(changes), seeds, quick, rows, values["device"])
     table = run_experiment(
         experiment,
-        reader(data, extracted or out / "extracted", values),
+        reader(data, extracted or out / "extracted", values, quick),
         out,
         settings,
         say=lambda line: click.echo(line, err=True),
@@ -72,14 +74,15 @@ def command(
         click.echo(experiment.differs)
 
 
-def reader(data: Path, extracted: Path, values: dict[str, Any]) -> Any:
-    """What reads the data in a recipe's form; `MADE_UP` makes them."""
+def reader(data: Path, extracted: Path, values: dict[str, Any], quick: bool) -> Any:
+    """What reads the data in a recipe's form; `MADE_UP` makes them, or with `quick` the part that is used."""
 
     def read(recipe: Recipe) -> Dataset:
         if str(data) == MADE_UP and not data.exists():
             from emofuse.fusion.datasets.made_up import made_up
+            from emofuse.fusion.experiments.running import QUICK
 
-            return made_up(recipe)
+            return made_up(recipe, every=QUICK if quick else 1)
         if not data.exists():
             raise UsageError(f"--data {data}: no such file or folder; {MADE_UP} stands for made-up data")
         return load(recipe, data, extracted, values)

@@ -25,6 +25,7 @@ from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.timed import TimedSequence
 
 from ..datasets.examples import SPLITS, Dataset, Example
+from ..datasets.made_up import EVERY
 from ..evaluate import Noise, evaluate
 from ..recipe import Recipe, find
 from ..run_folder import BEST, draw_lines
@@ -37,10 +38,11 @@ Load = Callable[[Recipe], Dataset]
 Say = Callable[[str], None]
 FIRST_SEED = 1111
 QUICK = 20
-"""`quick` keeps every twentieth utterance of each split, every second, third, .. row of streams so that at most QUICK_ROWS are left, and
-steps after QUICK_BATCH utterances."""
+"""`quick` keeps every twentieth utterance of each split and every second, third, .. row of a stream, so that at most QUICK_ROWS are left;
+it steps after QUICK_BATCH utterances, and LSTMs have at most QUICK_UNITS hidden units."""
 QUICK_ROWS = 40
 QUICK_BATCH = 32
+QUICK_UNITS = 64
 
 
 @dataclass(frozen=True)
@@ -107,13 +109,14 @@ class _Data:
 
 
 def recipe_of(experiment: Experiment, variant: Variant, settings: Settings) -> Recipe:
-    """The recipe behind a row: base, row's changes, the caller's, then `quick`'s epochs and batch."""
+    """The recipe behind a row: base, row's changes, the caller's, then what `quick` makes smaller."""
     recipe = with_settings(find(variant.recipe or settings.recipe or experiment.recipes[0]), variant.changes)
     recipe = with_settings(recipe, settings.changes)
     if settings.quick:
         stages = tuple(dataclasses.replace(stage, epochs=1) for stage in recipe.stages)
         training = dataclasses.replace(recipe.training, epochs=1, batch=min(QUICK_BATCH, recipe.training.batch))
-        recipe = dataclasses.replace(recipe, training=training, stages=stages)
+        units = {k: min(QUICK_UNITS, n) for k, n in recipe.options.items() if k in ("hidden", "attention")}
+        recipe = dataclasses.replace(recipe, training=training, stages=stages, options={**recipe.options, **units})
     return recipe
 
 
@@ -130,11 +133,11 @@ def lookup(tasks: Mapping[str, Any], metric: str) -> float:
 
 
 def thinned(dataset: Dataset) -> Dataset:
-    """Every twentieth utterance of each split (`QUICK`), three at least, and of long streams so many rows that `QUICK_ROWS` are left."""
+    """Every twentieth utterance of a split (`QUICK`; all of data made so), three at least; of long streams `QUICK_ROWS` rows or fewer."""
     kept: list[Example] = []
     for split in (*SPLITS, ""):
         members = [e for e in dataset.examples if e.split == split]
-        step = max(1, min(QUICK, len(members) // 3))
+        step = 1 if EVERY in dataset.notes else max(1, min(QUICK, len(members) // 3))
         kept += [dataclasses.replace(e, streams={m: _thinned(s) for m, s in e.streams.items()}) for e in members[::step]]
     return Dataset(f"{dataset.name}, thinned", tuple(kept), {**dataset.notes, "quick": "every twentieth utterance, long streams thinned"})
 

@@ -113,6 +113,10 @@ def test_made_up_data_has_mosis_size_and_is_drawn_from_its_seed() -> None:
     again = made_up(recipe, sizes=sizes).examples[100]
     np.testing.assert_array_equal(again.streams["voice"].values, made.examples[100].streams["voice"].values)
     quick = thinned(made)
+    part = made_up(recipe, sizes=sizes, every=20)
+    assert [e.name for e in part.examples] == [e.name for split in sizes for e in [e for e in made.examples if e.split == split][::20]]
+    np.testing.assert_array_equal(part.examples[1].streams["face"].values, made.examples[20].streams["face"].values)
+    assert [e.name for e in thinned(part).examples] == [e.name for e in part.examples]
     assert {split: sum(e.split == split for e in quick.examples) for split in sizes} == {"train": 5, "valid": 4, "test": 4}
     rows = [len(s) for e in quick.examples for s in e.streams.values()]
     assert QUICK_ROWS / 2 < max(rows) <= QUICK_ROWS

@@ -45,3 +45,22 @@ def test_a_page_names_every_key_of_the_config_and_no_other(name: str) -> None:
         config = MODELS[name]().config
         keys |= {f.name for f in dataclasses.fields(config(streams={"text": 2}, outputs=1, heads=1, width=2).ablation)}
     assert named <= keys, f"no such key: {sorted(named - keys)}"
+
+
+CITED = re.compile(r"`(test_\w+\.py)`(?: \((?!`)[^)]*\))?(?:: ((?:`\w+`(?:, )?)+))?")
+
+
+@pytest.mark.parametrize("page", ["models/mult.md", "models/pmr.md", "models/mcr.md", "models/rrnn.md", "models/delta.md", "papers.md"])
+def test_every_test_and_file_that_a_page_cites_is_there(page: str) -> None:
+    """A cited word or two is part of a test's name in that file; files of code are under fusion/."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    cited = CITED.findall(text)
+    assert len(cited) >= 10
+    for file, names in cited:
+        tests = re.findall(r"^def (test_\w+)", (Path(__file__).parent / file).read_text(encoding="utf-8"), re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", names):
+            assert any(name in test for test in tests), f"{page}: {file} has no test {name}"
+    table = text.partition("## Element by element")[2].partition("\n## ")[0]
+    for file in re.findall(r"`((?:experiments/|datasets/)?\w+\.py)`", table):
+        if not file.startswith("test_"):
+            assert (DOCS.parent / "fusion" / file).is_file(), f"{page}: no file fusion/{file}"

@@ -121,7 +121,7 @@ def embedded(rows: Array, positions: Array) -> Array:
 
 def positions_of(times: Mapping[str, Array], by: str) -> dict[str, Array]:
     first = min(t[0] for t in times.values())
-    return {m: 1 + (t - first) * RATE if by == "seconds" else 1.0 + np.arange(len(t)) for m, t in times.items()}
+    return {m: np.asarray(1 + (t - first) * RATE if by == "seconds" else 1 + np.arange(len(t)), np.float64) for m, t in times.items()}
 
 
 # --- the models: weights, rows (n f) and times (n) by stream -> logits ---
