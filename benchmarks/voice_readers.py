@@ -95,23 +95,24 @@ def labelled(files: Sequence[Path], means: Floats) -> Clips:
     return Clips(means, np.array(acted), np.array(speaker))
 
 
-def clips_of(corpus: str, provider: str, data: Path, cache: Path) -> Clips:
-    """Extracted once, then read from the cache."""
-    files = files_of(corpus, data)
+def clips_of(corpus: str, provider: str, data: Path, cache: Path, every: int = 1) -> Clips:
+    """Every so many-th clip of a corpus; extracted once, then read from the cache."""
+    files = files_of(corpus, data)[::every]
     parts = []
     for name in provider.split("+"):
-        path = cache / f"{corpus}-{name}.npy"
-        if not path.exists():
+        path, whole = (cache / f"{corpus}-{name}{part}.npy" for part in (f"-{every}" if every > 1 else "", ""))
+        if not path.exists() and not whole.exists():
             extractor = provider_of(name)
             rows = [mean_row(extractor, soundfile.read(file, dtype="float32")[0]) for file in files]
             cache.mkdir(parents=True, exist_ok=True)
             np.save(path, np.nan_to_num(np.array(rows, np.float64)))
-        parts.append(np.load(path))
+        parts.append(np.load(path) if path.exists() else np.load(whole)[::every])
     return labelled(files, np.concatenate(parts, axis=1))
 
 
-def against_baseline(clips: Clips, others: int, everybody: Floats, seed: int) -> Floats:
-    """(n c): each clip's means less its person's share of the difference from everybody, of so many other clips of that person."""
+def against_baseline(clips: Clips, others: int, everybody: Floats, seed: int, *, one_sided: bool = False) -> Floats:
+    """(n c): each clip's means less its person's share of the difference from everybody, of so many other clips of that person; if
+    `one_sided`, four fifths of these are of one emotion, another for each clip."""
     random = np.random.default_rng(seed)
     moved = clips.means.copy()
     for i, speaker in enumerate(clips.speaker):
@@ -119,7 +120,12 @@ def against_baseline(clips: Clips, others: int, everybody: Floats, seed: int) ->
         pool = pool[pool != i]
         n = min(others, len(pool))
         if n:
-            usual = clips.means[random.choice(pool, n, replace=False)].mean(0)
+            share = None
+            if one_sided:
+                same = clips.emotion[pool] == clips.emotion[random.choice(pool)]
+                share = np.where(same, 0.8 / same.sum(), 0.2 / max(1, (~same).sum()))
+                n, share = min(n, int((share > 0).sum())), share / share.sum()
+            usual = clips.means[random.choice(pool, n, replace=False, p=share)].mean(0)
             moved[i] -= n / (n + SHRINKAGE) * (usual - everybody)
     return moved
 
@@ -131,10 +137,13 @@ def reader_of(name: str) -> Any:
     return LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.4, priors=None)
 
 
-def accuracies(train: Clips, test: Clips, others: int, seed: int, reader: str = "discriminants") -> tuple[float, float]:
-    """Accuracy and UAR on `test`; a baseline of as many others in training as in testing."""
+def accuracies(
+    train: Clips, test: Clips, others: int, seed: int, reader: str = "discriminants", *, one_sided: bool = False
+) -> tuple[float, float]:
+    """Accuracy and UAR on `test`; a baseline of as many others in training as in testing, there of mostly one emotion if `one_sided`."""
     everybody = train.means.mean(0)
-    x, z = against_baseline(train, others, everybody, seed), against_baseline(test, others, everybody, seed + 1)
+    x = against_baseline(train, others, everybody, seed)
+    z = against_baseline(test, others, everybody, seed + 1, one_sided=one_sided)
     mean, deviation = x.mean(0), x.std(0) + 1e-8
     answers = reader_of(reader).fit((x - mean) / deviation, train.emotion).predict((z - mean) / deviation)
     return float((answers == test.emotion).mean()), float(recall_score(test.emotion, answers, average="macro", zero_division=0))
@@ -145,12 +154,12 @@ def fold_actors(clips: Clips) -> list[Names]:
     return np.array_split(np.random.default_rng(0).permutation(np.unique(clips.speaker)), FOLDS)
 
 
-def folds(clips: Clips, others: int, reader: str) -> tuple[float, float]:
+def folds(clips: Clips, others: int, reader: str, *, one_sided: bool = False) -> tuple[float, float]:
     """Means over five folds of whole actors."""
     scores = []
     for number, fold in enumerate(fold_actors(clips)):
         test = np.isin(clips.speaker, fold)
-        scores.append(accuracies(clips.where(~test), clips.where(test), others, number, reader))
+        scores.append(accuracies(clips.where(~test), clips.where(test), others, number, reader, one_sided=one_sided))
     accuracy, recall = np.mean(scores, axis=0)
     return float(accuracy), float(recall)
 
@@ -160,17 +169,21 @@ def main() -> None:
     arguments.add_argument("--data", type=Path, required=True)
     arguments.add_argument("--cache", type=Path, required=True)
     arguments.add_argument("--providers", nargs="+", default=["whisper", "librosa"])
+    arguments.add_argument("--every", type=int, default=1, help="use every so many-th clip only")
+    arguments.add_argument("--readers", nargs="+", default=list(READERS), choices=READERS)
+    arguments.add_argument("--one-sided", action="store_true", help="four fifths of a tested clip's others are of one emotion")
     given = arguments.parse_args()
     print("| provider | reader | task | " + " | ".join(f"{n if n < 1000 else 'all'} others" for n in OTHERS) + " |")
     print("|---" * (len(OTHERS) + 3) + "|")
     for provider in given.providers:
-        ravdess, emodb = (clips_of(corpus, provider, given.data, given.cache) for corpus in ("ravdess", "emodb"))
+        ravdess, emodb = (clips_of(corpus, provider, given.data, given.cache, given.every) for corpus in ("ravdess", "emodb"))
         shared = ravdess.only(SHARED), emodb.only(SHARED)
-        for reader in READERS:
+        for reader in given.readers:
+            sided = given.one_sided
             tasks = {
-                "RAVDESS, 8 classes, five folds: accuracy": [folds(ravdess, n, reader)[0] for n in OTHERS],
-                "RAVDESS -> EmoDB, 6 classes: UAR": [accuracies(shared[0], shared[1], n, 11, reader)[1] for n in OTHERS],
-                "EmoDB -> RAVDESS, 6 classes: UAR": [accuracies(shared[1], shared[0], n, 11, reader)[1] for n in OTHERS],
+                "RAVDESS, 8 classes, five folds: accuracy": [folds(ravdess, n, reader, one_sided=sided)[0] for n in OTHERS],
+                "RAVDESS -> EmoDB, 6 classes: UAR": [accuracies(*shared, n, 11, reader, one_sided=sided)[1] for n in OTHERS],
+                "EmoDB -> RAVDESS, 6 classes: UAR": [accuracies(*shared[::-1], n, 11, reader, one_sided=sided)[1] for n in OTHERS],
             }
             for task, scores in tasks.items():
                 print(f"| {provider} | {reader} | {task} | " + " | ".join(f"{100 * score:.1f}" for score in scores) + " |", flush=True)

@@ -68,6 +68,16 @@ def test_a_cluster_gives_the_bytes_of_one_machine(light: ModuleType, cluster: An
     assert len(one) > 100 and one == other
 
 
+def test_a_person_s_clips_wait_for_each_other_on_a_cluster_too(light: ModuleType, cluster: Any, tmp_path: Path) -> None:
+    make_clips(tmp_path / "clips", 6)
+    job = {"log": str(tmp_path / "log"), "pause": 0.05, "speakers": r"name:clip0([0-2]?)"}
+    light.batch(tmp_path / "clips", tmp_path / "local", job)
+    totals, _ = light.batch(tmp_path / "clips", tmp_path / "ray", job, address=cluster.address)
+    assert (totals.done, totals.failed) == (6, 0)
+    one, other = contents(tmp_path / "local"), contents(tmp_path / "ray")
+    assert any("/baselines/" in name for name in one) and one == other
+
+
 def test_what_goes_wrong_on_a_cluster_has_its_reason(light: ModuleType, cluster: Any, tmp_path: Path) -> None:
     make_clips(tmp_path / "clips", 3)
     for name in ("crash", "hang", "bug"):
