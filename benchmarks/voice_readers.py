@@ -96,8 +96,10 @@ def labelled(files: Sequence[Path], means: Floats) -> Clips:
 
 
 def clips_of(corpus: str, provider: str, data: Path, cache: Path, every: int = 1) -> Clips:
-    """Every so many-th clip of a corpus; extracted once, then read from the cache."""
-    files = files_of(corpus, data)[::every]
+    """Every so many-th clip of a corpus, in an order drawn by a seed; extracted once, then read from the cache."""
+    files = files_of(corpus, data)
+    taken = np.sort(np.random.default_rng(0).permutation(len(files))[::every])
+    files = [files[i] for i in taken]
     parts = []
     for name in provider.split("+"):
         path, whole = (cache / f"{corpus}-{name}{part}.npy" for part in (f"-{every}" if every > 1 else "", ""))
@@ -106,7 +108,7 @@ def clips_of(corpus: str, provider: str, data: Path, cache: Path, every: int = 1
             rows = [mean_row(extractor, soundfile.read(file, dtype="float32")[0]) for file in files]
             cache.mkdir(parents=True, exist_ok=True)
             np.save(path, np.nan_to_num(np.array(rows, np.float64)))
-        parts.append(np.load(path) if path.exists() else np.load(whole)[::every])
+        parts.append(np.load(path) if path.exists() else np.load(whole)[taken])
     return labelled(files, np.concatenate(parts, axis=1))
 
 
