@@ -1,4 +1,4 @@
-"""What a batch costs beside its work, and what it brings: processor time a clip of the engine, clips an hour for 1 and 2 workers.
+"""What a batch costs beside its work, and what it brings: processor time per clip of the engine, clips per hour for 1 and 2 workers.
 
     python benchmarks/batch.py SCRATCH [--clips 200] [--real 16]
 
@@ -51,7 +51,7 @@ def overhead(scratch: Path, clips: int) -> dict[str, float]:
 
 
 def real(scratch: Path, clips: int) -> list[dict[str, object]]:
-    """Clips an hour with the real extractors and model, words included."""
+    """Clips per hour with the real extractors and model, words included."""
     folder = scratch / "real"
     folder.mkdir(parents=True)
     for i in range(clips):
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--real", type=int, default=0)
     arguments = parser.parse_args()
     cost = overhead(arguments.scratch, arguments.clips)
-    print(f"{1000 * cost['first']:.1f} ms of processor time a clip, {1000 * cost['again']:.2f} ms where all is done already")
+    print(f"{1000 * cost['first']:.1f} ms of processor time per clip, {1000 * cost['again']:.2f} ms where all is done already")
     for row in real(arguments.scratch, arguments.real) if arguments.real else []:
         print(json.dumps(row))
 

@@ -2,7 +2,7 @@
 
     python benchmarks/batch_memory_picture.py benchmarks/memory.jsonl docs/pictures/memory.png
 
-A curve a set of streams; its band ends 10 % above the shortest clip's peak. Of several lines for one length and set, the last counts.
+A curve per set of streams; its band ends 10 % above the shortest clip's peak. Of several lines for one length and set, the last counts.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def processor_seconds() -> tuple[float, float]:
 
 
 def milliseconds_since(before: tuple[float, float], frames: int) -> tuple[float, float]:
-    """Processor time a frame since then: own, and the decoders'."""
+    """Processor time per frame since then: own, and the decoders'."""
     own, children = processor_seconds()
     return 1000 * (own - before[0]) / frames, 1000 * (children - before[1]) / frames
 
@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=0.0, help="also measure memory over a clip this long")
     arguments = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the run")
-    print("| provider | clip | frames/s, median | best | CPU ms a frame | frames with a face |\n|---|---|---|---|---|---|")
+    print("| provider | clip | frames/s, median | best | CPU ms per frame | frames with a face |\n|---|---|---|---|---|---|")
     ours(arguments.clips, arguments.runs, arguments.threads)
     if arguments.teacher and arguments.teacher_python:
         rival(arguments.clips, arguments.runs, arguments.teacher, arguments.teacher_python)

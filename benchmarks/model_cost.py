@@ -2,7 +2,7 @@
 
     python benchmarks/model_cost.py [--models pmr mcr] [--seconds 5 10 20 40] [--repeat 3]
 
-Streams as `emofuse extract` gives them: 3 words a second with 384 columns, face at 25 a second with 60, voice at 100 a second with 90.
+Streams as `emofuse extract` gives them: per second 3 words of 384 columns, 25 face rows of 60, 100 voice rows of 90.
 Weights and inputs are random; no maps are asked for. The slope is log2 of the cost of the longest over that of half its length.
 """
 

@@ -6,7 +6,7 @@
     python benchmarks/mosi.py --streams MOSI --out TRIAL --seeds 1 --seen text --training one-cycle --validation    # choosing the recipe
 
 Every run is `emofuse.fusion.train.train` with the recipe below and the model's own small config; the epoch is chosen by validation
-loss. The test split is read once a run, after training, and not at all with `--validation`. A stream that is not seen is hidden from a
+loss. The test split is read once per run, after training, and not at all with `--validation`. A stream that is not seen is hidden from a
 model that has it.
 Ridge: the mean of the utterance's word embeddings (and COVAREP means, and the video's), standardised, the penalty chosen on validation.
 One line of JSON per run goes to RUNS/results.jsonl; `--table` prints what lies there.

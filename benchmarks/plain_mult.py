@@ -20,7 +20,7 @@ from emofuse.fusion.transformer import Encoder, EncoderLayer
 
 
 def forward(model: MulT, streams: Mapping[str, Batch]) -> tuple[Tensor, list[Tensor]]:
-    """Logits (b o) and the head-averaged maps (b i j), one a layer of every stack. Every row must be present; no dropout."""
+    """Logits (b o) and the head-averaged maps (b i j), one per layer of every stack. Every row must be present; no dropout."""
     names, width = list(model.config.streams), model.config.width
     start = origin(streams)
     maps: list[Tensor] = []

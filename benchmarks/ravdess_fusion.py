@@ -8,7 +8,7 @@ was settled before, on four of fold 0's sixteen (`--judge 1`: twelve train, fold
 columns (f0 and rms as logarithms) of the part between the first and the last moment that is less than 35 dB below the loudest, with
 0.1 s of air; mean and deviation over 160 ms, so 96 columns six times per second, NaN where nothing was voiced. Training also reads each
 actor's clips played slower and faster (SPEEDS: pitch, formants and tempo move together, as if another person spoke), and rows are
-shifted, masked and noisy (recipe below). Every run is `emofuse.fusion.train.train`; the test actors are read once a run: each clip
+shifted, masked and noisy (recipe below). Every run is `emofuse.fusion.train.train`; the test actors are read once per run: each clip
 as it is, and at all five speeds with the answers averaged. "discriminants" is a yardstick: linear discriminants on the functionals.
 
 Two streams: "voice", those rows, and "whole", one row of functionals of the clip.

@@ -3,7 +3,7 @@
     python benchmarks/ravdess_voice.py --data ../shared/data/speech/ravdess --cache CACHE
 
 Five folds of whole actors (seeded). Of every column: mean, deviation, 10th, 50th and 90th percentile over the rows with voice. The
-machine's C is chosen by speakers within the training actors; the test actors are touched once a fold. A yardstick for features, not a
+machine's C is chosen by speakers within the training actors; the test actors are touched once per fold. A yardstick for features, not a
 model of ours.
 """
 

@@ -32,7 +32,7 @@ from .sections import SectionedCommand
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), default=Path("emofuse-results"), show_default=True, help="Folder for the results.")
 @click.option("--model", metavar="NAME", help="Fusion model by name, or the path of a checkpoint or a training run (default: mult).")
-@click.option("--prior", metavar="SHARES", help='How likely emotions are beforehand, as "neutral=0.5" (default: all alike).')
+@click.option("--prior", metavar="SHARES", help='How likely emotions are beforehand, as "neutral=0.5" (default: equally likely).')
 @click.option(
     "--baseline",
     metavar="auto|none|CLIP",

@@ -203,14 +203,14 @@ def shard_of(text: str | None) -> tuple[int, int]:
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """A callable that is true once Ctrl-C (or SIGTERM) came. The first lets the clips in hand be finished, a second one does not."""
+    """A callable that is true once Ctrl-C (or SIGTERM) came. The first lets the running clips finish, a second one stops them."""
     asked: list[int] = []
 
     def ask(number: int, frame: object) -> None:
         if asked:
             raise KeyboardInterrupt
         asked.append(number)
-        click.echo("emofuse: stopping after the clips in hand; once more to stop at once", err=True)
+        click.echo("emofuse: finishing the running clips; press Ctrl-C again to stop now", err=True)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

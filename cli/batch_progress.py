@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Pace:
-    """Clips an hour and seconds left, from the bytes that are done: long clips take longer than short ones.
+    """Clips per hour and seconds left, from the bytes that are done: long clips take longer than short ones.
 
     Clips that need no work say nothing about the pace and are left out of it.
     """
@@ -37,7 +37,7 @@ class Pace:
         if not self.worked or seconds <= 0:
             return f"{self.settled}/{self.clips} clips"
         left = (self.size - self.settled_bytes) * seconds / max(1, self.worked_bytes)
-        return f"{self.settled}/{self.clips} clips, {3600 * self.worked / seconds:.0f} an hour, {clock(left)} left"
+        return f"{self.settled}/{self.clips} clips, {3600 * self.worked / seconds:.0f} per hour, {clock(left)} left"
 
 
 def clock(seconds: float) -> str:

@@ -18,7 +18,7 @@ from .train import load, score_table
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="The data, as for `emofuse train`.")
 @click.option("--split", type=click.Choice(("train", "valid", "test")), default="test", show_default=True, help="Which utterances.")
-@click.option("--extracted", type=click.Path(path_type=Path), help="Where streams of raw clips are kept. [default: RUN/extracted]")
+@click.option("--extracted", type=click.Path(path_type=Path), help="Cache for streams extracted from raw clips. [default: RUN/extracted]")
 @click.option("--maps", is_flag=True, help="Attention maps as arrays and pictures, into RUN/attention_SPLIT.")
 @click.option("--gates", is_flag=True, help="Gates as arrays and tables, MCR's alpha by source as a picture, into RUN/attention_SPLIT.")
 @click.option("--utterance", "utterances", multiple=True, metavar="NAME", help="Whose maps and gates (once each). [default: the first 3]")

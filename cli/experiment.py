@@ -30,14 +30,14 @@ def experiment_list() -> str:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the runs and the table.")
 @click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Runs of each row.")
 @click.option(
-    "--quick", is_flag=True, help="A twentieth of the utterances, at most 40 rows a stream and 64 hidden units, one epoch, two seeds."
+    "--quick", is_flag=True, help="A twentieth of the utterances, at most 40 rows per stream and 64 hidden units, one epoch, two seeds."
 )
-@click.option("--recipe", default="", metavar="RECIPE", help="Instead of the experiment's first (it names those that it fits).")
+@click.option("--recipe", default="", metavar="RECIPE", help="Use another of the recipes that the experiment fits.")
 @click.option(
-    "--row", "rows", multiple=True, metavar="LABEL", help="This row only (once each); the first is what others are tested against."
+    "--row", "rows", multiple=True, metavar="LABEL", help="Only this row; may be repeated. The others are tested against the first."
 )
-@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="A change to every row's recipe, as in `emofuse train`.")
-@click.option("--extracted", type=click.Path(path_type=Path), help="Where streams of raw clips are kept. [default: OUT/extracted]")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Override a value of every row's recipe; see `emofuse train`.")
+@click.option("--extracted", type=click.Path(path_type=Path), help="Cache for streams extracted from raw clips. [default: OUT/extracted]")
 @provider_options
 def command(
     name: str,

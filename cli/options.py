@@ -25,7 +25,7 @@ def provider_options(function: Function) -> Function:
         function
     )
     function = click.option("--language", metavar="CODE", help="Language of the speech, en or de (default: detected).")(function)
-    function = click.option("--tier", metavar="NAMES", help="Tiers of a TextGrid or ELAN file that hold the words (default: found).")(
+    function = click.option("--tier", metavar="NAMES", help="Tiers of a TextGrid or ELAN file that hold the words (default: detected).")(
         function
     )
     function = click.option(

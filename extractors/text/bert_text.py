@@ -233,7 +233,7 @@ class PlainMinilmText(MinilmText):
     """all-MiniLM-L6-v2 from its package, as published."""
 
     name = PLAIN_MINILM
-    help = "all-MiniLM-L6-v2 as published, which knows what sentences mean but not what they feel like"
+    help = "all-MiniLM-L6-v2 as published, trained for meaning and not for emotion"
     columns = tuple(f"minilm_{i}" for i in range(MINILM_WIDTH))
 
 

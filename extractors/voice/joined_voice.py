@@ -37,7 +37,7 @@ class JoinedVoice(Provider):
     name = "joined"
     stream = "voice"
     argument = "[:VOICES]"
-    help = "the columns of several voice providers on the clock of the first; `whisper+covarep` alone says it too"
+    help = "the columns of several voice providers on the clock of the first; `whisper+covarep` alone means the same"
     columns = tuple(dict.fromkeys((*WhisperVoice.columns, *CovarepVoice.columns)))
     media: frozenset[Medium] = frozenset({"audio"})
 

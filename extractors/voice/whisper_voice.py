@@ -1,4 +1,4 @@
-"""The voice as Whisper's encoder hears it: 50 rows a second of its middle layers, on the clip's clock.
+"""The voice as Whisper's encoder hears it: 50 rows per second of its middle layers, on the clip's clock.
 
 A recogniser must separate speech from everything else, so its encoder knows much of how something is said, and its middle layers know
 most (docs/voice.md has the numbers and the sources). The weights are the recogniser's own: one file serves words and voice.
@@ -100,7 +100,7 @@ class WhisperVoice(Provider):
     name = "whisper"
     stream = "voice"
     argument = "[:MODEL]"
-    help = "the middle layers of Whisper's encoder (tiny.en), 50 rows a second"
+    help = "the middle layers of Whisper's encoder (tiny.en), 50 rows per second"
     columns = ("rms", *(f"whisper_{DEFAULT_MODEL}_{i}" for i in range(PROJECTED)))
     media: frozenset[Medium] = frozenset({"audio"})
 

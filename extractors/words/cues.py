@@ -20,7 +20,7 @@ class Cue:
 
     words          at least one, as written
     start, end     seconds in which all of them are said; None where the file has no times, and infinite as the end where it is open
-    probabilities  0..1 a word, NaN where the file has none
+    probabilities  0..1 per word, NaN where the file has none
     speaker        "" where unknown
     known          (start, end) of those words that the file does time within a cue of several, None for the others; () for none
     """

@@ -33,11 +33,11 @@ SIDES = ("target_start", "target_end", "source_start", "source_end")
 
 
 def small(attention: Sequence[Attention], rows: Mapping[str, int], cells: int = CELLS) -> tuple[Attention, ...]:
-    """The same maps, one a pair of streams, with at most about `cells` weights together; `rows` says how many rows each stream has.
+    """The same maps, one per pair of streams, with at most about `cells` weights together; `rows` says how many rows each stream has.
 
     Weights are rounded to float16, as their file holds them: a map is the same before and after it.
 
-    Maps of kind "cross" come first where not all can be had at `FEWEST` rows a side; what then still does not fit is left out.
+    Maps of kind "cross" come first where not all can be had at `FEWEST` rows per side; what then still does not fit is left out.
     """
     maps = [pair for a in attention for pair in pairs(a, rows)]
     maps.sort(key=lambda a: a.kind != "cross")

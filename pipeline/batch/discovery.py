@@ -86,7 +86,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Discovery:
-    """Clips in the order of what was named, files that are no clips (left in peace), and paths that yield nothing, with the reason."""
+    """Clips in the order of what was named, files that are no clips (ignored), and paths that yield nothing, with the reason."""
 
     clips: tuple[Candidate, ...]
     passed_over: tuple[str, ...]

@@ -178,7 +178,7 @@ def output_names(clips: Sequence[Candidate], records: Mapping[str, Record], stor
     """Path -> name of its result folder. Given in order of path, so that every shard and every rerun comes to the same names.
 
     A clip keeps the name that it has, unless that folder is another's. A name is free again when the clip that had it is gone from its
-    place. Two names never differ by case alone, and a folder that holds something else is left in peace.
+    place. Two names never differ by case alone, and a folder that holds something else is not touched.
     """
     paths = {c.path for c in clips}
     holders = {**{name: path for name, path in reserved.items()}, **{r.output: r.path for r in records.values()}}

@@ -1,7 +1,7 @@
 """The sound as contiguous mono blocks at 16 kHz on the clip's clock, and which mix of its channels that is.
 
 Channels are averaged, but for two faults of recordings that an average would turn into silence or half of it: a channel that is dead is
-left out, and one of opposite polarity is turned over. Both are judged once a clip, by the first seconds in which anything is heard.
+left out, and one of opposite polarity is turned over. Both are judged once per clip, by the first seconds in which anything is heard.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def convert(
     if form.many or (len(sessions) == 1 and (form.folder or target.suffix)):
         places = {target: sessions}
     elif target.suffix and not form.folder:
-        raise UsageError(f"{target}: expected a folder, because {source} holds {len(sessions)} clips and {name} one a file")
+        raise UsageError(f"{target}: expected a folder, because {source} holds {len(sessions)} clips and {name} one per file")
     else:
         places = {target / _file_name(session, form): (session,) for session in sessions}
         if len(places) < len(sessions):

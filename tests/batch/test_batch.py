@@ -277,7 +277,7 @@ def kill_and_resume(light: ModuleType, tmp_path: Path, clips: int, kills: int, s
     assert not twice
     assert contents(out) == contents(tmp_path / "unbroken")
     begun = Counter(log.read_text().splitlines())
-    # A stage may begin again only if it was killed before its end: at most one a worker and kill.
+    # A stage may begin again only if it was killed before its end: at most one per worker and kill.
     again = sum(count - 1 for line, count in begun.items() if line.split("\t")[0] in ("words", "text", "voice", "baseline", "fusion"))
     assert again <= 3 * 2 * kills, "three streams of two workers' clips were in hand at each kill"
 

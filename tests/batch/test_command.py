@@ -98,7 +98,7 @@ def test_ctrl_c_stops_after_the_clip_in_hand_and_says_how_to_go_on(run: Any, lig
     handler = signal.getsignal(signal.SIGINT)
     done = run(tmp_path / "clips")
     assert done.exit_code == 130
-    assert "stopping after the clips in hand" in done.stderr and "2 clips are waiting: the same command goes on" in done.stderr
+    assert "finishing the running clips" in done.stderr and "2 clips are waiting: the same command goes on" in done.stderr
     assert (tmp_path / "out/clip0/analysis.json").exists() and not (tmp_path / "out/clip1").exists()
     monkeypatch.setattr(light.LightSetup, "write", write)
     assert run(tmp_path / "clips").exit_code == 0

@@ -162,5 +162,5 @@ def test_pace_is_by_bytes_and_leaves_out_what_was_there() -> None:
     pace.settle("kept", 500)
     assert pace.text(1.0) == "1/10 clips"
     pace.settle("done", 100)
-    assert pace.text(60.0) == "2/10 clips, 60 an hour, 0:04:00 left", "400 bytes of 100 a minute"
+    assert pace.text(60.0) == "2/10 clips, 60 per hour, 0:04:00 left", "400 bytes of 100 per minute"
     assert clock(3725.4) == "1:02:05"
