@@ -27,7 +27,6 @@ from typing import Any
 import imageio_ffmpeg
 import pyarrow.parquet as pq
 
-from emofuse import __version__
 from emofuse.assembly import Assembly
 from emofuse.options import Options
 from emofuse.pipeline.batch.manifest import TIMINGS
@@ -159,7 +158,7 @@ def main() -> None:
             continue
         analysis = assembly.analyze(row["path"])
         filled.update(name for name, stream in analysis.streams.items() if len(stream))
-        write_analysis(analysis, alone / row["output"], version=__version__)
+        write_analysis(analysis, alone / row["output"])
         for file in sorted(p for p in (alone / row["output"]).rglob("*") if p.is_file()):
             compared += 1
             if file.read_bytes() != (unbroken / file.relative_to(alone)).read_bytes():

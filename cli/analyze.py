@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from emofuse import __version__
 from emofuse.assembly import Assembly
 from emofuse.pipeline.formats.document import analysis_document
 from emofuse.pipeline.formats.registry import WRITABLE, named
@@ -76,9 +75,9 @@ def command(paths: tuple[Path, ...], out: Path, formats: str, as_json: bool, pro
         for remark in analysis.remarks:
             complain(f"{path}: {remark}")
         folder = folders.folder_for(path)
-        files = write_analysis(analysis, folder, version=__version__, **writing)
+        files = write_analysis(analysis, folder, **writing)
         if as_json:
-            return lambda: click.echo(json.dumps(analysis_document(analysis, version=__version__), ensure_ascii=False))
+            return lambda: click.echo(json.dumps(analysis_document(analysis), ensure_ascii=False))
         return lambda: show(analysis, folder, [f.relative_to(folder) for f in files], assembly.model.name)
 
     each_clip(paths, out, values, work)

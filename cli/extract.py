@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from emofuse import __version__
 from emofuse.assembly import Assembly
 from emofuse.pipeline.formats.document import stream_document
 from emofuse.pipeline.formats.result_folder import ResultFolders, write_streams
@@ -38,7 +37,7 @@ def command(paths: tuple[Path, ...], out: Path, as_json: bool, **values: Any) ->
         for remark in extraction.remarks:
             complain(f"{path}: {remark}")
         folder = folders.folder_for(path)
-        write_streams(info, extraction.streams, folder, version=__version__)
+        write_streams(info, extraction.streams, folder)
         return lambda: show(path, folder, extraction.streams, as_json)
 
     each_clip(paths, out, values, work)

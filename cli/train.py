@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 
-from emofuse import __version__
 from emofuse.assembly import Assembly
 from emofuse.fusion.datasets import FORMATS
 from emofuse.fusion.datasets.examples import Dataset, Source
@@ -115,7 +114,7 @@ def load(recipe: Recipe, data: Path, extracted: Path, values: Mapping[str, Any])
             if not assembly:
                 assembly.append(Assembly(options_from(options), say=lambda line: click.echo(line, err=True)))
             info, extraction = assembly[0].extract(clip)
-            write_streams(info, extraction.streams, folder, version=__version__)
+            write_streams(info, extraction.streams, folder)
         streams = {name: read_stream(folder / "streams" / f"{name}.parquet") for name in wanted}
         for name in ("face", "voice"):
             if name in streams and (kept := streams[name].provenance.options.get("align", "none")) != align:

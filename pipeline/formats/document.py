@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from emofuse import __version__
+
 from ..hashing import sha256_of
 from ..results import Analysis, Prediction
 from ..timed import TimedSequence
@@ -15,7 +17,7 @@ SCHEMA_VERSION = 1
 DOCUMENT = "analysis.json"
 
 
-def analysis_document(analysis: Analysis, *, version: str) -> dict[str, Any]:
+def analysis_document(analysis: Analysis, *, version: str = __version__) -> dict[str, Any]:
     """The document as plain JSON values. `version` is emofuse's. Numbers are not rounded; what is absent is null with a reason beside."""
     return {
         "schema_version": SCHEMA_VERSION,

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from emofuse import __version__
+
 from ..attention.maps import read_maps, write_maps
 from ..attention_rows import AttentionRow, AttentionRows
 from ..clip import MediumEnd
@@ -74,7 +76,7 @@ def _owner(folder: Path) -> Path | None:
         return None
 
 
-def fill_result(analysis: Analysis, target: Path, *, version: str, formats: Mapping[str, str | None] | None = None) -> None:
+def fill_result(analysis: Analysis, target: Path, *, version: str = __version__, formats: Mapping[str, str | None] | None = None) -> None:
     """analysis.json, emotions.csv, attention.csv, attention_maps.npz, streams/*.parquet and transcript.srt, into a folder that is there.
 
     formats   what became of further formats: name -> None, or why it cannot hold the clip; analysis.json says so too
@@ -91,7 +93,7 @@ def fill_result(analysis: Analysis, target: Path, *, version: str, formats: Mapp
     _write_streams(analysis.streams, target)
 
 
-def write_streams(info: ClipInfo, streams: Mapping[str, TimedSequence], folder: Path, *, version: str) -> tuple[Path, ...]:
+def write_streams(info: ClipInfo, streams: Mapping[str, TimedSequence], folder: Path, *, version: str = __version__) -> tuple[Path, ...]:
     """The same layout with streams only; analysis.json names the clip and the streams' provenance."""
 
     def fill(target: Path) -> None:

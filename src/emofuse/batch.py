@@ -101,7 +101,7 @@ class AssemblySetup:
         return self._assembly.fuse(clip, extraction, progress, person=person)
 
     def write(self, analysis: Analysis, folder: Path, home: Path | None) -> Mapping[str, str]:
-        refused = fill_analysis(analysis, folder, version=__version__, home=home, **self._job.writing)
+        refused = fill_analysis(analysis, folder, home=home, **self._job.writing)
         return {name: str(why) for name, why in refused.items()}
 
 

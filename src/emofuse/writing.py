@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from emofuse import __version__
 from emofuse.pipeline.errors import FormatError
 from emofuse.pipeline.formats.result_folder import fill_result
 from emofuse.pipeline.formats.session import session_of
@@ -17,7 +18,13 @@ OVERLAY = "overlay.mp4"
 
 
 def write_analysis(
-    analysis: Analysis, folder: Path, *, version: str, formats: Sequence[str] = (), report: bool = False, overlay: bool = False
+    analysis: Analysis,
+    folder: Path,
+    *,
+    version: str = __version__,
+    formats: Sequence[str] = (),
+    report: bool = False,
+    overlay: bool = False,
 ) -> tuple[Path, ...]:
     """A whole result folder, as docs/results.md describes it; returns the paths of its files.
 
@@ -41,7 +48,7 @@ def fill_analysis(
     analysis: Analysis,
     target: Path,
     *,
-    version: str,
+    version: str = __version__,
     formats: Sequence[str] = (),
     report: bool = False,
     overlay: bool = False,

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
+from emofuse import __version__
+
 from ...clip import Clip
 from ...errors import EmofuseError
 from ...results import Analysis
@@ -46,7 +48,7 @@ class Video:
     poster: str | None = None
 
 
-def write_report(analysis: Analysis, target: Path, *, home: Path | None, version: str, new_film: bool = True) -> None:
+def write_report(analysis: Analysis, target: Path, *, home: Path | None, version: str = __version__, new_film: bool = True) -> None:
     """report.html and thumbnail.jpg into `target`, and beside them clip.mp4 or clip.m4a where no browser plays the clip itself.
 
     home      the folder that `target` will be in the end: the page names the clip relative to it; None: by its whole path
@@ -59,7 +61,7 @@ def write_report(analysis: Analysis, target: Path, *, home: Path | None, version
     (target / "report.html").write_text(report_html(analysis, version=version, video=video), encoding="utf-8")
 
 
-def report_html(analysis: Analysis, *, version: str, video: Video | None = None) -> str:
+def report_html(analysis: Analysis, *, version: str = __version__, video: Video | None = None) -> str:
     """The page as text; without `video` it plays nothing."""
     video = video or Video(None, note="The clip is not part of this page.")
     data = report_data(analysis, version=version)

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emofuse import __version__
+
 from ...attention.maps import CELLS, small
 from ...attention.shares import attended, attention_on, in_utterances, relative, shares_present
 from ...attention_rows import AT_ONCE, OUTSIDE, StreamAttention, labels_of
@@ -58,7 +60,7 @@ Spoken = Mapping[tuple[float, float], str]
 """The start and end of a word to its text."""
 
 
-def report_data(analysis: Analysis, *, version: str) -> dict[str, Any]:
+def report_data(analysis: Analysis, *, version: str = __version__) -> dict[str, Any]:
     """Everything that the page's script reads."""
     document = analysis_document(analysis, version=version)
     return {

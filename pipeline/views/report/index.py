@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from emofuse import __version__
+
 from ...palette import palette
 from ...streams import EMOTIONS
 from . import address
@@ -28,7 +30,7 @@ class Entry:
     files: frozenset[str] = frozenset()
 
 
-def index_html(entries: Sequence[Entry], *, version: str, title: str = "Clips") -> str:
+def index_html(entries: Sequence[Entry], *, version: str = __version__, title: str = "Clips") -> str:
     """The page; entries come in the order in which they are shown at first."""
     rows = []
     for entry in entries:
