@@ -84,16 +84,17 @@ def test_the_help_names_every_provider() -> None:
         assert f"{provider.name}{provider.argument}" in text
 
 
-def recipe() -> tuple[str, str]:
-    """The file and the line of CONTRIBUTING's recipe."""
+def recipe() -> tuple[str, str, str]:
+    """The file, the import and the line of the dict in CONTRIBUTING's recipe."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text[text.index("## A new extractor") :], re.DOTALL)
-    return blocks[0], blocks[1].splitlines()[0]
+    lines = blocks[1].splitlines()
+    return blocks[0], lines[0], lines[-1]
 
 
 def test_the_recipe_for_a_new_extractor_is_one_file_and_one_line(tmp_path: Path, samples: Path) -> None:
     """In a copy of the checkout: the file of the recipe, its class in the dict (with its import), and the command line knows it."""
-    file, import_line = recipe()
+    file, import_line, entry = recipe()
     for floor in ("pipeline", "extractors", "fusion", "cli"):
         shutil.copytree(ROOT / floor, tmp_path / "emofuse" / floor, ignore=shutil.ignore_patterns("__pycache__"))
     for module in (ROOT / "src/emofuse").glob("*.py"):
@@ -101,7 +102,9 @@ def test_the_recipe_for_a_new_extractor_is_one_file_and_one_line(tmp_path: Path,
     (tmp_path / "emofuse/extractors/voice/loudness.py").write_text(file, encoding="utf-8")
     registry = tmp_path / "emofuse/extractors/__init__.py"
     text = registry.read_text(encoding="utf-8").replace("from .words.", f"{import_line}\nfrom .words.", 1)
-    registry.write_text(text.replace('"voice": (', '"voice": (LoudnessVoice, '), encoding="utf-8")
+    before = entry.replace("LoudnessVoice, ", "")
+    assert before != entry and before in text, "the recipe shows the line as it is, with one name more"
+    registry.write_text(text.replace(before, entry), encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
     arguments = ["extract", str(samples / "smile.mp4"), "--offline", "--words=none", "--face=none", "--voice=loudness", "--out", "out"]
     done = subprocess.run([sys.executable, "-m", "emofuse", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True)
