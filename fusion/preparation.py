@@ -34,7 +34,7 @@ class Prepared:
 
 
 class Preparation(Protocol):
-    """`made` names the columns that come of the columns read; `table` makes them from (n f) values and the rows' pools."""
+    """How a model's rows are made of a stream's: `made` names their columns, given the columns read, and `prepare` makes them."""
 
     def made(self, read: Sequence[str]) -> tuple[str, ...]: ...
     def prepare(self, stream: TimedSequence) -> Prepared: ...
