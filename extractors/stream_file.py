@@ -101,7 +101,7 @@ class StreamFile(Provider):
 
     @property
     def _counts_frames(self) -> bool:
-        return self._table is not None and (self._table.form == "OpenFace" or self._table.times is None)
+        return self._table is not None and (self._table.format == "OpenFace" or self._table.times is None)
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         if self._table is not None:
@@ -151,7 +151,7 @@ class StreamFile(Provider):
         if table.times is not None and len(rows):
             shift = table.times[rows, 0] + times[0, 0] - times[table.frames[rows], 0]
             notes["seconds_off_its_own_timestamps"] = round(float(np.abs(shift).max()), 6)
-        kept = FaceTable(table.form, table.frames[rows], None, table.columns, table.values[rows])
+        kept = FaceTable(table.format, table.frames[rows], None, table.columns, table.values[rows])
         return kept.placed(times[table.frames[rows]], self._path, notes)
 
     def _named(self, stream: TimedSequence) -> TimedSequence:

@@ -69,9 +69,9 @@ class Skipped:
             remarks.append(f"{self.repaired} impossible number{'' if self.repaired == 1 else 's'} or half characters were left out")
         return remarks
 
-    def none_left(self, form: str, where: str) -> TranscriptError:
+    def none_left(self, format_name: str, where: str) -> TranscriptError:
         """The error for a transcript of which no cue is left."""
-        return TranscriptError(self.first if self.count else f"{where}: expected words in this {form} transcript, found none")
+        return TranscriptError(self.first if self.count else f"{where}: expected words in this {format_name} transcript, found none")
 
 
 _SPEAKER = re.compile(r"^(?:>>+\s*)?([A-Z][A-Z0-9 .'\-]{0,29}):\s+(?=\S)")

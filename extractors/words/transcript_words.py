@@ -83,7 +83,7 @@ class TranscriptWords(Provider):
 
     def _provenance(self, notes: Mapping[str, Any]) -> Provenance:
         aligner = self._aligner
-        options = {"file": self._path.name, "file_sha256": self._sha256, "format": self._transcript.form}
+        options = {"file": self._path.name, "file_sha256": self._sha256, "format": self._transcript.format}
         if aligner is not None:
             options["aligner"] = f"{aligner.name} {aligner.version}"
         return Provenance(

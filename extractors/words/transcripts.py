@@ -44,7 +44,7 @@ class Transcript:
     """Cues in the file's order, the format that they were read as, and facts for the notes (an encoding that was guessed)."""
 
     cues: tuple[Cue, ...]
-    form: str
+    format: str
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -66,22 +66,22 @@ def read_transcript(path: Path, tier: str | None = None) -> Transcript:
     remarks: list[str] = []
     notes: dict[str, Any] = {}
     if suffix in TIERS:
-        form = TIERS[suffix]
+        format_name = TIERS[suffix]
         of_tiers = read_eaf(path, skipped, tier) if suffix == ".eaf" else read_textgrid(path, skipped, tier)
         cues, notes["tiers"] = of_tiers.cues, list(of_tiers.tiers)
         remarks += of_tiers.remarks
     else:
-        form, reader = READERS[suffix]
+        format_name, reader = READERS[suffix]
         decoded = read_text(path, TranscriptError)
         cues = reader(decoded.text, path, skipped)
         if decoded.remark:
             notes["encoding"] = f"{decoded.encoding} (not valid UTF-8)"
             remarks.append(decoded.remark)
     if not cues:
-        raise skipped.none_left(form, str(path))
+        raise skipped.none_left(format_name, str(path))
     if remarks := [*remarks, *(f"{path.name}: {line}" for line in skipped.remarks())]:
         notes["remarks"] = remarks
-    return Transcript(cues, form, notes)
+    return Transcript(cues, format_name, notes)
 
 
 def best_of(files: Sequence[Path], folder: Path, stem: str) -> Path:

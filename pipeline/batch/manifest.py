@@ -58,7 +58,7 @@ def row_of(record: Record) -> dict[str, Any]:
         "state": record.state,
         "reason": record.reason,
         "message": None if record.message is None else _text(record.message),
-        "refused": _text("; ".join(f"{form}: {why}" for form, why in record.refused.items())) or None,
+        "refused": _text("; ".join(f"{name}: {why}" for name, why in record.refused.items())) or None,
         "length": record.length,
         "utterances": record.utterances,
         "emotion": record.emotion,

@@ -37,7 +37,7 @@ class FaceTable:
     notes     what was done on reading: columns that are left out, rows without a face
     """
 
-    form: str
+    format: str
     frames: NDArray[np.int64]
     times: Floats64 | None
     columns: tuple[str, ...]
@@ -54,13 +54,13 @@ class FaceTable:
             times = self.times
             notes.setdefault("clock", "the table's own: 0 is where its program put it, for OpenFace the first frame")
         else:
-            raise FormatError(f"{path}: a {self.form} table has frame numbers and no times; say the clip's frame rate (--fps)")
+            raise FormatError(f"{path}: a {self.format} table has frame numbers and no times; say the clip's frame rate (--fps)")
         return self.placed(times, path, notes)
 
     def placed(self, times: Floats64, path: Path, notes: Mapping[str, Any]) -> TimedSequence:
         """The face stream with these starts and ends (n 2)."""
         order = np.lexsort((np.arange(len(times)), times[:, 0])) if len(times) else np.zeros(0, np.intp)
-        by = Provenance(self.form, "1", options={"file": path.name}, notes=notes)
+        by = Provenance(self.format, "1", options={"file": path.name}, notes=notes)
         if not len(order):
             return TimedSequence.empty("face", self.columns, by, f"{path.name} has no row with a face")
         return TimedSequence("face", self.columns, self.values[order], times[order, 0], times[order, 1], by)
@@ -90,13 +90,13 @@ def _header(path: Path) -> list[str]:
     return [name.strip().strip('"') for name in line.rstrip("\r\n").split(",")]
 
 
-def read_frame(path: Path, form: str) -> pandas.DataFrame:
+def read_frame(path: Path, format_name: str) -> pandas.DataFrame:
     """The whole CSV, spaces around the names taken off (OpenFace writes ", "); raises `FormatError`."""
     import pandas
 
     try:
         if (size := path.stat().st_size) > MOST_BYTES:
-            raise FormatError(f"{path}: expected a {form} table of at most {MOST_BYTES} bytes, got {size}")
+            raise FormatError(f"{path}: expected a {format_name} table of at most {MOST_BYTES} bytes, got {size}")
         table = pandas.read_csv(
             path,
             skipinitialspace=True,
@@ -108,7 +108,7 @@ def read_frame(path: Path, form: str) -> pandas.DataFrame:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:  # pandas' errors of parsing, and of decoding
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise FormatError(f"{path}: expected a {form} table (CSV in UTF-8), but it cannot be read as one: {first[:200]}") from None
+        raise FormatError(f"{path}: expected a {format_name} table (CSV in UTF-8), but it cannot be read as one: {first[:200]}") from None
     table.columns = [str(name).strip() for name in table.columns]
     if len(set(table.columns)) != len(table.columns):
         twice = sorted({c for c in table.columns if list(table.columns).count(c) > 1})

@@ -8,9 +8,9 @@ from typing import Any
 from ..errors import FormatError
 
 
-def require(module: str, package: str, form: str) -> Any:
+def require(module: str, package: str, file_format: str) -> Any:
     """The module; raises `FormatError` with the command that installs its package."""
     try:
         return import_module(module)
     except ImportError as error:
-        raise FormatError(f"{form}: expected the package {package} ({error}); install it with: pip install {package}") from error
+        raise FormatError(f"{file_format}: expected the package {package} ({error}); install it with: pip install {package}") from error

@@ -83,7 +83,7 @@ FORMATS: Mapping[str, Format] = {
 """Format -> how it is written and read. `mmsa` is read by the assembly, whose unpickler lives with the data sets (conversion.py)."""
 
 LONGEST_NAME = 240  # bytes of a file's name that every file system takes
-WRITABLE = tuple(name for name, form in FORMATS.items() if form.write is not None)
+WRITABLE = tuple(name for name, file_format in FORMATS.items() if file_format.write is not None)
 SUFFIXES = {".srt": "srt", ".vtt": "vtt", ".textgrid": "textgrid", ".eaf": "eaf", ".rttm": "rttm", ".csd": "csd", ".pkl": "mmsa"}
 SUFFIXES |= {".parquet": "parquet"}
 _TABLES = {OPENFACE: "openface", FEX: "fex", OURS: "csv"}
@@ -97,7 +97,7 @@ def named(names: str) -> tuple[str, ...]:
     return wanted
 
 
-def form_of_input(path: Path) -> str:
+def format_of_input(path: Path) -> str:
     """What a file or folder is, by its name and, for CSV and folders, by what is in it. Raises `FormatError`."""
     if not path.exists():
         raise FormatError(f"{path}: no such file or folder")
@@ -115,7 +115,7 @@ def form_of_input(path: Path) -> str:
     return SUFFIXES[path.suffix.lower()]
 
 
-def form_of_output(path: Path) -> str:
+def format_of_output(path: Path) -> str:
     """The format that an output's name means; raises `UsageError` where it means none, or several."""
     name = path.name.lower()
     if name.endswith(".openface.csv"):
@@ -127,22 +127,22 @@ def form_of_output(path: Path) -> str:
     raise UsageError(f"{path}: the name does not say a format; say --to {', '.join(WRITABLE)}")
 
 
-def _place(form: Format, name: str) -> str:
+def _place(file_format: Format, name: str) -> str:
     """Where a format goes in a result folder; a name that is too long for a file with its suffix is cut."""
-    suffix = form.place.removeprefix("{name}")
+    suffix = file_format.place.removeprefix("{name}")
     while len(os.fsencode(name + suffix)) > LONGEST_NAME:
         name = name[:-1]
-    return form.place.replace("{name}", name)
+    return file_format.place.replace("{name}", name)
 
 
 def write_formats(names: Sequence[str], session: Session, folder: Path) -> dict[str, FormatError]:
     """One session into its result folder, each format at its place; returns why a format cannot hold it (no face to write, ..)."""
     refused: dict[str, FormatError] = {}
     for name in names:
-        form = FORMATS[name]
-        assert form.write is not None
+        file_format = FORMATS[name]
+        assert file_format.write is not None
         try:
-            form.write((session,), folder / _place(form, session.name))
+            file_format.write((session,), folder / _place(file_format, session.name))
         except FormatError as error:
             refused[name] = error
         except OutputError:

@@ -141,7 +141,9 @@ def cues_of(path: Path, reader: Callable[[str, Path], list[RawCue]]) -> list[Raw
     return cues
 
 
-def cue_session(path: Path, form: str, rows: Sequence[tuple[float, float, str]], values: np.ndarray, emotions: Sequence[str]) -> Session:
+def cue_session(
+    path: Path, format_name: str, rows: Sequence[tuple[float, float, str]], values: np.ndarray, emotions: Sequence[str]
+) -> Session:
     """Cues as utterances: (start, end, text) in seconds, and values (n c) of UTTERANCE_COLUMNS."""
     utterances = TimedSequence(
         name=UTTERANCES,
@@ -149,7 +151,7 @@ def cue_session(path: Path, form: str, rows: Sequence[tuple[float, float, str]],
         values=values,
         start=np.array([row[0] for row in rows], np.float64),
         end=np.array([row[1] for row in rows], np.float64),
-        provenance=Provenance(form, "1", options={"file": path.name}),
+        provenance=Provenance(format_name, "1", options={"file": path.name}),
         labels={"text": tuple(row[2] for row in rows), "emotion": tuple(emotions), "flags": ("",) * len(rows)},
         reason="" if rows else "the file holds no cue",
     )

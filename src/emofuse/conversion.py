@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emofuse.pipeline.errors import EmofuseError, FormatError, UsageError
-from emofuse.pipeline.formats.registry import FORMATS, LONGEST_NAME, WRITABLE, Format, form_of_input, form_of_output
+from emofuse.pipeline.formats.registry import FORMATS, LONGEST_NAME, WRITABLE, Format, format_of_input, format_of_output
 from emofuse.pipeline.formats.session import UTTERANCES, Session, session_of
 from emofuse.pipeline.formats.word_table import words_table as table_of_words
 from emofuse.pipeline.results import Analysis
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas
 
 
-def load(path: str | os.PathLike[str], form: str | None = None, *, fps: float | None = None) -> tuple[Session, ...]:
+def load(path: str | os.PathLike[str], format: str | None = None, *, fps: float | None = None) -> tuple[Session, ...]:
     """What a file or folder of any readable format holds, clip by clip.
 
     form   the format's name; None: by the file's name, and what is in it
@@ -31,13 +31,13 @@ def load(path: str | os.PathLike[str], form: str | None = None, *, fps: float | 
     Raises `FormatError` naming the file and the line; `UsageError` for a format that is not read.
     """
     path = Path(path)
-    form = form or form_of_input(path)
-    if form == "mmsa":
+    format = format or format_of_input(path)
+    if format == "mmsa":
         return _mmsa(path)
-    reader = FORMATS[form].read if form in FORMATS else None
+    reader = FORMATS[format].read if format in FORMATS else None
     if reader is None:
         readable = [name for name, entry in FORMATS.items() if entry.read is not None or name == "mmsa"]
-        raise UsageError(f"{form}: expected a format that can be read: {', '.join(readable)}")
+        raise UsageError(f"{format}: expected a format that can be read: {', '.join(readable)}")
     return reader(path, fps)
 
 
@@ -53,22 +53,22 @@ def convert(
     target = Path(target)
     if to is not None and to not in WRITABLE:
         raise UsageError(f"--to {to}: expected one of {', '.join(WRITABLE)}")
-    name = to or form_of_output(target)
+    name = to or format_of_output(target)
     if Path(source).resolve() == target.resolve():
         raise UsageError(f"{target}: expected another file than the one that is read")
     sessions = load(source, fps=fps)
-    form = FORMATS[name]
-    assert form.write is not None
-    if form.many or (len(sessions) == 1 and (form.folder or target.suffix)):
+    file_format = FORMATS[name]
+    assert file_format.write is not None
+    if file_format.many or (len(sessions) == 1 and (file_format.folder or target.suffix)):
         places = {target: sessions}
-    elif target.suffix and not form.folder:
+    elif target.suffix and not file_format.folder:
         raise UsageError(f"{target}: expected a folder, because {source} holds {len(sessions)} clips and {name} one per file")
     else:
-        places = {target / _file_name(session, form): (session,) for session in sessions}
+        places = {target / _file_name(session, file_format): (session,) for session in sessions}
         if len(places) < len(sessions):
             raise FormatError(f"{target}: expected clips of different names, got two of one")
     for place, of_place in places.items():
-        _write(form, of_place, place)
+        _write(file_format, of_place, place)
     return tuple(places)
 
 
@@ -82,30 +82,30 @@ def words_table(source: str | os.PathLike[str] | Analysis, columns: Sequence[str
     return table_of_words(sessions, columns)
 
 
-def _file_name(session: Session, form: Format) -> str:
+def _file_name(session: Session, file_format: Format) -> str:
     name = re.sub(r"[/\0]", "_", session.name) or "clip"
-    while len(os.fsencode(name + form.suffix)) > LONGEST_NAME:
+    while len(os.fsencode(name + file_format.suffix)) > LONGEST_NAME:
         name = name[:-1]
-    return name + form.suffix
+    return name + file_format.suffix
 
 
-def _write(form: Format, sessions: tuple[Session, ...], place: Path) -> None:
+def _write(file_format: Format, sessions: tuple[Session, ...], place: Path) -> None:
     """To a hidden name beside the target first, then renamed: nothing half-written is left."""
-    assert form.write is not None
-    if form.folder and place.exists() and not place.is_dir():
+    assert file_format.write is not None
+    if file_format.folder and place.exists() and not place.is_dir():
         raise FormatError(f"{place}: expected a folder to write into, got a file")
-    if not form.folder and place.is_dir():
+    if not file_format.folder and place.is_dir():
         raise FormatError(f"{place}: expected the name of a file, got a folder")
     hidden: Path | None = None
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         hidden = Path(tempfile.mkdtemp(prefix=".emofuse-", dir=place.parent))
         made = hidden / place.name
-        form.write(tuple(replace(session, home=str(place.parent.resolve())) for session in sessions), made)
-        if not form.folder and made.stat().st_size == 0:
+        file_format.write(tuple(replace(session, home=str(place.parent.resolve())) for session in sessions), made)
+        if not file_format.folder and made.stat().st_size == 0:
             held = ", ".join(dict.fromkeys(name for session in sessions for name in session.streams)) or "nothing"
             raise FormatError(f"{place}: not written, because it would be empty: there is only {held}, which this format does not hold")
-        for path in sorted(p for p in made.rglob("*") if p.is_file()) if form.folder else (made,):
+        for path in sorted(p for p in made.rglob("*") if p.is_file()) if file_format.folder else (made,):
             target = place / path.relative_to(made)
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(path, target)

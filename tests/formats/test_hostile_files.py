@@ -10,7 +10,7 @@ import pytest
 
 from emofuse.conversion import load
 from emofuse.pipeline.errors import EmofuseError, FormatError
-from emofuse.pipeline.formats.registry import FORMATS, form_of_input
+from emofuse.pipeline.formats.registry import FORMATS, format_of_input
 from emofuse.pipeline.formats.vtt import write_vtt
 
 FILES = {
@@ -99,7 +99,7 @@ def test_a_missing_library_names_the_command(monkeypatch: pytest.MonkeyPatch, go
 
 def test_files_are_known_by_what_is_in_them(golden: Path) -> None:
     for name, file in FILES.items():
-        assert form_of_input(golden / file) == name
+        assert format_of_input(golden / file) == name
     for name in ("csv/csv", "parquet/streams", "csd/csd"):
-        assert form_of_input(golden / name) == name.partition("/")[0]
+        assert format_of_input(golden / name) == name.partition("/")[0]
     assert FORMATS["results"].write is None
