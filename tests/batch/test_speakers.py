@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,9 +16,13 @@ import pytest
 
 from emofuse.pipeline.batch.cache import Cache
 from emofuse.pipeline.batch.discovery import Candidate, Speaker, discover
-from emofuse.pipeline.batch.run import BatchOptions, part_of
+from emofuse.pipeline.batch.events import Listener, Outcome
+from emofuse.pipeline.batch.ray_engine import Actor
+from emofuse.pipeline.batch.run import BatchOptions, part_of, run_batch
 from emofuse.pipeline.batch.speakers import assigned
 from emofuse.pipeline.batch.store import LocalStore
+from emofuse.pipeline.batch.task import Task
+from emofuse.pipeline.codec import decode, encode
 from emofuse.pipeline.errors import UsageError
 
 # Two people, three clips each, a second per word: one speaks in short words, the other in long ones.
@@ -187,6 +192,31 @@ def test_limits_shards_force_and_a_look(light: ModuleType, tmp_path: Path) -> No
     assert ran(tmp_path) == dict.fromkeys(("words", "text", "voice", "baseline", "fusion", "write"), 6), "each stage once"
     light.batch(clips, out, job(tmp_path, model="other"))
     assert ran(tmp_path) == {"baseline": 6, "fusion": 6, "write": 6}
+
+
+@dataclass(frozen=True)
+class Wire:
+    """Every task and outcome as it goes to a cluster's actor and comes back (`RayEngine`), without the cluster."""
+
+    actor: Actor
+
+    def run(self, tasks: Iterable[Task | None], tell: Listener, stopping: Callable[[], bool] = lambda: False) -> Iterator[Outcome]:
+        for task in tasks:
+            assert task is not None
+            yield decode(Outcome, json.loads(self.actor.run(json.dumps(encode(task)))))
+
+
+def test_an_actor_of_a_cluster_gives_the_same(light: ModuleType, tmp_path: Path) -> None:
+    make(tmp_path / "clips")
+    discovery = discover([tmp_path / "clips"])
+    discovery = replace(discovery, clips=assigned(discovery.clips, "folder").clips)
+    engine = Wire(Actor("light:stages", (str(tmp_path / "out"), json.dumps(job(tmp_path)))))
+    store = LocalStore(tmp_path / "out")
+    totals = run_batch(discovery, store, engine, BatchOptions(), lambda event: None)
+    store.close()
+    vars(vars(engine.actor)["_stages"])["_store"].close()
+    assert (totals.done, totals.waiting) == (6, 0)
+    expect_by_hand(tmp_path / "out")
 
 
 def test_a_copy_of_a_clip_is_not_another_utterance(light: ModuleType, tmp_path: Path) -> None:
