@@ -64,7 +64,7 @@ LAYERS = Experiment(
     paper="Yang et al. 2023, figure 7",
     about="1 to 5 layers",
     recipes=("mosi-mcr", "mosei-mcr"),
-    variants=tuple(Variant(f"{n} layers", {"model.layers": n}, x=n) for n in (3, 1, 2, 4, 5)),
+    variants=tuple(Variant(f"{n} layer{'s' * (n > 1)}", {"model.layers": n}, x=n) for n in (3, 1, 2, 4, 5)),
     metrics=SENTIMENT,
     axis="layers",
 )

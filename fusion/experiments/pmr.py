@@ -30,7 +30,7 @@ LAYERS = Experiment(
     paper="Lv et al. 2021, number of reinforcement rounds",
     about="1 to 5 layers",
     recipes=("mosi-pmr", "mosei-pmr"),
-    variants=tuple(Variant(f"{n} layers", {"model.layers": n}, x=n) for n in (3, 1, 2, 4, 5)),
+    variants=tuple(Variant(f"{n} layer{'s' * (n > 1)}", {"model.layers": n}, x=n) for n in (3, 1, 2, 4, 5)),
     metrics=SENTIMENT,
     axis="layers",
 )

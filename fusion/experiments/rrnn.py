@@ -53,7 +53,7 @@ HOPS = Experiment(
     paper="Beard et al. 2018, number of hops (3 there)",
     about="1 to 5 hops",
     recipes=("mosei-rrnn",),
-    variants=tuple(Variant(f"{n} hops", {"model.hops": n}, x=n) for n in (3, 1, 2, 4, 5)),
+    variants=tuple(Variant(f"{n} hop{'s' * (n > 1)}", {"model.hops": n}, x=n) for n in (3, 1, 2, 4, 5)),
     metrics=INTENSITIES,
     axis="hops",
 )
