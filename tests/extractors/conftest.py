@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -87,3 +88,22 @@ def say(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Speech]:
         return Speech(resampled, tuple((name, start, end) for (name, end), start in zip(ends, starts, strict=False)))
 
     return speak
+
+
+@pytest.fixture(scope="session")
+def ctc_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CTC model of a user's: wav2vec2 with random weights and a small alphabet."""
+    import torch
+    from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+
+    torch.manual_seed(0)
+    vocabulary = {"<pad>": 0, "|": 1, "'": 2, "A": 3, "E": 4, "F": 5, "I": 6, "N": 7, "O": 8, "T": 9, "V": 10, "Y": 11}
+    config = Wav2Vec2Config(
+        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        conv_dim=(8, 8, 8, 8, 8, 8, 8), num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2,
+        feat_extract_norm="layer", do_stable_layer_norm=True, pad_token_id=0,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("ctc")
+    Wav2Vec2ForCTC(config).save_pretrained(folder, safe_serialization=True)
+    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    return folder

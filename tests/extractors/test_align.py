@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -278,24 +277,6 @@ def test_the_best_path_is_the_best_of_all_paths() -> None:
     assert ranges == expected
     for (first, last), label, score in zip(ranges, target, scores, strict=True):
         assert score == pytest.approx(emission[first : last + 1, label].mean(), abs=1e-5)
-
-
-@pytest.fixture(scope="module")
-def ctc_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import torch
-    from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
-
-    torch.manual_seed(0)
-    vocabulary = {"<pad>": 0, "|": 1, "'": 2, "A": 3, "E": 4, "F": 5, "I": 6, "N": 7, "O": 8, "T": 9, "V": 10, "Y": 11}
-    config = Wav2Vec2Config(
-        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-        conv_dim=(8, 8, 8, 8, 8, 8, 8), num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2,
-        feat_extract_norm="layer", do_stable_layer_norm=True, pad_token_id=0,
-    )  # fmt: skip
-    folder = tmp_path_factory.mktemp("ctc")
-    Wav2Vec2ForCTC(config).save_pretrained(folder, safe_serialization=True)
-    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
-    return folder
 
 
 def test_ctc_gives_every_token_a_span_in_order(ctc_folder: Path) -> None:

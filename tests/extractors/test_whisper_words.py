@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,15 @@ from emofuse.extractors.provider import Request
 from emofuse.extractors.weights import whisper as weights
 from emofuse.extractors.weights.catalogue import known, pull
 from emofuse.extractors.weights.whisper import CONVERSIONS, Conversion, folder_of, local_folder
-from emofuse.extractors.words.silero import spoken_stretches
+from emofuse.extractors.words import whisper_words
+from emofuse.extractors.words.align_ctc import CtcAligner
+from emofuse.extractors.words.english import doubt_english
+from emofuse.extractors.words.recording import join
+from emofuse.extractors.words.silero import SpokenStretch, spoken_stretches
 from emofuse.extractors.words.whisper_output import HeardWord, cut_loops, in_order, whole_words
-from emofuse.extractors.words.whisper_words import WhisperWords
+from emofuse.extractors.words.whisper_words import Heard, WhisperWords, load_whisper
+from emofuse.extractors.words.word_rows import WordRow
+from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.errors import UsageError, WeightsError
 from emofuse.pipeline.media import SAMPLE_RATE, Samples
 from emofuse.pipeline.timed import Floats32, Span
@@ -118,6 +125,45 @@ def test_another_language_is_said_and_not_written_as_noise(clip_of: Any, say: Ca
         WhisperWords("tiny.en", language="klingon")
 
 
+def rows_of(*probabilities: float) -> list[WordRow]:
+    return [WordRow(k, k + 0.5, "word", p) for k, p in enumerate(probabilities)]
+
+
+def test_doubtful_words_are_left_out_unless_a_model_of_many_languages_hears_english() -> None:
+    def never() -> tuple[str, float] | None:
+        raise AssertionError("nobody is asked about words that are probable, or about none")
+
+    assert doubt_english(rows_of(0.9, 0.2, 0.6), never) is None and doubt_english([], never) is None
+    doubtful = rows_of(0.2, 0.5, 0.35)
+    alone = doubt_english(doubtful, lambda: None)
+    assert alone is not None and alone.language is None and "mean probability of 0.35" in alone.why
+    assert doubt_english(doubtful, lambda: ("en", 0.6)) is None
+    german = doubt_english(doubtful, lambda: ("de", 0.9))
+    assert german is not None and german.language == "de" and "'de' (probability 0.90)" in german.why
+
+
+@pytest.mark.shared
+@needs_tiny
+def test_german_is_not_written_as_english_and_still_is_speech(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = Clip(shared / "data" / "speech" / "emodb" / "03a01Wa.flac")
+    whisper = WhisperWords("tiny.en")
+    monkeypatch.setattr(whisper, "_detected", lambda stretch: None)  # whether or not base is here
+    heard = whisper(clip, {})
+    assert len(heard) == 0 and "does not sound like clear English" in heard.reason and "--language en keeps" in heard.reason
+    assert heard.provenance.notes["words_left_out"] > 0 and heard.provenance.notes["speech"]
+    monkeypatch.setattr(whisper, "_detected", lambda stretch: ("de", 0.97))
+    german = whisper(clip, {})
+    assert german.provenance.notes["unheard_language"] == "de" and "'de' (probability 0.97)" in german.reason
+    assert len(WhisperWords("tiny.en", language="en")(clip, {})) > 0
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(local_folder("base") is None, reason="needs the weights of Whisper base, which are not on this machine")
+def test_base_hears_german(shared: Path) -> None:
+    heard = WhisperWords("base")(Clip(shared / "data" / "speech" / "emodb" / "03a01Wa.flac"), {})
+    assert heard.provenance.notes["language"] == "de" and "der" in bare(heard.labels["word"])
+
+
 @needs_tiny
 @pytest.mark.filterwarnings(r"ignore:Exception ignored in.*tiktoken:pytest.PytestUnraisableExceptionWarning")
 def test_openai_whisper_hears_the_same_words_with_the_same_file(whisper: WhisperWords, clip_of: Any, say: Callable[..., Any]) -> None:
@@ -160,6 +206,68 @@ def test_a_stretch_is_given_before_the_rest_is_decoded(say: Callable[..., Any]) 
     stretches = spoken_stretches(blocks())
     next(stretches)
     assert len(given) <= 2
+
+
+@needs_tiny
+def test_a_ctc_model_of_the_users_times_a_language_that_pocketsphinx_does_not_know(
+    clip_of: Any, say: Callable[..., Any], ctc_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model's weights are random, so the times are not true: they are the model's own, in order, on the clip's clock."""
+    sound = say("Good morning, everybody.").values
+    noted = (HeardWord("Evo", 0.1, 0.4, 0.9), HeardWord("ti", 0.4, 0.6, 0.8), HeardWord("vino", 0.6, 1.2, 0.7))
+    for folder, times in ((ctc_folder, {"aligned": 3, "whisper": 0}), (None, {"aligned": 0, "whisper": 3})):
+        whisper = WhisperWords("tiny.en", acoustic_model=folder)
+        whisper._model = SimpleNamespace(model=SimpleNamespace(is_multilingual=True))
+        monkeypatch.setattr(whisper, "_hear", lambda stretch, language: Heard(noted, "it", 0.99))
+        words = whisper(clip_of(Samples(4.0, sound)), {})
+        assert words.labels["word"] == ("Evo", "ti", "vino") and words.provenance.notes["times"] == times
+        assert words.start[0] >= 4.0 and (words.start[1:] >= words.end[:-1]).all() and words.end[-1] <= 4.0 + len(sound) / SAMPLE_RATE
+        (stretch,) = spoken_stretches([Samples(4.0, sound)])
+        if folder is not None:
+            spans = CtcAligner(folder).align(["Evo", "ti", "vino"], stretch.sound).spans
+            np.testing.assert_allclose(words.start, [span.start for span in spans], atol=0.061)  # a word of no length is given 0.02 s
+
+
+def joined(*stretches: SpokenStretch) -> SpokenStretch:
+    pieces = [(stretch.sound.starts[0], stretch.sound.values) for stretch in stretches]
+    return SpokenStretch(join(pieces), tuple(span for stretch in stretches for span in stretch.speech))
+
+
+@needs_tiny
+def test_a_moved_border_changes_only_the_words_of_its_two_stretches(
+    whisper: WhisperWords, clip_of: Any, say: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause = np.zeros(SAMPLE_RATE, np.float32)
+    texts = ("We won the first prize.", "Nobody asked you.", "I have some news.", "The doctor called this morning.")
+    clip = clip_of(Samples(3.0, np.concatenate([part for text in texts for part in (say(text).values, pause)])))
+    one, two, three, four = spoken_stretches(clip.samples(), longest=2.5)
+    heard = []
+    for stretches in ([one, joined(two, three), four], [one, two, joined(three, four)], [joined(one, two), three, four]):
+        monkeypatch.setattr(whisper_words, "spoken_stretches", lambda blocks, stretches=stretches: iter(stretches))
+        words = whisper(clip, {})
+        assert len(words) >= 14
+        heard.append([(start, word, float(p)) for start, word, (p,) in zip(words.start, words.labels["word"], words.values, strict=True)])
+
+    def within(words: list[tuple[float, str, float]], stretch: SpokenStretch) -> list[tuple[float, str, float]]:
+        return [word for word in words if stretch.sound.span.start <= word[0] < stretch.sound.span.end]
+
+    first, second, third = heard
+    assert within(first, one) == within(second, one) and within(first, four) == within(third, four)
+    assert within(first, two) != within(second, two), "a stretch is heard as a whole: its probabilities change with its borders"
+
+
+@pytest.mark.parametrize(
+    ("device", "wanted"),
+    [("cpu", ("cpu", 0, "int8")), ("mps", ("cpu", 0, "int8")), ("cuda", ("cuda", 0, "float16")), ("cuda:1", ("cuda", 1, "float16"))],
+)
+def test_whole_numbers_on_a_cpu_and_half_precision_on_a_gpu(
+    device: str, wanted: tuple[str, int, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr("faster_whisper.WhisperModel", lambda folder, **options: asked.update(options, folder=folder))
+    load_whisper(tmp_path, device)
+    assert (asked["device"], asked["device_index"], asked["compute_type"]) == wanted
+    assert asked["folder"] == str(tmp_path) and asked["local_files_only"]
 
 
 def test_a_loop_is_cut_to_its_first_round() -> None:
