@@ -343,6 +343,7 @@ def curves(history: Sequence[Mapping[str, Any]], phase: str | None = None, ax: A
     for key, label in (("train_loss", "training"), ("valid_loss", "validation")):
         ax.plot([int(row["epoch"]) for row in rows], [float(row[key]) for row in rows], marker=".", label=label)
     ax.set(xlabel="epoch", ylabel="loss", title=phase)
+    ax.locator_params(axis="x", integer=True)
     ax.legend()
     return ax
 
