@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from emofuse.assembly import Assembly
+from emofuse.fusion.shipped import DEFAULT
 from emofuse.pipeline.formats.document import analysis_document
 from emofuse.pipeline.formats.registry import WRITABLE, named
 from emofuse.pipeline.formats.result_folder import ResultFolders
@@ -30,7 +31,7 @@ from .sections import SectionedCommand
 @click.command("analyze", cls=SectionedCommand)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), default=Path("emofuse-results"), show_default=True, help="Folder for the results.")
-@click.option("--model", metavar="NAME", help="Fusion model by name, or the path of a checkpoint or a training run (default: mult).")
+@click.option("--model", metavar="NAME", help=f"Fusion model by name, or the path of a checkpoint or a training run (default: {DEFAULT}).")
 @click.option("--prior", metavar="SHARES", help='How likely emotions are beforehand, as "neutral=0.5" (default: equally likely).')
 @click.option(
     "--baseline",

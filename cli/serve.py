@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from emofuse.assembly import Assembly
+from emofuse.fusion.shipped import DEFAULT
 from emofuse.pipeline.clip import Limits
 from emofuse.pipeline.errors import EmofuseError, UsageError
 
@@ -17,7 +18,7 @@ from .options import options_from, provider_options
 
 @click.command("serve")
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Port to listen on; 0 takes any free one.")
-@click.option("--model", metavar="NAME", help="Fusion model by name, or the path of a checkpoint or a training run (default: mult).")
+@click.option("--model", metavar="NAME", help=f"Fusion model by name, or the path of a checkpoint or a training run (default: {DEFAULT}).")
 @click.option("--max-mb", type=click.IntRange(min=1), default=500, show_default=True, help="Largest accepted upload, in MiB.")
 @click.option("--max-minutes", type=click.FloatRange(min=0.1), default=30.0, show_default=True, help="Longest accepted clip, in minutes.")
 @click.option("--timeout", type=click.FloatRange(min=1), default=3600.0, show_default=True, help="Time limit per clip, in seconds.")

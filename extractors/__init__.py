@@ -15,7 +15,11 @@ from .provider import Provider, Request, Status
 from .stream_file import FaceFile, TextFile, VoiceFile, WordsFile
 from .text.bert_text import BertText, MinilmText, PlainMinilmText
 from .text.glove_text import GloveText
-from .voice.joined_voice import VOICES, JoinedVoice
+from .voice.covarep.voice import CovarepCompatVoice, CovarepVoice
+from .voice.joined_voice import JoinedVoice
+from .voice.librosa_voice import LibrosaVoice
+from .voice.torchaudio_voice import TorchaudioVoice
+from .voice.whisper_voice import WhisperVoice
 from .words.openai_whisper_words import OpenaiWhisperWords
 from .words.sphinx_words import SphinxWords
 from .words.transcript_words import TranscriptWords
@@ -27,7 +31,8 @@ EXTRACTORS: Mapping[str, tuple[type[Provider], ...]] = {
     "words": (WhisperWords, SphinxWords, OpenaiWhisperWords, WordsFile, TranscriptWords),
     "text": (MinilmText, PlainMinilmText, TextFile, GloveText, BertText),
     "face": (Compact, PyfeatFace, MediapipeFace, FaceFile),  # py-feat is slow, and its weights are for research use only
-    "voice": (*VOICES, JoinedVoice, VoiceFile),
+    # what Whisper hears comes with COVAREP's columns, so that people have pitch and voice quality to look at
+    "voice": (CovarepVoice, LibrosaVoice, TorchaudioVoice, CovarepCompatVoice, JoinedVoice, WhisperVoice, VoiceFile),
 }
 
 

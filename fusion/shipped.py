@@ -8,7 +8,7 @@ from typing import Any
 
 from emofuse.pipeline.errors import CheckpointError
 
-DEFAULT = "mult"
+DEFAULT = "rrnn"
 RUN_BEST = "best.safetensors"  # in the folder that `emofuse train` writes
 FOLDER = Path(__file__).parent / "weights"
 

@@ -18,7 +18,7 @@ from emofuse.pipeline.timed import TimedSequence
 from emofuse.pipeline.utterances import segment, utterance
 
 pytestmark = [pytest.mark.shared, pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")]
-LIGHT = Options(words="none", text="none", voice="covarep", face="compact")
+LIGHT = Options(words="none", text="none", voice="whisper", face="compact")
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from .torchaudio_voice import TorchaudioVoice
 from .whisper_voice import WhisperVoice
 
 VOICES: tuple[type[Provider], ...] = (CovarepVoice, LibrosaVoice, TorchaudioVoice, CovarepCompatVoice, WhisperVoice)
-"""Providers that read sound, in the order of preference of `auto`; any of them can be joined."""
+"""Providers that read sound; any of them can be joined."""
 DEFAULT = "whisper+covarep"
 NEAR_SECONDS = 0.02
 

@@ -87,7 +87,7 @@ _WHISPER = {  # openai-whisper 20250625, whisper/__init__.py: the SHA-256 is par
 }
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-ADAPTER_SHA256 = "7688a8c4633d64541e9c54ffa0d27253468dbe6fafde6b4b309f85bcb2231b50"  # written by python -m training.text
+ADAPTER_SHA256 = "34e236dd426d15ac7074ff86e5e68ef00eaa8a9c5ddea6c93d806792f661b203"  # written by python -m training.text
 
 KNOWN_WEIGHTS: tuple[KnownWeights, ...] = (
     KnownWeights(

@@ -29,7 +29,7 @@ from emofuse.pipeline.timed import Provenance, Span
 from emofuse.pipeline.whole_folder import sweep, whole_folder
 
 NASTY = "a\x1b]0;pwned\x07\x1b[31mred\u202eevil\x9b2J\r\nb"
-QUIET = Options(words="none", text="none", face="none", voice="covarep", offline=True)
+QUIET = Options(words="none", text="none", face="none", voice="whisper", offline=True)
 
 
 def test_printable_shows_what_a_terminal_would_obey() -> None:

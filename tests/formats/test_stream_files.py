@@ -145,7 +145,7 @@ def run(*arguments: str | Path) -> Any:
 def test_a_face_table_goes_through_the_command_line_and_comes_out_in_other_formats(tmp_path: Path, samples: Path) -> None:
     """The late sample begins at 8.6 s: OpenFace's first frame, which it calls 0.0 s, is there."""
     table = openface(tmp_path / "late.csv")
-    options = ("--words", "none", "--text", "none", "--voice", "covarep", "--face", table, "--offline")
+    options = ("--words", "none", "--text", "none", "--voice", "whisper", "--face", table, "--offline")
     result = run("analyze", samples / "late.mkv", *options, "--formats", "openface,eaf,csd", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     folder = tmp_path / "out/late"

@@ -36,6 +36,7 @@ from training.fusion_checkpoints.evidence import pointing
 from training.fusion_checkpoints.extract_voices import distorted
 from training.fusion_checkpoints.faces import NEUTRAL, Talking, logarithms, stream_of
 from training.fusion_checkpoints.material import Prepared, Speakers, material
+from training.fusion_checkpoints.occlusion import occlusion
 from training.fusion_checkpoints.scores import calibration_error, error_of_luck, even_weights, f1, interval, score, uar
 from training.fusion_checkpoints.sets import composed_set, subset_sets
 from training.fusion_checkpoints.training import Recipe, Stages, fresh, learn_stages, loss_of, train
@@ -420,6 +421,41 @@ def test_pointing_says_how_much_attention_the_placed_rows_get() -> None:
     assert summary["voice"].border == pytest.approx(1, abs=1e-3)
     share = np.array([10 / 76] * 4 + [1 / 76] * 36)
     assert summary["voice"].perplexity == pytest.approx(float(np.exp(-(share * np.log(share)).sum()) / 40), abs=2e-3)
+
+
+class Adds(torch.nn.Module):
+    """A model whose second emotion's logit is the sum of every present row's first column."""
+
+    def forward(self, streams: dict[str, Batch], maps: tuple[str, ...] = ()) -> Output:
+        logits = torch.zeros(len(next(iter(streams.values())).values), 8)
+        for stream in streams.values():
+            logits[:, 1] += (stream.values[..., 0] * stream.present).sum(1)
+        return Output(logits)
+
+
+def test_occlusion_finds_the_rows_that_the_answer_rests_on() -> None:
+    """Of 20 voice rows over 2 s, 5 (one half second) carry a logit of 3; of 10 words one. A fifth of the rows holds 4 of the 5."""
+    times = (np.arange(20) + 0.5) / 10
+    values = np.zeros((20, 3), np.float16)
+    values[5:10, 0] = 0.6
+    voice = Row(values, times, 2.0, evidence=(0.5, 1.0))
+    text = np.zeros((10, 3), np.float16)
+    text[3, 0] = 1.0
+    member = Member(text, None, voice, 1, phrase=(3, 4))
+    scalings = {name: Scaling(np.zeros(3, np.float32), np.ones(3, np.float32)) for name in ("text", "face", "voice")}
+    heat = {"text+voice": 1.0}
+    found = occlusion(Adds(), [member], scalings, heat, 1)
+    assert found["text"].highest == found["voice"].highest == 1 and set(found) == {"text", "voice", "all"}
+
+    def sure(logit: float) -> float:
+        return float(np.exp(logit) / (np.exp(logit) + 6))
+
+    assert found["voice"].top == pytest.approx(sure(4) - sure(4 - 4 * 0.6), abs=2e-3)
+    assert found["text"].top == pytest.approx(sure(4) - sure(3), abs=2e-3)
+    assert found["all"].top == pytest.approx(sure(4) - sure(3 - 4 * 0.6), abs=2e-3)
+    assert 0 <= found["all"].random < found["all"].top
+    away = Member(text, None, dataclasses.replace(voice, evidence=(1.5, 2.0)), 1, phrase=(7, 8))
+    assert occlusion(Adds(), [away], scalings, heat, 1)["voice"].highest == 0
 
 
 def test_delta_learns_its_papers_stages_first(made: Prepared) -> None:

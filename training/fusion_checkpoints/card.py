@@ -74,9 +74,9 @@ def card(facts: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str, Any]
         "limits": [
             "utterances were composed of one person's voice, another's face and a third's words: how they go together in time was not "
             "learned from nature, and calibration holds for composed utterances",
-            "voice: acted, two English sentences, one studio; other microphones were only imitated",
+            "voice: acted; two English and ten German sentences, two studios; other microphones were only imitated",
             "face: labelled photographs made to move; talking faces often look neutral to the face network",
-            "text: English comments and television dialogue; the offline recogniser's words are mostly wrong and then do not count",
+            "text: English comments and television dialogue; words that the recogniser is unsure of do not count",
             "sentiment without words rests on a composition by sign and was not measured on real speech",
             "children, old age, accents, other languages, telephones: not measured",
         ],
@@ -130,6 +130,18 @@ def table(sets: Mapping[str, Mapping[str, Any]]) -> list[str]:
         lines += ["|---" * 8 + "|"]
         keys = ("utterances", "times_even", "brief", "longer", "top_two", "perplexity", "border")
         lines += [f"| {stream} | " + " | ".join(f"{scores[key]:g}" for key in keys) + " |" for stream, scores in looks.items()]
+    if rests := sets.get("influence"):
+        lines += [
+            "",
+            "Influence in the same utterances (occlusion.py): how often a part on the evidence has the highest of its stream, how far the",
+            "answer's probability falls without the 20 % most influential rows, and without 20 % drawn at random:",
+            "",
+        ]
+        lines += ["| stream | utterances | highest on the evidence | fall without the top 20 % | without a random 20 % |", "|---" * 5 + "|"]
+        lines += [
+            f"| {stream} | {one['utterances']} | {'' if stream == 'all' else one['highest']} | {one['top']:g} | {one['random']:g} |"
+            for stream, one in rests.items()
+        ]
     if mosi := sets.get("sentiment, mosi"):
         shown = [f"Acc2 (non-zero) {100 * mosi['acc2_non_zero']:.1f}", f"Acc7 {100 * mosi['acc7']:.1f}", f"MAE {mosi['mae']:.3f}"]
         lines += ["", f"Sentiment, CMU-MOSI, words alone: {', '.join(shown)}, r {mosi['corr']:.3f}."]

@@ -17,11 +17,14 @@ from emofuse.pipeline.streams import EMOTIONS
 
 from .composer import NEUTRAL, SUBSETS, Composer, Material, Member, Shares
 from .evidence import pointing
+from .occlusion import occlusion
 from .scores import Score, even_temperature, labels_of, score, uar
 from .training import answers
 
 CORPORA = ("goemotions", "meld")
 PLACED_UTTERANCES = 150
+OCCLUDED = 100
+"""Placed utterances of which every part is taken away, one after the other."""
 ROUNDS = 2
 """Partners drawn for each voice (or photograph) in a composed set."""
 
@@ -163,7 +166,10 @@ def numbers(
         if members and name != "text":
             results[f"{name}, baseline"] = vars(scored(module, members, scalings, heat[name]))
     if material.voice.rows and len(material.face.rows):
-        results["attention"] = {name: vars(one) for name, one in pointing(module, placed_set(material, seed), scalings).items()}
+        members = placed_set(material, seed)
+        results["attention"] = {name: vars(one) for name, one in pointing(module, members, scalings).items()}
+        placed = members[: 2 * OCCLUDED : 2]  # every other one is neutral
+        results["influence"] = {name: vars(one) for name, one in occlusion(module, placed, scalings, heat, seed).items()}
     for kind in ("female", "male", "normal", "strong"):
         if members := [m for m in voice_set(material) if kind in m.kind.split()]:
             results[f"voice, {kind}"] = vars(scored(module, members, scalings, heat["voice"]))

@@ -44,7 +44,7 @@ class Recipe:
 
     rank: int = 16
     frozen: int = 2
-    steps: int = 480
+    steps: int = 2000
     comments: int = 24
     common: float = 0.4
     lines: int = 6
