@@ -64,7 +64,7 @@ def stages_of(light: ModuleType, tmp_path: Path) -> Any:
         def extractors(self, clip: Path) -> Sequence[Any]:
             return Media(light).extractors(clip)
 
-        def fuse(self, clip: Any, extraction: Any, progress: Any) -> Any:
+        def fuse(self, clip: Any, extraction: Any, progress: Any, sums: Any = None) -> Any:
             from emofuse.pipeline.attention.fuse import fuse
 
             return fuse(clip, extraction, Silent())
@@ -94,10 +94,16 @@ class SideBySide:
     stages: Stages
 
     def run(self, tasks: Any, tell: Any, stopping: Any) -> Iterator[Any]:
-        from concurrent.futures import ThreadPoolExecutor
+        from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
+        running: set[Any] = set()
         with ThreadPoolExecutor(4) as pool:
-            yield from pool.map(self.stages.run, list(tasks))
+            for task in tasks:  # None: the next one waits for what is out
+                if task is not None:
+                    running.add(pool.submit(self.stages.run, task))
+                if running and (task is None or len(running) >= 4):
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
 
 
 def go(hostile: ModuleType, stages_of: Any, tmp_path: Path, keep: Any) -> None:

@@ -430,7 +430,7 @@ class Adds(torch.nn.Module):
         logits = torch.zeros(len(next(iter(streams.values())).values), 8)
         for stream in streams.values():
             logits[:, 1] += (stream.values[..., 0] * stream.present).sum(1)
-        return Output(logits)
+        return Output(logits, logits)
 
 
 def test_occlusion_finds_the_rows_that_the_answer_rests_on() -> None:
