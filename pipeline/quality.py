@@ -56,9 +56,7 @@ def quality(utterance: Utterance, streams: Mapping[str, TimedSequence], unlike: 
     for name, far in (unlike or {}).items():
         if far > 1:
             flags.append(f"unlike_{name}")
-            reasons.setdefault(
-                name, f"unlike what the model learned from: {far:.2f} times as far off as 99 of 100 of its validation utterances"
-            )
+            reasons.setdefault(name, f"{far:.2f} times as far from what the model learned from as 99 of 100 validation utterances are")
     poor = ({"no_text"}, {"no_face", "sparse_face"}, {"no_voice", "weak_voice"})
     if all(kinds & set(flags) for kinds in poor):
         flags.append("abstain")

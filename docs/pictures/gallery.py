@@ -95,7 +95,8 @@ def figures(folder: Path) -> None:
     """The timeline, one attention map, and influence."""
     analysis = read_analysis(folder / "smile")
     plots.timeline(analysis).savefig(HERE / "gallery_timeline.png", dpi=80)
-    plots.figure_of(plots.attention_matrix(analysis, 1, "text", "voice")).savefig(HERE / "gallery_map.png", dpi=80)
+    between = emofuse.analyze(SAMPLES / "smile.mp4", offline=True, model="mult")  # rrnn has one row per hop
+    plots.figure_of(plots.attention_matrix(between, 1, "text", "voice")).savefig(HERE / "gallery_map.png", dpi=80)
     plots.influence(analysis).savefig(HERE / "gallery_influence.png", dpi=80)
 
 
