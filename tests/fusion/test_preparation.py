@@ -11,18 +11,18 @@ from emofuse.extractors.voice.covarep.voice import CovarepVoice
 from emofuse.fusion.batch import Batch, Scaling
 from emofuse.fusion.checkpoints import StreamInput
 from emofuse.fusion.outputs import Map
+from emofuse.fusion.pooling import Pools
 from emofuse.fusion.predictor import Read, _attention
 from emofuse.fusion.preparation import (
-    SPEECH_READS,
     AsItIs,
     Expression,
     Heard,
-    Pools,
     Preparation,
     Speech,
     preparation_from_json,
     preparation_to_json,
 )
+from emofuse.fusion.speech_preparation import SPEECH_READS
 from emofuse.pipeline.errors import CheckpointError
 from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emofuse.fusion import preparation as preparation_code
+from emofuse.fusion import pooling, preparation, speech_preparation
 from emofuse.fusion.batch import Scaling
 from emofuse.fusion.checkpoints import StreamInput
 from emofuse.fusion.likeness import Likeness
@@ -197,7 +197,9 @@ def kept(folder: Path, key: str, make: Callable[[], tuple[list[Row], NDArray[np.
 
 def source_hash() -> str:
     """Of the code that varies and prepares: other code, other rows."""
-    return hashlib.sha256(b"".join(inspect.getsource(code).encode() for code in (voices_code, preparation_code))).hexdigest()
+    return hashlib.sha256(
+        b"".join(inspect.getsource(code).encode() for code in (voices_code, pooling, preparation, speech_preparation))
+    ).hexdigest()
 
 
 def counts_of(train: Material) -> dict[str, int]:
