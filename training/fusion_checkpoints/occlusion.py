@@ -139,7 +139,7 @@ def drawn_fifth(n: int, random: np.random.Generator) -> NDArray[np.bool_]:
 
 
 def less(member: Member, keep: Mapping[str, NDArray[np.bool_]]) -> Member:
-    """The utterance with those rows of each stream alone that `keep` (n, by stream) marks; a stream without any row is absent."""
+    """The utterance with those rows of each stream alone that its `keep` (n) marks; a stream without any row is absent."""
     made = member
     for name, kept in keep.items():
         if name == "text":
