@@ -53,8 +53,7 @@ class Looks:
                 maps.append(Attention("cross", "utterance", source, weights, *span, s.start, s.end))
         p = rng.dirichlet(np.ones(len(EMOTIONS)))
         answer = dict(zip(EMOTIONS, map(float, p), strict=True))
-        gates, unlike = {"alpha": (0.25, 0.5)}, {"voice": 0.75}
-        return Prediction(answer, float(rng.uniform(-3, 3)), float(p.max()), tuple(maps), gates, unlike)
+        return Prediction(answer, float(rng.uniform(-3, 3)), float(p.max()), tuple(maps), unlike={"voice": 0.75})
 
 
 def streams(words: Sequence[str], seconds: float, seed: int = 0) -> dict[str, TimedSequence]:
