@@ -102,7 +102,7 @@ class Predictor:
         inputs = [self._inputs(utterance) for utterance in utterances]
         answers: list[Prediction | None] = [None] * len(inputs)
         for members in batches([sum(len(s.rows) for s in streams.values()) for streams in inputs]):
-            predicted = in_halves(members, lambda chunk: self._answers(inputs, chunk, attention), torch.OutOfMemoryError, self._let_go)
+            predicted = in_halves(members, lambda chunk: self._answers(inputs, chunk, attention), torch.OutOfMemoryError, self._release)
             for m, answer in zip(members, predicted, strict=True):
                 answers[m] = answer
         return [answer for answer in answers if answer is not None]
@@ -133,7 +133,7 @@ class Predictor:
         stream = self.checkpoint.streams[name]
         return None if stream.likeness is None or not len(rows) else stream.likeness.unlike(stream.scaling.apply(rows.values))
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         """Give what a failed try held back to the device."""
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
