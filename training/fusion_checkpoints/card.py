@@ -139,7 +139,7 @@ def table(sets: Mapping[str, Mapping[str, Any]]) -> list[str]:
         ]
         lines += ["| stream | utterances | highest on the evidence | fall without the top 20 % | without a random 20 % |", "|---" * 5 + "|"]
         lines += [
-            f"| {stream} | {one['utterances']} | {'' if stream == 'all' else one['highest']} | {one['top']:g} | {one['random']:g} |"
+            f"| {stream} | {one['utterances']} | {'' if one['highest'] is None else one['highest']} | {one['top']:g} | {one['random']:g} |"
             for stream, one in rests.items()
         ]
     if mosi := sets.get("sentiment, mosi"):

@@ -33,12 +33,12 @@ class Occlusion:
     """Of one stream of a set of utterances, or ("all") of all their streams.
 
     utterances   whose evidence in this stream has a place
-    highest      share of them of which a part on the evidence has the highest influence of the stream's parts
+    highest      share of them of which a part on the evidence has the highest influence of the stream's parts; None for "all"
     top, random  mean fall of the answer's probability without the 20 % most influential rows, and without 20 % drawn at random
     """
 
     utterances: int
-    highest: float
+    highest: float | None
     top: float
     random: float
 
@@ -76,12 +76,12 @@ def occlusion(
             mine = [(one, part.on_evidence) for one, part in zip(influence, parts, strict=True) if part.stream == name]
             if any(on for _, on in mine) and not all(on for _, on in mine):
                 found[name].append((max(mine, key=lambda pair: pair[0])[1], float(falls[1 + k]), float(alone[k])))
-    return {name: summary(rows) for name, rows in found.items() if rows}
+    return {name: summary(rows, placed=name != "all") for name, rows in found.items() if rows}
 
 
-def summary(rows: Sequence[tuple[bool, float, float]]) -> Occlusion:
+def summary(rows: Sequence[tuple[bool, float, float]], placed: bool) -> Occlusion:
     highest, top, random = (np.array([row[i] for row in rows], np.float64) for i in range(3))
-    return Occlusion(len(rows), mean_of(highest), mean_of(top), mean_of(random))
+    return Occlusion(len(rows), mean_of(highest) if placed else None, mean_of(top), mean_of(random))
 
 
 def probabilities(module: nn.Module, members: Sequence[Member], scalings: dict[str, Scaling], temperature: float) -> Floats64:
