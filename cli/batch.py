@@ -34,12 +34,12 @@ DEFAULTS: Mapping[str, Any] = {
     "follow_links": False,
     "engine": "local",
     "address": None,
-    "speakers": None,
+    "people": None,
 }
 
 
 def batch_options(function: Function) -> Function:
-    """--workers --retry-failed --force --dry-run --limit --shard --timeout --memory --follow-links --engine --address --speakers
+    """--workers --retry-failed --force --dry-run --limit --shard --timeout --memory --follow-links --engine --address --people
     --json-lines."""
     for option in reversed(
         (
@@ -71,9 +71,9 @@ def batch_options(function: Function) -> Function:
                 "--address", metavar="ADDRESS", help="Address of a Ray cluster (auto, ray://HOST:10001); without it a local one is started."
             ),
             click.option(
-                "--speakers",
+                "--people",
                 metavar="WHOSE",
-                help="Whose clip each is, so that a person's clips share a baseline: a table with the columns clip and speaker, folder"
+                help="Whose clip each is, so that a person's clips share a baseline: a table with the columns clip and person, folder"
                 " (one per person), or name:REGEX (docs/baseline.md).",
             ),
             click.option("--json-lines", is_flag=True, help="Print events as JSON lines on stdout."),
@@ -136,7 +136,7 @@ def batch(paths: Sequence[Path], out: Path, writing: Mapping[str, Any], values: 
             memory=memory,
             engine=engine,
             follow_links=values["follow_links"],
-            speakers=values["speakers"],
+            people=values["people"],
             tell=tell,
             stopping=stopping,
         )

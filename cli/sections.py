@@ -19,7 +19,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "face_id",
         "align",
         "baseline",
-        "speakers",
+        "people",
     ),
     "Model": ("model", "prior", "device", "influence"),
     "Results": ("out", "report", "overlay", "formats", "as_json", "profile"),

@@ -51,11 +51,11 @@ class PersonSums:
 class KnownPerson:
     """Somebody of whom several clips are known.
 
-    speaker  the name that a table or a folder gives;  sums over all their clips, the one that is read among them
-    key      hash of what the sums were made from
+    name  as a table or a folder gives it;  sums over all their clips, the one that is read among them
+    key   hash of what the sums were made from
     """
 
-    speaker: str
+    name: str
     sums: PersonSums
     key: str
 
@@ -97,16 +97,16 @@ class ClipTallies:
     def sums(self, stream: str, who: str) -> Tally:
         return self._sums[stream, who]
 
-    def is_person(self, stream: str, who: str, speaker: str) -> bool:
+    def is_person(self, stream: str, who: str, person: str) -> bool:
         """Whether this voice or face of the clip is the person whose clip it is said to be: the only one, or the one called so."""
         others = {name for kind, name in self._sums if kind == stream and name} or {""}
-        return who in others and (len(others) == 1 or (stream != "face" and who.casefold() == speaker.casefold()))
+        return who in others and (len(others) == 1 or (stream != "face" and who.casefold() == person.casefold()))
 
-    def of_person(self, speaker: str) -> PersonSums:
+    def of_person(self, person: str) -> PersonSums:
         """What the clip has of the person whose clip it is said to be."""
         tallies: dict[str, Tally] = {}
         for (stream, who), tally in self._sums.items():
-            if self.is_person(stream, who, speaker):
+            if self.is_person(stream, who, person):
                 tallies[stream] = tallies[stream].along_with(tally) if stream in tallies else tally
         return PersonSums(tallies, dict.fromkeys(tallies, 1))
 
@@ -140,8 +140,8 @@ class PersonBaselines:
         if source.recording is not None:
             return _Taken(source.recording.get(stream) or Tally.nothing(utterance_tally.columns), source.name, 1)
         who, person = self._clip.who(stream, utterance), source.person
-        if person is not None and stream in person.sums.tallies and self._clip.is_person(stream, who, person.speaker):
-            name = f"other utterances of {person.speaker}"
+        if person is not None and stream in person.sums.tallies and self._clip.is_person(stream, who, person.name):
+            name = f"other utterances of {person.name}"
             return _Taken(person.sums.tallies[stream].without(utterance_tally), name, person.sums.clips[stream] - 1, person.key)
         return _Taken(self._clip.sums(stream, who).without(utterance_tally), source.name, 0)
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 import emofuse
 from emofuse.assembly import Assembly
-from emofuse.batch import AssemblySetup, Job, with_speakers
+from emofuse.batch import AssemblySetup, Job, with_people
 from emofuse.cli.main import main
 from emofuse.fusion.shipped import locate
 from emofuse.options import Options
@@ -107,9 +107,9 @@ def test_in_a_batch_the_person_s_other_clips_are_the_baseline(samples: Path, tmp
     for name in ("voice_only.flac", "smile.mp4"):
         shutil.copy(samples / name, clips / name)
     table = tmp_path / "who.csv"
-    table.write_text("clip,speaker\nvoice_only.flac,Anna\nsmile,Anna\n")
+    table.write_text("clip,person\nvoice_only.flac,Anna\nsmile,Anna\n")
     options = Options(words="none", face="none", offline=True, model=model, influence=False)
-    totals = emofuse.analyze_folder(clips, tmp_path / "out", options, report=False, workers=1, speakers=table)
+    totals = emofuse.analyze_folder(clips, tmp_path / "out", options, report=False, workers=1, people=table)
     assert (totals.done, totals.failed) == (2, 0)
 
     assembly = Assembly(options)
@@ -127,15 +127,15 @@ def test_in_a_batch_the_person_s_other_clips_are_the_baseline(samples: Path, tmp
             assert fact["utterances"] == pytest.approx(float(sums[other].utterances.max()))
             assert fact["seconds"] == pytest.approx(sums[other].seconds)
         assert probabilities(document) != probabilities(alone)
-    again = emofuse.analyze_folder(clips, tmp_path / "out", options, report=False, workers=1, speakers=table)
+    again = emofuse.analyze_folder(clips, tmp_path / "out", options, report=False, workers=1, people=table)
     assert again.kept == 2
 
 
-def test_speakers_change_nothing_for_a_model_without_baselines_and_it_says_so(samples: Path, tmp_path: Path) -> None:
+def test_people_change_nothing_for_a_model_without_baselines_and_it_says_so(samples: Path, tmp_path: Path) -> None:
     shutil.copy(samples / "voice_only.flac", tmp_path / "a.flac")
     found = discover([tmp_path])
     told: list[Event] = []
     job = Job(Options(words="none", face="none", offline=True, baseline="none"), {})
-    assert with_speakers(found, "folder", job, told.append) is found
+    assert with_people(found, "folder", job, told.append) is found
     (remark,) = told
     assert isinstance(remark, Remarked) and "changes nothing" in remark.text

@@ -4,7 +4,7 @@ discovery.py   which files are clips, by their content; what is refused, and why
 task.py        one clip's task and its record (a row of the manifest)
 store.py       the output folder: everything in it appears whole, or not at all
 keys.py        what a result depends on, as one hash
-speakers.py    whose clip each is, as a table or a folder says
+people.py      whose clip each is, as a table or a folder says
 queue.py       which task comes next: a person's clips wait for each other
 codec.py       frozen dataclasses to JSON and back
 stages.py      one clip: hash, extract, fuse, write; each stage kept apart, so that none runs twice

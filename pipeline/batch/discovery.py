@@ -56,7 +56,7 @@ _CLIP_SUFFIXES = (
 
 
 @dataclass(frozen=True)
-class Speaker:
+class Person:
     """Whose clips some are. Two folders of one name are two people.
 
     name   as a table, a file's name or a folder says it
@@ -73,7 +73,7 @@ class Candidate:
 
     path   absolute;  named: as the user would write it
     place  its path under the folder that was named, with slashes: the same on every machine that sees the folder
-    speaker  whose clip it is (speakers.py); None where nobody says
+    person whose clip it is (people.py); None where nobody says
     """
 
     path: str
@@ -81,7 +81,7 @@ class Candidate:
     place: str
     reason: str | None = None
     message: str | None = None
-    speaker: Speaker | None = None
+    person: Person | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Protocol
 from ..errors import OutputError
 from ..person import PersonSums
 from .cache import Cache
-from .discovery import Candidate, Speaker
+from .discovery import Candidate, Person
 from .events import Outcome
 from .keys import key_of
 from .task import Task, task_id
@@ -30,7 +30,7 @@ class Asked(Protocol):
 
 
 @dataclass(eq=False)
-class _Person:
+class _Clips:
     """A person's clips: those whose tallies are awaited, and the tallies that are there, by task."""
 
     awaited: set[str] = field(default_factory=set)
@@ -41,14 +41,14 @@ class _Person:
 class Queue:
     """Gives out tasks one at a time, and takes in what came of them.
 
-    A clip without a speaker is one task. A person's clips are two each: tallies, then, when all of these are there or have failed,
+    A clip without a person is one task. A person's clips are two each: tallies, then, when all of these are there or have failed,
     results against the sums of all tallies. `limit` counts clips of which any stage ran.
     """
 
     def __init__(self, clips: Sequence[Candidate], names: Mapping[str, str], asked: Asked, cache: Cache) -> None:
         self._asked, self._cache = asked, cache
-        self._people: dict[Speaker, _Person] = {}
-        self._person_of: dict[str, _Person] = {}
+        self._people: dict[Person, _Clips] = {}
+        self._person_of: dict[str, _Clips] = {}
         self._first = deque(self._task(clip, names) for clip in clips)
         self._second: deque[Task] = deque()
         self._out: set[str] = set()
@@ -85,10 +85,10 @@ class Queue:
     def _task(self, clip: Candidate, names: Mapping[str, str]) -> Task:
         asked = self._asked
         task = Task(task_id(clip.path), clip.path, names[clip.path], asked.force, asked.retry_failed, asked.dry_run)
-        if clip.speaker is None:
+        if clip.person is None:
             return task
-        task = replace(task, goal="tally", speaker=clip.speaker.name)
-        person = self._person_of[task.id] = self._people.setdefault(clip.speaker, _Person())
+        task = replace(task, goal="tally", person=clip.person.name)
+        person = self._person_of[task.id] = self._people.setdefault(clip.person, _Clips())
         person.awaited.add(task.id)
         person.tasks[task.id] = task
         return task
@@ -107,7 +107,7 @@ class Queue:
         limit = self._asked.limit
         return limit is None or task.id in self._begun or len(self._begun | self._out) < limit
 
-    def _tallied(self, person: _Person, outcome: Outcome) -> None:
+    def _tallied(self, person: _Clips, outcome: Outcome) -> None:
         id = outcome.record.id
         person.awaited.discard(id)
         if outcome.kind == "tallied" and outcome.tally is not None:

@@ -40,7 +40,7 @@ class BatchOptions:
     force         do everything again, whatever is there
     retry_failed  try again what failed before with the same configuration
     limit         begin at most so many clips
-    shard         (i, n): only the i-th of n parts, i from 1; a clip's part follows from its place in the folder alone, or from its speaker
+    shard         (i, n): only the i-th of n parts, i from 1; a clip's part follows from its place in the folder alone, or from its person
     dry_run       change nothing, only tell what would be done
     """
 
@@ -215,9 +215,9 @@ def _may_take(store: Store, name: str, clip: Candidate, before: Record | None) -
 
 def part_of(clip: Candidate, parts: int) -> int:
     """Which of `parts` a clip is in, from 1, by its place under the folder that was named; clips of one person are in one part."""
-    place, speaker = clip.place, clip.speaker
-    if speaker is not None:
-        place = f"{PurePosixPath(place).parent}/" if speaker.place else f"/{speaker.name}"
+    place, person = clip.place, clip.person
+    if person is not None:
+        place = f"{PurePosixPath(place).parent}/" if person.place else f"/{person.name}"
     digest = hashlib.sha256(place.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") % parts + 1
 

@@ -128,7 +128,7 @@ class Stages:
         record = replace(
             work.record,
             state="failed",
-            speaker=work.task.speaker,
+            person=work.task.person,
             reason=reason,
             message=message,
             refused={},
@@ -177,7 +177,7 @@ class Stages:
             message=None,
             output=task.output,
             files={},
-            speaker=task.speaker,
+            person=task.person,
         )
         write_record(self._store, work.record)
         work.tell(Started(task.id, task.path, work.record.attempts, work.record))
@@ -194,9 +194,9 @@ class Stages:
             return Outcome(before or work.record, "tallied", tuple(work.ran), tally=key)
         self._start(work, before)
         clip, extraction = self._extraction(work, extractors, keys)
-        assert task.speaker is not None
+        assert task.person is not None
         with work.stage("baseline"):
-            sums = self._setup.tally(clip, extraction, task.speaker)
+            sums = self._setup.tally(clip, extraction, task.person)
         work.sound()
         self._cache.keep_sums(key, sums)
         record = replace(work.record, state="waiting", emofuse=self._version, seconds=_rounded(work.seconds), peak_memory=peak_memory())
@@ -218,13 +218,13 @@ class Stages:
 
     def _fusion_key(self, work: _Work, keys: Mapping[str, str]) -> str:
         task = work.task
-        person = {} if task.baseline is None else {"speaker": task.speaker, "baseline": task.baseline}
+        person = {} if task.baseline is None else {"person": task.person, "baseline": task.baseline}
         return self._key("fusion", work, keys, **person)
 
     def _key(self, stage: str, work: _Work, keys: Mapping[str, str], **more: object) -> str:
         facts = {"stage": stage, "clip": work.sha256, "streams": keys, **more}
         if stage == "tally":
-            facts["speaker"] = work.task.speaker
+            facts["person"] = work.task.person
         return key_of({**facts, "model": self._setup.model.to_json(), "configuration": self._setup.configuration})
 
     def _failed_before(self, work: _Work, before: Record | None) -> Outcome | None:
@@ -284,12 +284,12 @@ class Stages:
 
     def _person(self, task: Task) -> KnownPerson | None:
         """What is known of the person whose clip it is; raises `OutputError` where the sums were taken away meanwhile."""
-        if task.speaker is None or task.baseline is None:
+        if task.person is None or task.baseline is None:
             return None
         sums = self._cache.sums(task.baseline)
         if sums is None:
-            raise OutputError(f"{task.path}: expected the baseline of {task.speaker} that this run wrote; it is gone or damaged")
-        return KnownPerson(task.speaker, sums, task.baseline)
+            raise OutputError(f"{task.path}: expected the baseline of {task.person} that this run wrote; it is gone or damaged")
+        return KnownPerson(task.person, sums, task.baseline)
 
     def _written(self, work: _Work, analysis: Analysis) -> Outcome:
         """The result folder, and after it the record."""

@@ -79,7 +79,7 @@ class Task:
     force   do everything again;  retry_failed: try again what failed before
     dry_run  only say what would be done
     goal     "result", or "tally": only its streams, and what they say of its person's baseline
-    speaker  whose clip it is, where other clips of this person are known;  baseline: key of the sums over all these clips
+    person  whose clip it is, where other clips of this person are known;  baseline: key of the sums over all these clips
     continued  this run has made its tally already, so that its streams are as new as `force` wants them
     """
 
@@ -90,7 +90,7 @@ class Task:
     retry_failed: bool = False
     dry_run: bool = False
     goal: Goal = "result"
-    speaker: str | None = None
+    person: str | None = None
     baseline: str | None = None
     continued: bool = False
 
@@ -112,7 +112,7 @@ class Record:
     files      of the result folder: name -> bytes and SHA-256, to know that they are whole
     refused    formats that were asked for and cannot hold this clip: name -> why
     length     seconds of the clip;  emotion, probability: the clip's most probable emotion
-    speaker    whose clip it was said to be
+    person     whose clip it was said to be
     The rest differs from run to run:
     attempts   how often work on it began
     seconds    stage -> wall seconds of the attempt that ended well (hash, extract, baseline, fusion, write); a stage from the cache has 0
@@ -135,7 +135,7 @@ class Record:
     utterances: int | None = None
     emotion: str | None = None
     probability: float | None = None
-    speaker: str | None = None
+    person: str | None = None
     attempts: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_memory: int | None = None

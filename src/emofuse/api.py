@@ -80,7 +80,7 @@ def analyze_folder(
     seconds: float | None = None,
     memory: int | None = None,
     follow_links: bool = False,
-    speakers: PathLike | None = None,
+    people: PathLike | None = None,
 ) -> Totals:
     """Every clip under `paths` into its own folder under `out`, in worker processes; the same call again does only what is missing.
 
@@ -94,7 +94,7 @@ def analyze_folder(
     seconds       wall seconds that one clip may take; None: 600 + 120 times its length
     memory        bytes that one worker may use; None: its share of what is free
     follow_links  also read files that links lead to outside of the folders
-    speakers      whose clip each is: a table with the columns clip and speaker, "folder", or "name:REGEX" (docs/baseline.md); None: unknown
+    people        whose clip each is: a table with the columns clip and person, "folder", or "name:REGEX" (docs/baseline.md); None: unknown
     Returns how many clips are done, kept, failed and why. A clip that fails ends nothing: its reason is in manifest.csv.
     Raises `UsageError` if there is no clip at all or an option is wrong, `EmofuseError` if `out` cannot be written.
 
@@ -121,5 +121,5 @@ def analyze_folder(
         seconds=seconds,
         memory=memory,
         follow_links=follow_links,
-        speakers=speakers,
+        people=people,
     )

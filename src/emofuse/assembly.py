@@ -214,14 +214,14 @@ class Assembly:
         wanted = frozenset(name for name, stream in streams.items() if stream.get("baseline") is True)
         return frozenset() if self.options.baseline == "none" else wanted
 
-    def tally(self, clip: Clip, extraction: Extraction, speaker: str) -> PersonSums:
+    def tally(self, clip: Clip, extraction: Extraction, person: str) -> PersonSums:
         """What a clip says of the baseline of the person whose clip it is."""
         extraction = self._aligned(extraction)
         streams = extraction.streams
         length = length_of(clip, extraction, decoded_to_the_end(clip, extraction))
         faces = FaceSelector.of(streams, who_speaks, self.options.face_id)
         pieces = (utterance(span, streams, faces) for span in segment(streams, length).spans)
-        return ClipTallies(self.model.tallies, pieces, streams.get("words")).of_person(speaker)
+        return ClipTallies(self.model.tallies, pieces, streams.get("words")).of_person(person)
 
     @property
     def recording(self) -> Path | None:

@@ -16,10 +16,10 @@ from emofuse.extractors import Request
 from emofuse.pipeline.batch.discovery import Discovery, discover
 from emofuse.pipeline.batch.events import Listener, Problem, Remarked, Totals, ignore
 from emofuse.pipeline.batch.local import Allowance, LocalEngine
+from emofuse.pipeline.batch.people import assigned
 from emofuse.pipeline.batch.ray_engine import RayEngine
 from emofuse.pipeline.batch.remote import address_of, discover_remote, open_store, refuse_network
 from emofuse.pipeline.batch.run import BatchOptions, Engine, run_batch
-from emofuse.pipeline.batch.speakers import assigned
 from emofuse.pipeline.batch.stages import Stages
 from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.codec import decode, encode
@@ -94,8 +94,8 @@ class AssemblySetup:
     def extractors(self, clip: Path) -> Sequence[Extractor]:
         return self._assembly.extractors(clip)
 
-    def tally(self, clip: Clip, extraction: Extraction, speaker: str) -> PersonSums:
-        return self._assembly.tally(clip, extraction, speaker)
+    def tally(self, clip: Clip, extraction: Extraction, person: str) -> PersonSums:
+        return self._assembly.tally(clip, extraction, person)
 
     def fuse(self, clip: Clip, extraction: Extraction, progress: Progress | None, person: KnownPerson | None = None) -> Analysis:
         return self._assembly.fuse(clip, extraction, progress, person=person)
@@ -176,14 +176,14 @@ def run(
     seconds: float | None = None,
     memory: int | None = None,
     follow_links: bool = False,
-    speakers: str | os.PathLike[str] | None = None,
+    people: str | os.PathLike[str] | None = None,
     engine: Engine | None = None,
     tell: Listener = ignore,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Totals:
     """Analyze every clip under `paths` into `out`, as docs/batch.md describes; raises `UsageError` where there is no clip at all.
 
-    speakers  whose clip each is: "folder", "name:REGEX" or a table (pipeline/batch/speakers.py); a person's clips share their baseline
+    people    whose clip each is: "folder", "name:REGEX" or a table (pipeline/batch/people.py); a person's clips share their baseline
     tell      called with every event (pipeline/batch/events.py)
     stopping  once it is true, nothing new is begun
     """
@@ -196,8 +196,8 @@ def run(
         tell(Problem(path, reason))
     if not discovery.clips:
         raise UsageError("no clip in what was named")
-    if speakers is not None:
-        discovery = with_speakers(discovery, os.fspath(speakers), job, tell)
+    if people is not None:
+        discovery = with_people(discovery, os.fspath(people), job, tell)
     store = open_store(os.fspath(out))
     try:
         engine = engine or local_engine(job, out, workers=1 if batch.dry_run else workers, seconds=seconds, memory=memory)
@@ -206,13 +206,13 @@ def run(
         store.close()
 
 
-def with_speakers(discovery: Discovery, rule: str, job: Job, tell: Listener) -> Discovery:
-    """The clips with their speakers, where the model reads clips of one person together; what is left out is told."""
+def with_people(discovery: Discovery, rule: str, job: Job, tell: Listener) -> Discovery:
+    """The clips with whose they are, where the model reads clips of one person together; what is left out is told."""
     clips = assigned(discovery.clips, rule)
     assembly = Assembly(job.options)
     if not assembly.reads_baseline or assembly.recording is not None:
         why = "a recording is the baseline" if assembly.recording is not None else "no baseline is read by this model with these options"
-        tell(Remarked(f"--speakers changes nothing: {why}"))
+        tell(Remarked(f"--people changes nothing: {why}"))
         return discovery
     for text in clips.remarks:
         tell(Remarked(text))

@@ -4,7 +4,7 @@
     python light.py batch FOLDER OUT JOB    a batch in a process of its own, to be killed
 
 A clip's text tells what happens to it: "fine ...", "crash", "hang", "eat", "bug", "broken". JOB is JSON: log (a file that every stage that
-begins is appended to), pause (seconds per stage takes), and what changes keys: model, gain. With speakers (pipeline/batch/speakers.py) the
+begins is appended to), pause (seconds per stage takes), and what changes keys: model, gain. With people (pipeline/batch/people.py) the
 model reads the voice as a departure from what is usual for the person.
 """
 
@@ -27,10 +27,10 @@ from emofuse.pipeline.baseline import Tally
 from emofuse.pipeline.batch.discovery import discover
 from emofuse.pipeline.batch.events import Listener, Outcome, Totals
 from emofuse.pipeline.batch.local import Allowance, LocalEngine
+from emofuse.pipeline.batch.people import assigned
 from emofuse.pipeline.batch.ray_engine import RayEngine
 from emofuse.pipeline.batch.remote import address_of, discover_remote, open_store
 from emofuse.pipeline.batch.run import BatchOptions, Engine, run_batch
-from emofuse.pipeline.batch.speakers import assigned
 from emofuse.pipeline.batch.stages import Stages
 from emofuse.pipeline.batch.task import Task
 from emofuse.pipeline.batch.worker import serve
@@ -162,16 +162,16 @@ class LightSetup:
         voice = Letters("voice", log, pause, self.job.get("gain", 1.0))
         return [Letters("words", log, pause), Letters("text", log, pause, needs=("words",)), voice]
 
-    def tally(self, clip: Clip, extraction: Extraction, speaker: str) -> PersonSums:
+    def tally(self, clip: Clip, extraction: Extraction, person: str) -> PersonSums:
         note(self.job["log"], "baseline", clip.path)
         time.sleep(self.job["pause"])
         spans = segment(extraction.streams, clip.info.duration or 0.0).spans
         pieces = (utterance(span, extraction.streams) for span in spans)
-        return ClipTallies(tallies, pieces, extraction.streams["words"]).of_person(speaker)
+        return ClipTallies(tallies, pieces, extraction.streams["words"]).of_person(person)
 
     def fuse(self, clip: Clip, extraction: Extraction, progress: Progress | None, person: KnownPerson | None = None) -> Analysis:
         note(self.job["log"], "fusion", clip.path)
-        source = BaselineSource(tallies, person=person) if self.job.get("speakers") else None
+        source = BaselineSource(tallies, person=person) if self.job.get("people") else None
         return fuse(clip, extraction, self._model, maps="small", progress=progress, baseline=source)
 
     def write(self, analysis: Analysis, folder: Path, home: Path | None) -> Mapping[str, str]:
@@ -234,8 +234,8 @@ def batch(
         engine = InThisProcess(Stages(LightSetup(job), store, version="light", open_clip=TextClip))
     remote = address_of(folder)
     discovery = discover_remote(remote) if remote is not None else discover([Path(folder)], out=Path(out))
-    if job.get("speakers"):
-        discovery = replace(discovery, clips=assigned(discovery.clips, job["speakers"]).clips)
+    if job.get("people"):
+        discovery = replace(discovery, clips=assigned(discovery.clips, job["people"]).clips)
     try:
         totals = run_batch(
             discovery, store, engine, order or BatchOptions(), lambda event: events.append((event.NAME, vars(event))), **more

@@ -287,7 +287,7 @@ def test_killed_and_resumed_it_ends_as_if_nothing_had_happened(light: ModuleType
 
 
 def test_killed_with_people_s_clips_waiting_for_each_other_it_ends_as_if_nothing_had_happened(light: ModuleType, tmp_path: Path) -> None:
-    kill_and_resume(light, tmp_path, clips=12, kills=3, seed=3, speakers=r"name:clip0(\d)")
+    kill_and_resume(light, tmp_path, clips=12, kills=3, seed=3, people=r"name:clip0(\d)")
 
 
 @pytest.mark.slow

@@ -70,7 +70,7 @@ def test_a_cluster_gives_the_bytes_of_one_machine(light: ModuleType, cluster: An
 
 def test_a_person_s_clips_wait_for_each_other_on_a_cluster_too(light: ModuleType, cluster: Any, tmp_path: Path) -> None:
     make_clips(tmp_path / "clips", 6)
-    job = {"log": str(tmp_path / "log"), "pause": 0.05, "speakers": r"name:clip0([0-2]?)"}
+    job = {"log": str(tmp_path / "log"), "pause": 0.05, "people": r"name:clip0([0-2]?)"}
     light.batch(tmp_path / "clips", tmp_path / "local", job)
     totals, _ = light.batch(tmp_path / "clips", tmp_path / "ray", job, address=cluster.address)
     assert (totals.done, totals.failed) == (6, 0)

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from emofuse.pipeline.batch.cache import Cache
-from emofuse.pipeline.batch.discovery import Candidate, Speaker, discover
+from emofuse.pipeline.batch.discovery import Candidate, Person, discover
 from emofuse.pipeline.batch.events import Listener, Outcome
+from emofuse.pipeline.batch.people import assigned
 from emofuse.pipeline.batch.ray_engine import Actor
 from emofuse.pipeline.batch.run import BatchOptions, part_of, run_batch
-from emofuse.pipeline.batch.speakers import assigned
 from emofuse.pipeline.batch.store import LocalStore
 from emofuse.pipeline.batch.task import Task
 from emofuse.pipeline.codec import decode, encode
@@ -44,7 +44,7 @@ def make(folder: Path, clips: Mapping[str, str] = CLIPS) -> None:
 
 
 def job(tmp_path: Path, **more: Any) -> dict[str, Any]:
-    return {"log": str(tmp_path / "log"), "pause": 0.0, "speakers": "folder", **more}
+    return {"log": str(tmp_path / "log"), "pause": 0.0, "people": "folder", **more}
 
 
 def ran(tmp_path: Path) -> Counter[str]:
@@ -91,7 +91,7 @@ def test_a_clip_is_read_against_the_person_s_other_clips(light: ModuleType, tmp_
     assert sum(name == "outcome" for name, _ in events) == 6, "each clip is settled once"
     expect_by_hand(tmp_path / "out")
     assert ran(tmp_path) == dict.fromkeys(("words", "text", "voice", "baseline", "fusion", "write"), 6)
-    rows = {(r["speaker"], r["name"]): r for r in manifest(tmp_path / "out")}
+    rows = {(r["person"], r["name"]): r for r in manifest(tmp_path / "out")}
     assert set(rows) == {tuple(f"{name}.mp4".split("/")) for name in CLIPS}
     assert {r["attempts"] for r in rows.values()} == {1}, "two stages of one run are one attempt"
     assert all(r["seconds_extract"] > 0 and r["seconds_baseline"] > 0 and r["seconds_fusion"] > 0 for r in rows.values())
@@ -248,7 +248,7 @@ def clips_of(*places: str) -> Sequence[Candidate]:
 
 
 def names(found: Sequence[Candidate]) -> list[str | None]:
-    return [None if clip.speaker is None else clip.speaker.name for clip in found]
+    return [None if clip.person is None else clip.person.name for clip in found]
 
 
 def test_rules() -> None:
@@ -257,9 +257,9 @@ def test_rules() -> None:
     assert names(assigned(clips, r"name:p(\d+)").clips) == ["01", "02", "03", None]
     assert names(assigned(clips, r"name:p\d\d").clips) == ["p01", "p02", "p03", None]
     (remark,) = assigned(clips, r"name:p(\d+)").remarks
-    assert "1 of 4 clips have no speaker" in remark and "odd.wav" in remark
+    assert "1 of 4 clips have no person" in remark and "odd.wav" in remark
     one, other = (Candidate(f"/{root}/p/x.wav", "x", "p/x.wav") for root in ("study1", "study2"))
-    first, second = (clip.speaker for clip in assigned([one, other], "folder").clips)
+    first, second = (clip.person for clip in assigned([one, other], "folder").clips)
     assert first is not None and second is not None and first.name == second.name and first != second, "two folders are two people"
     with pytest.raises(UsageError, match="a regular expression"):
         assigned(clips, "name:(")
@@ -280,31 +280,31 @@ def test_tables(tmp_path: Path) -> None:
         return [dict(zip([c.place for c in clips], names(assigned(clips, str(table)).clips), strict=True))[c] for c in PLACES]
 
     PLACES = ("a/x.wav", "b/x.wav", "b/y.wav", "z.wav")
-    assert of("clip,speaker\na/x.wav,Anna\nb/x.wav,Ben\ny,Ben\nz.wav,Zoë\n") == ["Anna", "Ben", "Ben", "Zoë"]
+    assert of("clip,person\na/x.wav,Anna\nb/x.wav,Ben\ny,Ben\nz.wav,Zoë\n") == ["Anna", "Ben", "Ben", "Zoë"]
     assert of(f"\ufeffSpeaker,age,Clip\nAnna,3,{tmp_path}/a/x.wav\n,4,y\n") == ["Anna", None, None, None]
     remarks = assigned(clips, str(table)).remarks
-    assert len(remarks) == 1 and "3 of 4 clips have no speaker" in remarks[0]
-    of("clip,speaker\ngone.wav,Anna\nz,Z\n")
+    assert len(remarks) == 1 and "3 of 4 clips have no person" in remarks[0]
+    of("clip,person\ngone.wav,Anna\nz,Z\n")
     assert any("1 rows name clips that are not here (gone.wav)" in remark for remark in assigned(clips, str(table)).remarks)
     for text, expected in (
-        ("clip,speaker\nx.wav,Anna\n", "2 clips are called x.wav"),
-        ("clip,speaker\nz,Anna\nz.wav,Ben\n", "expected one speaker for z.wav"),
-        ("file,person\nz,Anna\n", "the columns clip and speaker"),
-        ("", "the columns clip and speaker"),
+        ("clip,person\nx.wav,Anna\n", "2 clips are called x.wav"),
+        ("clip,person\nz,Anna\nz.wav,Ben\n", "expected one person for z.wav"),
+        ("file,who\nz,Anna\n", "the columns clip and person"),
+        ("", "the columns clip and person"),
     ):
         with pytest.raises(UsageError, match=expected):
             of(text)
-    table.write_bytes(b"clip,speaker\n\xff\xfe,a\n")
+    table.write_bytes(b"clip,person\n\xff\xfe,a\n")
     with pytest.raises(UsageError, match="in UTF-8"):
         assigned(clips, str(table))
     tabs = tmp_path / "who.tsv"
-    tabs.write_text("clip\tspeaker\nz\tZ, the last\n")
+    tabs.write_text("clip\tperson\nz\tZ, the last\n")
     assert "Z, the last" in names(assigned(clips, str(tabs)).clips)
 
 
 def test_a_person_s_clips_are_in_one_shard() -> None:
-    clips = [Candidate(f"/data/c{i}.wav", "", f"c{i}.wav", speaker=Speaker(f"p{i % 7}")) for i in range(70)]
-    parts = {clip.speaker: part_of(clip, 5) for clip in clips}
-    assert all(parts[clip.speaker] == part_of(clip, 5) for clip in clips) and len(set(parts.values())) > 1
-    here, there = (Candidate(f"{r}/p1/a.wav", "", "p1/a.wav", speaker=Speaker("p1", f"{r}/p1")) for r in ("/mnt/one", "/data"))
+    clips = [Candidate(f"/data/c{i}.wav", "", f"c{i}.wav", person=Person(f"p{i % 7}")) for i in range(70)]
+    parts = {clip.person: part_of(clip, 5) for clip in clips}
+    assert all(parts[clip.person] == part_of(clip, 5) for clip in clips) and len(set(parts.values())) > 1
+    here, there = (Candidate(f"{r}/p1/a.wav", "", "p1/a.wav", person=Person("p1", f"{r}/p1")) for r in ("/mnt/one", "/data"))
     assert part_of(here, 5) == part_of(there, 5), "on every machine the same"

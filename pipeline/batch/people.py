@@ -2,8 +2,8 @@
 
 folder        clips that lie in one folder are one person's
 name:REGEX    the first group of the expression (all of it where it has none), searched in the file's name, is the person
-FILE.csv      a table with the columns clip and speaker (.tsv: separated by tabs); a clip by its path, or by its name with or without
-              suffix where only one clip has it
+FILE.csv      a table with the columns clip and person (or speaker; .tsv: separated by tabs); a clip by its path, or by its name with or
+              without suffix where only one clip has it
 """
 
 from __future__ import annotations
@@ -16,93 +16,94 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from ..errors import UsageError
-from .discovery import Candidate, Speaker
+from .discovery import Candidate, Person
 
 FOLDER = "folder"
 NAME = "name:"
-EXPECTED = f"{FOLDER}, {NAME}REGEX, or a table with the columns clip and speaker"
+EXPECTED = f"{FOLDER}, {NAME}REGEX, or a table with the columns clip and person"
 
 
 @dataclass(frozen=True)
 class Assigned:
-    """The clips with their speakers, and what a reader must know of how they were assigned."""
+    """The clips with whose they are, and what a reader must know of how they were assigned."""
 
     clips: tuple[Candidate, ...]
     remarks: tuple[str, ...]
 
 
 def assigned(clips: Sequence[Candidate], rule: str) -> Assigned:
-    """Every clip with its speaker, where the rule has one for it. Raises `UsageError` for a rule or a table that cannot be used."""
+    """Every clip with its person, where the rule has one for it. Raises `UsageError` for a rule or a table that cannot be used."""
     if rule == FOLDER:
-        named = tuple(replace(clip, speaker=_by_folder(clip)) for clip in clips)
+        named = tuple(replace(clip, person=_by_folder(clip)) for clip in clips)
         return Assigned(named, _left_alone(named, rule))
     if rule.startswith(NAME):
         expression = _expression(rule)
-        named = tuple(replace(clip, speaker=_by_name(clip, expression)) for clip in clips)
+        named = tuple(replace(clip, person=_by_name(clip, expression)) for clip in clips)
         return Assigned(named, _left_alone(named, rule))
     rows = _table(Path(rule))
-    speakers, unused = _matched(rows, clips, rule)
-    named = tuple(replace(clip, speaker=speakers.get(clip.path)) for clip in clips)
+    people, unused = _matched(rows, clips, rule)
+    named = tuple(replace(clip, person=people.get(clip.path)) for clip in clips)
     remarks = (f"{rule}: {len(unused)} rows name clips that are not here ({', '.join(unused[:3])})",) if unused else ()
     return Assigned(named, (*remarks, *_left_alone(named, rule)))
 
 
 def _left_alone(clips: Sequence[Candidate], rule: str) -> tuple[str, ...]:
-    nobody = [clip.named for clip in clips if clip.speaker is None]
-    return (f"{rule}: {len(nobody)} of {len(clips)} clips have no speaker: each is read alone ({nobody[0]})",) if nobody else ()
+    nobody = [clip.named for clip in clips if clip.person is None]
+    return (f"{rule}: {len(nobody)} of {len(clips)} clips have no person: each is read alone ({nobody[0]})",) if nobody else ()
 
 
-def _by_folder(clip: Candidate) -> Speaker | None:
+def _by_folder(clip: Candidate) -> Person | None:
     folder = clip.path.rpartition("/")[0]
-    return Speaker(PurePosixPath(folder).name, folder) if folder else None
+    return Person(PurePosixPath(folder).name, folder) if folder else None
 
 
 def _expression(rule: str) -> re.Pattern[str]:
     try:
         return re.compile(rule.removeprefix(NAME))
     except re.error as error:
-        raise UsageError(f"--speakers {rule}: expected a regular expression, got one with a mistake ({error})") from None
+        raise UsageError(f"--people {rule}: expected a regular expression, got one with a mistake ({error})") from None
 
 
-def _by_name(clip: Candidate, expression: re.Pattern[str]) -> Speaker | None:
+def _by_name(clip: Candidate, expression: re.Pattern[str]) -> Person | None:
     match = expression.search(PurePosixPath(clip.path).name)
     name = "" if match is None else (match[1] if expression.groups else match[0]) or ""
-    return Speaker(name) if name else None
+    return Person(name) if name else None
 
 
 def _table(path: Path) -> list[tuple[str, str]]:
-    """(clip, speaker) of every row that has both; raises `UsageError`."""
+    """(clip, person) of every row that has both; raises `UsageError`."""
     if not path.is_file():
-        raise UsageError(f"--speakers {path}: expected {EXPECTED}, and there is no such file")
+        raise UsageError(f"--people {path}: expected {EXPECTED}, and there is no such file")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
             header = [(name or "").strip().casefold() for name in reader.fieldnames or ()]
-            if not {"clip", "speaker"} <= set(header):
-                raise UsageError(f"--speakers {path}: expected the columns clip and speaker, got {', '.join(header)[:200] or 'none'}")
+            person = next((name for name in ("person", "speaker") if name in header), None)
+            if "clip" not in header or person is None:
+                raise UsageError(f"--people {path}: expected the columns clip and person, got {', '.join(header)[:200] or 'none'}")
             reader.fieldnames = header
-            rows = [((row["clip"] or "").strip(), (row["speaker"] or "").strip()) for row in reader]
+            rows = [((row["clip"] or "").strip(), (row[person] or "").strip()) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"--speakers {path}: expected a table in UTF-8 that can be read, got {error}") from None
-    return [(clip, speaker) for clip, speaker in rows if clip and speaker]
+        raise UsageError(f"--people {path}: expected a table in UTF-8 that can be read, got {error}") from None
+    return [(clip, who) for clip, who in rows if clip and who]
 
 
-def _matched(rows: Iterable[tuple[str, str]], clips: Sequence[Candidate], rule: str) -> tuple[dict[str, Speaker], list[str]]:
-    """Path -> speaker, and the rows' clips that are not among `clips`."""
+def _matched(rows: Iterable[tuple[str, str]], clips: Sequence[Candidate], rule: str) -> tuple[dict[str, Person], list[str]]:
+    """Path -> person, and the rows' clips that are not among `clips`."""
     places = _places(clips, Path(rule).parent)
-    speaker_of: dict[str, Speaker] = {}
+    person_of: dict[str, Person] = {}
     unused: list[str] = []
-    for name, speaker in rows:
+    for name, person in rows:
         paths = places.get(name) or places.get(os.path.normpath(name)) or frozenset()
         if len(paths) > 1:
-            raise UsageError(f"--speakers {rule}: expected a path, since {len(paths)} clips are called {name}")
+            raise UsageError(f"--people {rule}: expected a path, since {len(paths)} clips are called {name}")
         for path in paths:
-            if path in speaker_of and speaker_of[path].name != speaker:
-                raise UsageError(f"--speakers {rule}: expected one speaker for {name}, got {speaker_of[path].name} and {speaker}")
-            speaker_of[path] = Speaker(speaker)
+            if path in person_of and person_of[path].name != person:
+                raise UsageError(f"--people {rule}: expected one person for {name}, got {person_of[path].name} and {person}")
+            person_of[path] = Person(person)
         if not paths:
             unused.append(name)
-    return speaker_of, unused
+    return person_of, unused
 
 
 def _places(clips: Sequence[Candidate], home: Path) -> Mapping[str, frozenset[str]]:
