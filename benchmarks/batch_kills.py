@@ -142,10 +142,10 @@ def main() -> None:
         start = max(i for i, e in enumerate(events) if e["event"] == "plan") if any(e["event"] == "plan" for e in events) else 0
         twice += [e["path"] for e in events[start:] if e["event"] == "started" and e["path"] in before_clips]
         print(f"life {kill + 1}: {len(before_clips)} clips settled and {len(before_stages)} stages kept before it", flush=True)
-    one, other = contents(unbroken), contents(broken)
-    differ = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+    first, second = contents(unbroken), contents(broken)
+    differ = sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
     print(
-        f"killed and resumed: {len(one)} files, {len(differ)} differ {differ[:5]}; begun again: {len(twice)}; lost: {lost}",
+        f"killed and resumed: {len(first)} files, {len(differ)} differ {differ[:5]}; begun again: {len(twice)}; lost: {lost}",
         flush=True,
     )
 

@@ -151,11 +151,11 @@ class Measured:
 
 
 def measured(formants: str, pitch: int, rd: float) -> Measured:
-    one = vowel(pitch, rd, formants=formants)
-    stream = heard(one.samples)
-    truth = {"F0": float(pitch), "NAQ": one.naq, "QOQ": one.qoq, "H1H2": one.h1h2, "Rd": rd}
+    made = vowel(pitch, rd, formants=formants)
+    stream = heard(made.samples)
+    truth = {"F0": float(pitch), "NAQ": made.naq, "QOQ": made.qoq, "H1H2": made.h1h2, "Rd": rd}
     values = {name: middle(stream, name) for name in (*WITH_TRUTH, *FOLLOWING, "Rd_conf")}
-    return Measured(formants, pitch, rd, truth, values, middle(CovarepCompatVoice()(Heard((0.0, one.samples)), {}), "Rd"))
+    return Measured(formants, pitch, rd, truth, values, middle(CovarepCompatVoice()(Heard((0.0, made.samples)), {}), "Rd"))
 
 
 def errors(voices: list[Measured], column: str) -> str:
@@ -166,9 +166,9 @@ def errors(voices: list[Measured], column: str) -> str:
 def rising(voices: list[Measured], column: str) -> str:
     """In how many of the series of growing Rd the column grows with every step, and its rank correlations with Rd."""
     series = [[v for v in voices if (v.formants, v.pitch) == key] for key in dict.fromkeys((v.formants, v.pitch) for v in voices)]
-    values = [[v.measured[column] for v in one] for one in series]
-    grows = sum(bool(np.all(np.diff(one) > 0)) for one in values)
-    ranks = [float(spearmanr(one, SHAPES).statistic) for one in values]
+    values = [[v.measured[column] for v in measured_series] for measured_series in series]
+    grows = sum(bool(np.all(np.diff(measured_series) > 0)) for measured_series in values)
+    ranks = [float(spearmanr(measured_series, SHAPES).statistic) for measured_series in values]
     return f"{grows} of {len(series)} series grow throughout; rank correlation with Rd {min(ranks):.2f} to {max(ranks):.2f}"
 
 
@@ -200,14 +200,14 @@ def closures_table() -> None:
     for formants in FORMANTS:
         for pitch in CLOSURE_PITCHES:
             for rd in CLOSURE_SHAPES:
-                one = vowel(pitch, rd, formants=formants)
-                inner = one.closures[(one.closures > 0.1) & (one.closures < 0.9)]
-                ours = closures_of(one.samples)
+                truth_vowel = vowel(pitch, rd, formants=formants)
+                inner = truth_vowel.closures[(truth_vowel.closures > 0.1) & (truth_vowel.closures < 0.9)]
+                ours = closures_of(truth_vowel.samples)
                 distance = np.abs(ours[:, None] - inner).min(axis=0)
                 hit = distance < NEAR / pitch
                 total, hits = total + len(inner), hits + int(hit.sum())
                 ours = ours[(ours > 0.1) & (ours < 0.9)]
-                many += int((np.abs(ours[:, None] - one.closures).min(axis=1) >= NEAR / pitch).sum())
+                many += int((np.abs(ours[:, None] - truth_vowel.closures).min(axis=1) >= NEAR / pitch).sum())
                 apart += list(distance[hit])
     count = len(FORMANTS) * len(CLOSURE_PITCHES) * len(CLOSURE_SHAPES)
     near = 100 * np.mean(np.array(apart) < 0.25e-3)

@@ -54,17 +54,17 @@ def measured(model: str) -> tuple[int, int, float]:
 
     right, looked, cost = 0, 0, 0.0
     for frame, planted in product(FRAMES, WORDS):
-        words, place = sentence(frame.format(planted)), frame.split().index("{}")
+        words, position = sentence(frame.format(planted)), frame.split().index("{}")
         rows = embed(words)
         utterance = Utterance(Span(0.0, float(words.end[-1])), "", {"text": rows}, {"text": np.arange(len(rows))})
         began = time.process_time()
         influence = influence_of(utterance, assembly.model, words=words, embed=embed)
         cost += time.process_time() - began
         assert influence is not None
-        right += int(np.argmax(influence.rows["text"])) == place
+        right += int(np.argmax(influence.rows["text"])) == position
         (answer,) = assembly.model.predict([utterance])
         overall = shares("text", answer.attention, {"text": len(rows)})[1]
-        looked += overall is not None and int(np.argmax(overall)) == place
+        looked += overall is not None and int(np.argmax(overall)) == position
     return right, looked, cost
 
 

@@ -202,7 +202,7 @@ def discriminants(data: Dataset, test: list[str], speeds: list[str]) -> tuple[ND
     mean, deviation = rows[~tested].mean(0), rows[~tested].std(0) + 1e-6
     rows = np.clip((rows - mean) / deviation, -5, 5)
     learned = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3).fit(rows[~tested], truth[~tested])
-    read = [learned.predict_proba(rows[tested & (speed == one)]) for one in speeds]
+    read = [learned.predict_proba(rows[tested & (speed == value)]) for value in speeds]
     return truth[tested & (speed == speeds[0])], np.stack(read)
 
 
@@ -231,8 +231,8 @@ def table(folder: Path) -> str:
             for kind in ("test", "test_speeds")
             for key in ("accuracy", "uar")
         ]
-        place = f"{len(seeds)} | {', '.join(map(str, folds))}"
-        lines.append(f"| {model} | {parameters:,} | {place} | {' | '.join(cells)} | {seconds:.0f} |")
+        runs = f"{len(seeds)} | {', '.join(map(str, folds))}"
+        lines.append(f"| {model} | {parameters:,} | {runs} | {' | '.join(cells)} | {seconds:.0f} |")
         if len(seeds) > 1:
             together: dict[str, list[dict[str, float]]] = {"once": [], "speeds": []}
             for fold in folds:
@@ -240,8 +240,8 @@ def table(folder: Path) -> str:
                 mean = np.mean([k["probabilities"] for k in kept], axis=0)  # (speeds n 8)
                 together["once"].append(scored(kept[0]["truth"], mean[0]))
                 together["speeds"].append(scored(kept[0]["truth"], mean.mean(0)))
-            cells = [cell(np.array([[one[key] for one in together[kind]]])) for kind in together for key in ("accuracy", "uar")]
-            lines.append(f"| {model}, {len(seeds)} together | {len(seeds)} x {parameters:,} | {place} | {' | '.join(cells)} | |")
+            cells = [cell(np.array([[value[key] for value in together[kind]]])) for kind in together for key in ("accuracy", "uar")]
+            lines.append(f"| {model}, {len(seeds)} together | {len(seeds)} x {parameters:,} | {runs} | {' | '.join(cells)} | |")
     return "\n".join(lines)
 
 

@@ -104,7 +104,7 @@ def batch(paths: Sequence[Path], out: Path, writing: Mapping[str, Any], values: 
     options = options_from(values)
     _ = Assembly(options, say=lambda line: click.echo(line, err=True)).choices  # an invalid option ends the command here
     asked = BatchOptions(values["force"], values["retry_failed"], values["limit"], shard_of(values["shard"]), values["dry_run"])
-    quiet, place = values["json_lines"], address_of(out) or out
+    quiet, destination = values["json_lines"], address_of(out) or out
     problems = 0
     with stop_on_interrupt() as stopping, batch_progress() as progress:
 
@@ -119,16 +119,16 @@ def batch(paths: Sequence[Path], out: Path, writing: Mapping[str, Any], values: 
             if values["json_lines"]:
                 click.echo(json.dumps(event_document(event), ensure_ascii=True))
             if isinstance(event, Finished):
-                show(event, place, dry_run=asked.dry_run, as_json=as_json, quiet=quiet)
+                show(event, destination, dry_run=asked.dry_run, as_json=as_json, quiet=quiet)
 
         job, seconds = Job(options, writing), values["timeout"]
         engine = None
         if values["engine"] == "ray" and not asked.dry_run:
-            engine = ray_engine(job, place, address=values["address"], workers=values["workers"], seconds=seconds)
+            engine = ray_engine(job, destination, address=values["address"], workers=values["workers"], seconds=seconds)
         memory = None if values["memory"] is None else values["memory"] << 20
         totals = run(
             paths,
-            place,
+            destination,
             job,
             batch=asked,
             workers=values["workers"],
@@ -140,13 +140,13 @@ def batch(paths: Sequence[Path], out: Path, writing: Mapping[str, Any], values: 
             tell=tell,
             stopping=stopping,
         )
-    click.echo(summary(totals, place, asked.dry_run), err=True)
+    click.echo(summary(totals, destination, asked.dry_run), err=True)
     if totals.stopped:
         return 130
     return 1 if totals.failed or totals.refused or problems else 0
 
 
-def show(event: Finished, place: str | Path, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
+def show(event: Finished, destination: str | Path, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
     """One line per clip: on stdout what came of it, on stderr why nothing did."""
     record = event.record
     if dry_run:
@@ -163,15 +163,15 @@ def show(event: Finished, place: str | Path, *, dry_run: bool, as_json: bool, qu
     if as_json:
         from emofuse.pipeline.batch.remote import open_store
 
-        text = open_store(str(place)).read(f"{record.output}/analysis.json")
+        text = open_store(str(destination)).read(f"{record.output}/analysis.json")
         click.echo(json.dumps(json.loads(text or b"null"), ensure_ascii=False))
         return
     answer = "no answer" if record.emotion is None else f"{record.emotion} {record.probability:.2f}"
     kept = " (as it was)" if event.kind == "kept" else ""
-    click.echo(printable(f"{record.path}: {record.length:.1f} s, {answer}, {place}/{record.output}{kept}"))
+    click.echo(printable(f"{record.path}: {record.length:.1f} s, {answer}, {destination}/{record.output}{kept}"))
 
 
-def summary(totals: Totals, place: str | Path, dry_run: bool) -> str:
+def summary(totals: Totals, destination: str | Path, dry_run: bool) -> str:
     if dry_run:
         return f"{totals.clips} clips looked at, nothing changed"
     parts = [
@@ -181,7 +181,7 @@ def summary(totals: Totals, place: str | Path, dry_run: bool) -> str:
     ]
     if totals.reasons:
         parts[2] += " (" + ", ".join(f"{reason} {n}" for reason, n in sorted(totals.reasons.items())) + ")"
-    line = f"{', '.join(p for p in parts if p)} of {totals.clips} clips in {totals.seconds:.0f} s; see {place}/manifest.csv"
+    line = f"{', '.join(p for p in parts if p)} of {totals.clips} clips in {totals.seconds:.0f} s; see {destination}/manifest.csv"
     if totals.refused:
         line += f"\n{totals.refused} cannot be written in a format that was asked for: see the column refused"
     if totals.waiting:

@@ -19,7 +19,7 @@ MADE_UP = "synthetic"
 
 
 def experiment_list() -> str:
-    return "\n\n".join(f"{name}: {one.about} ({one.paper})." for name, one in EXPERIMENTS.items())
+    return "\n\n".join(f"{name}: {experiment.about} ({experiment.paper})." for name, experiment in EXPERIMENTS.items())
 
 
 @click.command("experiment", epilog=experiment_list())

@@ -25,6 +25,6 @@ def augmented(batch: Batch, part: AugmentPart) -> Batch:
         rows = batch.present.sum(1, keepdim=True).to(values.dtype)  # (b 1)
         length = (torch.rand_like(rows) * part.mask_rows * rows).floor()
         first = (torch.rand_like(rows) * (rows - length + 1)).floor()
-        place = torch.arange(n, device=values.device)
-        values = values * ((place < first) | (place >= first + length))[..., None]
+        position = torch.arange(n, device=values.device)
+        values = values * ((position < first) | (position >= first + length))[..., None]
     return Batch(values * batch.present[..., None], batch.times, batch.present)

@@ -25,9 +25,9 @@ def canonical_correlations(first: Tensor, second: Tensor, ridge: float = 1e-3) -
     """(n p) and (n q) -> (min(p, q)) float64, largest first, 0..1 up to the ridge. Raises `StreamError` for fewer than two rows."""
     if len(first) != len(second) or len(first) < 2:
         raise StreamError(f"correlation: expected two views of the same rows, two or more, got {len(first)} and {len(second)} rows")
-    one, two = _centred(first), _centred(second)
-    left, right = _cholesky(one, ridge), _cholesky(two, ridge)
-    across = one.T @ two / (len(one) - 1)  # (p q)
+    first_centred, second_centred = _centred(first), _centred(second)
+    left, right = _cholesky(first_centred, ridge), _cholesky(second_centred, ridge)
+    across = first_centred.T @ second_centred / (len(first_centred) - 1)  # (p q)
     whitened = torch.linalg.solve_triangular(left, across, upper=False)
     whitened = torch.linalg.solve_triangular(right, whitened.T, upper=False).T
     correlations: Tensor = torch.linalg.svdvals(whitened)

@@ -51,10 +51,10 @@ class StreamsStage:
         for streams, targets in batches:
             logits = self._logits(streams)
             size = len(next(iter(logits.values())))
-            loss = torch.stack([objective(one, targets, training=False) for one in logits.values()]).sum()
+            loss = torch.stack([objective(values, targets, training=False) for values in logits.values()]).sum()
             total, count = total + loss.cpu() * size, count + size
-            for m, one in logits.items():
-                kept[m].append(one.cpu())
+            for m, values in logits.items():
+                kept[m].append(values.cpu())
         return Validated(total / max(1, count), {m: torch.cat(parts) for m, parts in kept.items()})
 
 

@@ -74,20 +74,20 @@ class Trained:
     module: nn.Module
     tasks: Mapping[str, Task]
     parts: Mapping[str, Part]
-    place: torch.device
+    device: torch.device
 
     @classmethod
     def of(cls, run: Path, dataset: Dataset, device: str = "auto") -> Trained:
         """Raises `CheckpointError` where the folder is no run, `DatasetError` where the data do not fit the model."""
         recipe = run_recipe(run)
         checkpoint, module = load(run / BEST)
-        tasks, place = tasks_of(recipe.tasks), chosen_device(device)
+        tasks, hardware = tasks_of(recipe.tasks), chosen_device(device)
         parts = parts_of(recipe, dataset, tasks)
         for streams in (streams for part in parts.values() for streams in part.streams):
             for name, wanted in checkpoint.streams.items():
                 if streams[name].columns != wanted.columns:
                     raise DatasetError(f"{dataset.name}: {name}: the model reads {len(wanted.columns)} columns, the data have others")
-        return cls(run, checkpoint, module.to(place), tasks, parts, place)
+        return cls(run, checkpoint, module.to(hardware), tasks, parts, hardware)
 
     def split(self, name: str) -> Part:
         """Raises `DatasetError` where it is empty."""
@@ -114,11 +114,11 @@ def _logits(trained: Trained, part: Part, noise: Noise | None) -> Tensor:
     logits = []
     with torch.inference_mode():
         for index in in_order(len(part)):
-            streams = part.batch(index, trained.checkpoint.streams, trained.place)
+            streams = part.batch(index, trained.checkpoint.streams, trained.device)
             if noise is not None and deviations is not None:
                 clean = streams[noise.stream]
                 drawn = torch.randn(clean.values.shape, generator=generator) * deviations * noise.level
-                streams[noise.stream] = Batch(clean.values + drawn.to(trained.place), clean.times, clean.present)
+                streams[noise.stream] = Batch(clean.values + drawn.to(trained.device), clean.times, clean.present)
             logits.append(trained.module(streams).logits.cpu())
     return torch.cat(logits)
 

@@ -51,7 +51,7 @@ def inspect(
         raise DatasetError(f"{trained.folder}: no utterance {', '.join(unknown)} in {split}; it has {', '.join(part.names[:5])}, ...")
     chosen = [part.names.index(name) for name in names] if names else range(min(most, len(part)))
     for index in chosen:
-        streams = part.batch([index], trained.checkpoint.streams, trained.place)
+        streams = part.batch([index], trained.checkpoint.streams, trained.device)
         with torch.inference_mode():
             output: Output = trained.module(streams, maps=tuple(kinds))
         present = {m: batch.present[0].cpu().numpy() for m, batch in streams.items()}
@@ -64,14 +64,14 @@ def inspect(
         )
 
 
-def _cut(one_map: Map, present: Mapping[str, NDArray[np.bool_]]) -> Array:
+def _cut(attention_map: Map, present: Mapping[str, NDArray[np.bool_]]) -> Array:
     """(layer h i j) of one utterance among its present rows."""
 
     def rows(name: str) -> NDArray[np.bool_]:
         return np.ones(1, bool) if name == "utterance" else np.concatenate([present[part] for part in name.split("+")])
 
-    weights: Array = one_map.weights[:, 0].float().cpu().numpy()
-    return weights[:, :, rows(one_map.target)][:, :, :, rows(one_map.source)]
+    weights: Array = attention_map.weights[:, 0].float().cpu().numpy()
+    return weights[:, :, rows(attention_map.target)][:, :, :, rows(attention_map.source)]
 
 
 def write_inspection(utterances: Iterator[Inspected], out: Path, *, maps: bool = True, gates: bool = True) -> list[str]:
@@ -80,21 +80,21 @@ def write_inspection(utterances: Iterator[Inspected], out: Path, *, maps: bool =
     names: list[str] = []
     gate_rows: list[Sequence[Any]] = []
     source_rows: list[Sequence[Any]] = []
-    for one in utterances:
-        names.append(one.name)
-        safe = one.name.replace("/", "_")
+    for inspected in utterances:
+        names.append(inspected.name)
+        safe = inspected.name.replace("/", "_")
         arrays: dict[str, Any] = {}
         if maps:
-            arrays |= {".".join(["map", m.kind, m.target, m.source, *([m.unit] if m.unit else [])]): w for m, w in one.maps}
-            _draw_maps(out, safe, one)
+            arrays |= {".".join(["map", m.kind, m.target, m.source, *([m.unit] if m.unit else [])]): w for m, w in inspected.maps}
+            _draw_maps(out, safe, inspected)
         if gates:
-            arrays |= {f"gate.{name}": values for name, values in one.gates.items()}
-            gate_rows += gate_lines(one)
-            shares = source_shares(one)
-            source_rows += [(one.name, *line) for line in shares]
+            arrays |= {f"gate.{name}": values for name, values in inspected.gates.items()}
+            gate_rows += gate_lines(inspected)
+            shares = source_shares(inspected)
+            source_rows += [(inspected.name, *line) for line in shares]
             if shares:
-                _draw_shares(out / f"{safe}_sources.png", one.name, shares)
-        for m, times in one.times.items():
+                _draw_shares(out / f"{safe}_sources.png", inspected.name, shares)
+        for m, times in inspected.times.items():
             arrays |= {f"start.{m}": times[:, 0], f"end.{m}": times[:, 1]}
         np.savez_compressed(out / f"{safe}.npz", **arrays)
     if gates:
@@ -104,64 +104,64 @@ def write_inspection(utterances: Iterator[Inspected], out: Path, *, maps: bool =
     return names
 
 
-def gate_lines(one: Inspected) -> list[tuple[Any, ...]]:
+def gate_lines(inspected: Inspected) -> list[tuple[Any, ...]]:
     """utterance, gate, layer (from 1), mean, lowest, highest, effective rows ("" where the gate is no distribution over rows)."""
     lines = []
-    for name, values in one.gates.items():
+    for name, values in inspected.gates.items():
         for layer, gate in enumerate(values, 1):
-            rows = _effective_rows(one, name, layer) if name.startswith("alpha_") else ""
-            lines.append((one.name, name, layer, float(gate.mean()), float(gate.min()), float(gate.max()), rows))
+            rows = _effective_rows(inspected, name, layer) if name.startswith("alpha_") else ""
+            lines.append((inspected.name, name, layer, float(gate.mean()), float(gate.min()), float(gate.max()), rows))
     return lines
 
 
-def source_shares(one: Inspected) -> list[tuple[str, str, int, float]]:
+def source_shares(inspected: Inspected) -> list[tuple[str, str, int, float]]:
     """MCR's alpha summed over each source: target, source, layer (from 1), share; empty for other models."""
     return [
         (target, source, layer, float(gate.sum()))
-        for (target, source), values in _alphas(one).items()
+        for (target, source), values in _alphas(inspected).items()
         for layer, gate in enumerate(values, 1)
     ]
 
 
-def _alphas(one: Inspected) -> dict[tuple[str, str], Array]:
+def _alphas(inspected: Inspected) -> dict[tuple[str, str], Array]:
     """(target, source) -> alpha (layer j)."""
     by_pair = {}
-    for target in one.times:
-        for source in one.times:
-            if (values := one.gates.get(f"alpha_{target}_{source}")) is not None:
+    for target in inspected.times:
+        for source in inspected.times:
+            if (values := inspected.gates.get(f"alpha_{target}_{source}")) is not None:
                 by_pair[target, source] = values
     return by_pair
 
 
-def _effective_rows(one: Inspected, name: str, layer: int) -> float:
+def _effective_rows(inspected: Inspected, name: str, layer: int) -> float:
     """exp(entropy) of a target's alpha over all its sources."""
-    alphas = _alphas(one)
+    alphas = _alphas(inspected)
     target = next(t for (t, s) in alphas if name == f"alpha_{t}_{s}")
     weights = np.concatenate([values[layer - 1] for (t, _), values in alphas.items() if t == target]).astype(np.float64)
     positive = weights[weights > 0]
     return float(np.exp(-(positive * np.log(positive)).sum()))
 
 
-def _draw_maps(out: Path, name: str, one: Inspected) -> None:
+def _draw_maps(out: Path, name: str, inspected: Inspected) -> None:
     """A picture for each unit: crossmodal maps between streams, heads averaged, a row of panels for each pair, a panel for each layer."""
     by_unit: dict[str, list[tuple[Map, Array]]] = {}
-    for one_map, weights in one.maps:
-        if one_map.kind == "cross" and weights.size:
-            by_unit.setdefault(one_map.unit, []).append((one_map, weights))
+    for attention_map, weights in inspected.maps:
+        if attention_map.kind == "cross" and weights.size:
+            by_unit.setdefault(attention_map.unit, []).append((attention_map, weights))
     for unit, pairs in by_unit.items():
         layers = max(1 if m.target == "utterance" else len(w) for m, w in pairs)
         figure = plots.new_figure(3.5 * layers, 2.6 * len(pairs))
         grid = figure.subplots(len(pairs), layers, squeeze=False)
-        for row, (one_map, weights) in zip(grid, pairs, strict=True):
+        for row, (attention_map, weights) in zip(grid, pairs, strict=True):
             over_heads = weights.mean(1)  # (layer i j)
-            panels = over_heads.transpose(1, 0, 2) if one_map.target == "utterance" else over_heads
+            panels = over_heads.transpose(1, 0, 2) if attention_map.target == "utterance" else over_heads
             for k, axes in enumerate(row):
                 axes.set_visible(k < len(panels))
                 if k < len(panels):
                     axes.imshow(panels[k], aspect="auto", interpolation="nearest", cmap="viridis")
-                    axes.set(title=f"layer {k + 1}" if layers > 1 else "", xlabel=one_map.source)
-                    axes.set_ylabel("hop" if one_map.target == "utterance" else one_map.target)
-        figure.suptitle(f"{one.name} {unit}".rstrip())
+                    axes.set(title=f"layer {k + 1}" if layers > 1 else "", xlabel=attention_map.source)
+                    axes.set_ylabel("hop" if attention_map.target == "utterance" else attention_map.target)
+        figure.suptitle(f"{inspected.name} {unit}".rstrip())
         figure.savefig(out / f"{name}_maps{'_' + unit.replace(' ', '_') if unit else ''}.png", dpi=100)
 
 

@@ -62,8 +62,8 @@ class Recorder:
 
     def stack(self, kind: str, target: str, source: str, weights: Tensor | None, unit: str = "") -> None:
         """The weights of several layers (layer b h i j)."""
-        for one in () if weights is None else weights:
-            self.map(kind, target, source, one, unit)
+        for layer_weights in () if weights is None else weights:
+            self.map(kind, target, source, layer_weights, unit)
 
     def gate(self, name: str, values: Tensor | None) -> None:
         """One layer's gate (b ...); None is passed over."""

@@ -302,7 +302,7 @@ def _part(kind: type[Any], table: object, where: str) -> Any:
 
 
 def _parts(kind: type[Any], table: object, where: str) -> dict[str, Any]:
-    return {name: _part(kind, one, f"{where}.{name}") for name, one in _table(table, where).items()}
+    return {name: _part(kind, entry, f"{where}.{name}") for name, entry in _table(table, where).items()}
 
 
 def _table(table: object, where: str) -> Mapping[str, Any]:

@@ -51,21 +51,21 @@ def _value(text: str) -> Any:
 
 def _put(table: dict[str, Any], key: str, value: Any) -> None:
     *path, last = key.split(".")
-    place: Any = table
+    branch: Any = table
     for step in path:
-        if isinstance(place, list | tuple):
-            if not step.isdigit() or int(step) >= len(place):
-                raise UsageError(f"{key}: expected a number below {len(place)} in place of {step}")
-            place = place[int(step)]
+        if isinstance(branch, list | tuple):
+            if not step.isdigit() or int(step) >= len(branch):
+                raise UsageError(f"{key}: expected a number below {len(branch)} in place of {step}")
+            branch = branch[int(step)]
         else:
-            if not isinstance(place.get(step), dict | list | tuple):
-                place[step] = {}
-            place = place[step]
-    if not isinstance(place, dict):
+            if not isinstance(branch.get(step), dict | list | tuple):
+                branch[step] = {}
+            branch = branch[step]
+    if not isinstance(branch, dict):
         raise UsageError(f"{key}: no such key in the recipe")
     if value is not None:
-        place[last] = value
-    elif place.pop(last, None) is None:
+        branch[last] = value
+    elif branch.pop(last, None) is None:
         raise UsageError(f"{key}: there is nothing to take away")
     elif path == ["streams"]:
         for name in PER_STREAM:

@@ -104,9 +104,9 @@ def train(
 
     Raises `UsageError` (an invalid recipe or device; a folder that holds a run already), `DatasetError`, `CheckpointError`.
     """
-    place = chosen_device(device)
-    if recipe.training.precision == "float16" and place.type != "cuda":
-        raise UsageError(f"precision float16 needs a GPU, the device is {place.type}; bfloat16 works on both")
+    hardware = chosen_device(device)
+    if recipe.training.precision == "float16" and hardware.type != "cuda":
+        raise UsageError(f"precision float16 needs a GPU, the device is {hardware.type}; bfloat16 works on both")
     tasks = tasks_of(recipe.tasks)
     parts = parts_of(recipe, dataset, tasks)
     for split in ("train", "valid") if recipe.training.keep == "best" else ("train",):
@@ -118,13 +118,13 @@ def train(
     card = dataclasses.asdict(recipe.card) | {"limits": list(recipe.card.limits), "numbers": {}}
     outputs = {name: task.outputs for name, task in tasks.items()}
     checkpoint = Checkpoint(recipe.model, config, inputs, outputs, 1.0, card)
-    cuda = [torch.cuda.current_device()] if place.type == "cuda" else []
+    cuda = [torch.cuda.current_device()] if hardware.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):  # the caller's random numbers are not ours to move
         torch.manual_seed(recipe.training.seed)
         module = build(checkpoint)
-        if place.type == "cpu":
+        if hardware.type == "cpu":
             check_memory(recipe.name, sum(p.numel() for p in module.parameters()), available_bytes())
-        loop = Loop(recipe, parts, inputs, module, tasks, place, out, progress)
+        loop = Loop(recipe, parts, inputs, module, tasks, hardware, out, progress)
         loop.run(state)
     if say is not None and not loop.board:
         say("no event files: the package tensorboard is not installed; metrics.csv has every number")
@@ -148,19 +148,19 @@ class Loop:
         inputs: Mapping[str, StreamInput],
         module: nn.Module,
         tasks: Mapping[str, Task],
-        place: torch.device,
+        device: torch.device,
         out: Path,
         progress: Callable[[Row], None] | None,
     ) -> None:
         self.recipe, self.parts, self.inputs, self.module, self.tasks = recipe, parts, inputs, module, tasks
-        self.place, self.out, self.progress = place, out, progress
+        self.device, self.out, self.progress = device, out, progress
         self.plan: Plan = (MODELS[recipe.model]().plan or whole_model)(module, recipe)
-        self.learner = nn.ModuleDict({"model": module, "extra": self.plan.extra}).to(place)
+        self.learner = nn.ModuleDict({"model": module, "extra": self.plan.extra}).to(device)
         self.history: list[Row] = []
         self.best: dict[str, Tensor] = {}
         balanced = recipe.training.balanced
         weights = {name: task.class_weights(parts["train"].targets[name]) if balanced else None for name, task in tasks.items()}
-        self.objective = Objective(tasks, {name: None if w is None else w.to(place) for name, w in weights.items()})
+        self.objective = Objective(tasks, {name: None if w is None else w.to(device) for name, w in weights.items()})
         self.board = _board(out)
 
     def run(self, state: State | None) -> None:
@@ -180,7 +180,7 @@ class Loop:
         make = torch.optim.AdamW if training.optimiser == "adamw" else torch.optim.Adam
         optimiser = make(moved, lr=stage.part.rate, weight_decay=stage.part.weight_decay)
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=training.factor, patience=training.plateau or 10**9)
-        scaler = torch.amp.GradScaler(self.place.type, enabled=training.precision == "float16")  # type: ignore[attr-defined]
+        scaler = torch.amp.GradScaler(self.device.type, enabled=training.precision == "float16")  # type: ignore[attr-defined]
         lowest, waited, first = math.inf, 0, 1
         if state is not None:
             facts = state.facts
@@ -238,10 +238,10 @@ class Loop:
                 share = (number - 1 + count / len(part)) / stage.part.epochs
                 for group in optimiser.param_groups:
                     group["lr"] = stage.part.rate * one_cycle(share)
-            streams = part.batch(index, self.inputs, self.place)
+            streams = part.batch(index, self.inputs, self.device)
             streams |= {name: augmented(streams[name], how) for name, how in self.recipe.augment.items()}
             with self.precision():
-                loss = stage.loss(streams, part.target(index, self.place), self.objective)
+                loss = stage.loss(streams, part.target(index, self.device), self.objective)
             if loss is None:
                 continue
             optimiser.zero_grad(set_to_none=True)
@@ -258,7 +258,7 @@ class Loop:
         """Validation loss in eval mode, and the headline scores of each task for whoever answers in this stage."""
         part = self.parts["valid"]
         self.learner.eval()
-        batches = ((part.batch(index, self.inputs, self.place), part.target(index, self.place)) for index in in_order(len(part)))
+        batches = ((part.batch(index, self.inputs, self.device), part.target(index, self.device)) for index in in_order(len(part)))
         with torch.inference_mode(), self.precision():
             validated = stage.validate(batches, self.objective)
         scores: Row = {}
@@ -275,14 +275,14 @@ class Loop:
         self.learner.eval()
         with torch.inference_mode(), self.precision():
             return torch.cat(
-                [self.module(part.batch(index, self.inputs, self.place)).logits.float().cpu() for index in in_order(len(part))]
+                [self.module(part.batch(index, self.inputs, self.device)).logits.float().cpu() for index in in_order(len(part))]
             )
 
     def precision(self) -> Any:
         name = self.recipe.training.precision
         if name == "float32":
             return nullcontext()
-        return torch.autocast(self.place.type, {"bfloat16": torch.bfloat16, "float16": torch.float16}[name])
+        return torch.autocast(self.device.type, {"bfloat16": torch.bfloat16, "float16": torch.float16}[name])
 
     def record(
         self, number: int, epoch: int, lowest: float, waited: int, optimiser: torch.optim.Optimizer, plateau: Row, scaler: Row

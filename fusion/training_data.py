@@ -134,8 +134,8 @@ def _drawn(part: SplitsPart, size: int) -> list[str]:
     order = torch.randperm(size, generator=torch.Generator().manual_seed(part.seed)).tolist()
     train, valid = round(part.shares[0] * size), round(part.shares[1] * size)
     splits = [""] * size
-    for place, index in enumerate(order):
-        splits[index] = "train" if place < train else "valid" if place < train + valid else "test"
+    for position, index in enumerate(order):
+        splits[index] = "train" if position < train else "valid" if position < train + valid else "test"
     return splits
 
 

@@ -127,7 +127,7 @@ class AttentionRows(Sequence[AttentionRow]):
     """The whole timeline, one `StreamAttention` a modality that the clip has; `of` gathers it from loose rows."""
 
     def __init__(self, paid: Sequence[StreamAttention]) -> None:
-        self.streams = {one.stream.name: one for one in sorted(paid, key=lambda one: MODALITIES.index(one.stream.name))}
+        self.streams = {paid.stream.name: paid for paid in sorted(paid, key=lambda paid: MODALITIES.index(paid.stream.name))}
 
     @classmethod
     def of(cls, rows: Iterable[AttentionRow], streams: Mapping[str, TimedSequence]) -> AttentionRows:
@@ -136,12 +136,12 @@ class AttentionRows(Sequence[AttentionRow]):
             return rows
         made = cls.empty(streams)
         for row in rows:
-            one = made.streams.get(row.stream)
-            if one is None or not 0 <= row.index < len(one.stream):
+            paid = made.streams.get(row.stream)
+            if paid is None or not 0 <= row.index < len(paid.stream):
                 raise StreamError(f"attention: expected a row of {', '.join(made.streams) or 'no stream'}, got {row.stream} {row.index}")
             shares = {name: share for name, share in row.shares.items() if share is not None}
-            one.record(OUTSIDE if row.utterance is None else row.utterance, row.index, shares, row.overall)
-            one.influence[row.index] = np.nan if row.influence is None else row.influence
+            paid.record(OUTSIDE if row.utterance is None else row.utterance, row.index, shares, row.overall)
+            paid.influence[row.index] = np.nan if row.influence is None else row.influence
         return made
 
     @classmethod
@@ -151,18 +151,18 @@ class AttentionRows(Sequence[AttentionRow]):
 
     def release(self) -> None:
         """Give back the memory of columns that lie in a file."""
-        for one in self.streams.values():
-            one.release()
+        for attended in self.streams.values():
+            attended.release()
 
     def __len__(self) -> int:
-        return sum(len(one.stream) for one in self.streams.values())
+        return sum(len(attended.stream) for attended in self.streams.values())
 
     def __iter__(self) -> Iterator[AttentionRow]:
-        for one in self.streams.values():
-            for first in range(0, len(one.stream), AT_ONCE):
-                yield from one.rows(first, min(first + AT_ONCE, len(one.stream)))
-                one.release()
-                one.stream.release()
+        for attended in self.streams.values():
+            for first in range(0, len(attended.stream), AT_ONCE):
+                yield from attended.rows(first, min(first + AT_ONCE, len(attended.stream)))
+                attended.release()
+                attended.stream.release()
 
     @overload
     def __getitem__(self, index: int) -> AttentionRow: ...
@@ -172,10 +172,10 @@ class AttentionRows(Sequence[AttentionRow]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         at = index + len(self) if index < 0 else index
-        for one in self.streams.values():
-            if 0 <= at < len(one.stream):
-                return next(one.rows(at, at + 1))
-            at -= len(one.stream)
+        for attended in self.streams.values():
+            if 0 <= at < len(attended.stream):
+                return next(attended.rows(at, at + 1))
+            at -= len(attended.stream)
         raise IndexError(f"attention row {index} of {len(self)}")
 
 

@@ -236,7 +236,7 @@ def evaluate_multilabel(truth: ArrayLike, answers: ArrayLike, labels: Sequence[s
         scores.append(BinaryScores(label, float(t.mean()), accuracy(t, a), weighted_accuracy(t, a), weighted_f1(counts), f1))
 
     def mean(name: str) -> float:
-        return float(np.mean([getattr(one, name) for one in scores]))
+        return float(np.mean([getattr(score, name) for score in scores]))
 
     return MultilabelScores(len(y), tuple(scores), mean("accuracy"), mean("weighted_accuracy"), mean("weighted_f1"), mean("positive_f1"))
 

@@ -133,18 +133,20 @@ def parts(array: Array, size: int | None = None) -> Iterator[slice]:
 
 
 def nameless_file() -> IO[bytes]:
-    """A temporary file that nobody else sees, in `place()`."""
+    """A temporary file that nobody else sees, in `spool_folder()`."""
     try:
-        return tempfile.TemporaryFile(dir=place())
+        return tempfile.TemporaryFile(dir=spool_folder())
     except OSError as error:
         raise no_room(error) from None
 
 
-def place() -> str:
+def spool_folder() -> str:
     """Where long arrays lie: TMPDIR where it is set, else /var/tmp, which is on a disk; /tmp is memory on many machines."""
     chosen = tempfile.tempdir is not None or any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
     return tempfile.gettempdir() if chosen or not os.access("/var/tmp", os.W_OK) else "/var/tmp"
 
 
 def no_room(error: OSError) -> EmofuseError:
-    return EmofuseError(f"{place()}: expected room for what a long clip needs, got {error.strerror or error} (another place: set TMPDIR)")
+    return EmofuseError(
+        f"{spool_folder()}: expected room for what a long clip needs, got {error.strerror or error} (set TMPDIR to use another folder)"
+    )

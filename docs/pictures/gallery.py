@@ -151,8 +151,8 @@ def tiers(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    place = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp(prefix="emofuse-gallery-"))
-    results(place)
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp(prefix="emofuse-gallery-"))
+    results(folder)
     for make in (pages, overlay, figures, tiers, praat):
-        make(place)
+        make(folder)
         sys.stdout.write(f"{make.__name__}\n")

@@ -39,9 +39,9 @@ class FaceIds:
         self.tracks = {}
 
 
-def overlap(one: Floats32, other: Floats32) -> float:
+def overlap(first: Floats32, second: Floats32) -> float:
     """Intersection over union of two boxes (x y w h)."""
-    low = np.maximum(one[:2], other[:2])
-    high = np.minimum(one[:2] + one[2:], other[:2] + other[2:])
+    low = np.maximum(first[:2], second[:2])
+    high = np.minimum(first[:2] + first[2:], second[:2] + second[2:])
     both = float(np.prod(np.maximum(0.0, high - low)))
-    return both / max(float(np.prod(one[2:]) + np.prod(other[2:])) - both, 1e-9)
+    return both / max(float(np.prod(first[2:]) + np.prod(second[2:])) - both, 1e-9)

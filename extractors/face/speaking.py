@@ -58,8 +58,8 @@ def speaking_face(face: TimedSequence, voiced: Sequence[Span], within: Span | No
     spans = [Span(max(s.start, within.start), min(s.end, within.end)) for s in voiced if s.overlap(within) > 0] if within else voiced
     voice = sum(s.duration for s in spans)
     scores: dict[int, float] = {}
-    for one in np.unique(ids).tolist():
-        mine = np.flatnonzero(ids == one)
+    for identity in np.unique(ids).tolist():
+        mine = np.flatnonzero(ids == identity)
         middle = (face.start[mine] + face.end[mine]) / 2
         step = np.diff(middle)
         moved = np.abs(np.diff(columns.values[mine, :2].astype(np.float64), axis=0)).sum(1)
@@ -70,7 +70,7 @@ def speaking_face(face: TimedSequence, voiced: Sequence[Span], within: Span | No
             return float(moved[these].sum() / step[these].sum()) if these.any() else 0.0
 
         seen = float(step[usable & with_voice].sum()) / voice if voice > 0 else 0.0
-        scores[one] = max(0.0, rate(usable & with_voice) - rate(usable & ~with_voice)) * min(1.0, seen)
+        scores[identity] = max(0.0, rate(usable & with_voice) - rate(usable & ~with_voice)) * min(1.0, seen)
     if max(scores.values()) == 0:
         longest = max(scores, key=lambda i: ((ids == i).sum(), np.nanmedian(columns.values[ids == i, 3])))
         return SpeakingFace(int(longest), 0.0, scores)

@@ -78,7 +78,7 @@ class LibrosaVoice(Provider):
         mel = self._mel @ spectrum**2
         decibel = self._librosa.power_to_db(mel, amin=rows.LOG_FLOOR, top_db=None)
         mfcc = feature.mfcc(S=decibel, n_mfcc=rows.MFCC)
-        one: dict[str, Any] = {"S": spectrum, "sr": SAMPLE_RATE}
+        shared: dict[str, Any] = {"S": spectrum, "sr": SAMPLE_RATE}
         crossing = self._librosa.zero_crossings(self._librosa.util.frame(inner, frame_length=frame, hop_length=hop), axis=0, pad=False)
         f0, voiced = pitch(samples)
         features = np.concatenate(
@@ -87,9 +87,9 @@ class LibrosaVoice(Provider):
                 feature.delta(mfcc, width=rows.DELTA_FRAMES, mode="nearest"),
                 feature.rms(y=inner, frame_length=frame, hop_length=hop, center=False),
                 crossing.mean(axis=0, keepdims=True),
-                feature.spectral_centroid(**one),
-                feature.spectral_bandwidth(**one),
-                feature.spectral_rolloff(**one, roll_percent=rows.ROLLOFF),
+                feature.spectral_centroid(**shared),
+                feature.spectral_bandwidth(**shared),
+                feature.spectral_rolloff(**shared, roll_percent=rows.ROLLOFF),
                 feature.spectral_flatness(S=spectrum, amin=rows.LOG_FLOOR),
                 f0[None],
                 voiced[None],

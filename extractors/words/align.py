@@ -68,19 +68,19 @@ def spread(tokens: Sequence[str], span: Span) -> tuple[Span, ...]:
 def fill_between(tokens: Sequence[str], spans: Sequence[Span | None], whole: Span) -> tuple[Span, ...]:
     """Gives tokens without a span the room between their neighbours, shared by length; `whole` bounds the first and the last."""
     filled: list[Span] = []
-    place = 0
-    while place < len(spans):
-        known = spans[place]
+    token = 0
+    while token < len(spans):
+        known = spans[token]
         if known is not None:
             filled.append(known)
-            place += 1
+            token += 1
             continue
-        end = place
+        end = token
         while end < len(spans) and spans[end] is None:
             end += 1
         after = spans[end] if end < len(spans) else None
         start_second = filled[-1].end if filled else whole.start
         end_second = max(start_second, after.start if after is not None else whole.end)
-        filled += spread(tokens[place:end], Span(start_second, end_second))
-        place = end
+        filled += spread(tokens[token:end], Span(start_second, end_second))
+        token = end
     return tuple(filled)

@@ -75,10 +75,10 @@ class SphinxAligner:
                 f"alignment: the {len(tokens)} words from {tokens[0]!r} to {tokens[-1]!r} were not found in {stretch.seconds:.1f} s"
             )
         spans: list[Span | None] = []
-        place = 0
+        segment = 0
         for words in spoken:
-            of_word = segments[place : place + len(words)]
-            place += len(words)
+            of_word = segments[segment : segment + len(words)]
+            segment += len(words)
             spans.append(stretch.span_of(sample_of(of_word[0].start_frame), sample_of(of_word[-1].end_frame + 1)) if of_word else None)
         scores = np.array([SCORE_UNIT * math.log(max(s.ascore, 1e-300)) for s in segments])
         frames = np.array([s.end_frame + 1 - s.start_frame for s in segments])

@@ -70,12 +70,12 @@ def letter_sounds(word: str) -> tuple[str, ...]:
             letters = replacement + letters[len(beginning) :]
             break
     sounds: list[str] = []
-    place = 0
-    while place < len(letters):
-        for rule, follows, said_as in _BY_LETTER[letters[place]]:
-            end = place + len(rule)
-            if letters.startswith(rule, place) and follows.match(letters, end):
+    start = 0
+    while start < len(letters):
+        for rule, follows, said_as in _BY_LETTER[letters[start]]:
+            end = start + len(rule)
+            if letters.startswith(rule, start) and follows.match(letters, end):
                 sounds += said_as
-                place = end
+                start = end
                 break
     return tuple(sounds) or tuple(sound for letter in letters for sound in _NAMES[letter].split())

@@ -27,8 +27,8 @@ FILLERS = "<[+"  # <s>, <sil>, [NOISE], [SPEECH]
 def model_folder() -> Path:
     """The US English model inside the installed pocketsphinx; raises `WeightsError` where there is none. Imports nothing heavy."""
     spec = find_spec("pocketsphinx")
-    for place in spec.submodule_search_locations or () if spec else ():
-        folder = Path(place) / "model" / "en-us"
+    for location in spec.submodule_search_locations or () if spec else ():
+        folder = Path(location) / "model" / "en-us"
         if folder.is_dir():
             return folder
     raise WeightsError("pocketsphinx: expected the package with its en-us model (pip install pocketsphinx), found none")

@@ -95,13 +95,13 @@ def read_csv(text: str, path: Path, skipped: Skipped) -> tuple[Cue, ...]:
     try:
         table = delimited.rows(io.StringIO(text), path, max(",;\t", key=first.count))
         header = [cell.strip().lower() for cell in next(table, (1, []))[1]]
-        place = {wanted: next((header.index(n) for n in names if n in header), None) for wanted, names in _NAMES.items()}
-        if any(place[wanted] is None for wanted in ("start", "end", "word")):
+        column_of = {wanted: next((header.index(n) for n in names if n in header), None) for wanted, names in _NAMES.items()}
+        if any(column_of[wanted] is None for wanted in ("start", "end", "word")):
             raise TranscriptError(f"{path}: line 1: expected columns start,end,word[,probability,speaker], got {','.join(header)[:80]!r}")
         for line, row in table:
             if not any(cell.strip() for cell in row):
                 continue
-            cell = {wanted: row[k].strip() if k is not None and k < len(row) else "" for wanted, k in place.items()}
+            cell = {wanted: row[k].strip() if k is not None and k < len(row) else "" for wanted, k in column_of.items()}
             if (cue := _csv_cue(cell, path, line, skipped)) is not None:
                 cues.append(cue)
                 whole = whole and cell["start"].isdecimal() and cell["end"].isdecimal()

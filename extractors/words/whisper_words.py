@@ -145,7 +145,7 @@ class WhisperWords(Provider):
                 if heard.language_probability >= LANGUAGE_SURE:
                     language = heard.language
                 rows += self._timed(stretch, heard, notes)
-                fullest = stretch if fullest is None else max(fullest, stretch, key=lambda one: one.sound.seconds)
+                fullest = stretch if fullest is None else max(fullest, stretch, key=lambda item: item.sound.seconds)
         except NoStream as error:
             return TimedSequence.empty(self.stream, COLUMNS, self.provenance, str(error), LABELS)
         if fullest is None:

@@ -109,7 +109,7 @@ def _after_first(values: NDArray[Any]) -> Rows:
 def _mult_labels(labels: NDArray[Any]) -> dict[str, float | str]:
     if labels.shape == (1, 1):
         return {"sentiment": float(labels[0, 0])}
-    return {name: float(one.argmax()) for name, one in zip(IEMOCAP, labels, strict=True)}
+    return {name: float(scores.argmax()) for name, scores in zip(IEMOCAP, labels, strict=True)}
 
 
 def _streams(
@@ -120,10 +120,10 @@ def _streams(
     longest = max(map(len, rows.values()))
     seconds = longest * WORD_SECONDS if aligned else longest / ROWS_PER_SECOND
     streams = {}
-    for stream, one in rows.items():
-        step = seconds / max(1, len(one))
-        start = np.arange(len(one), dtype=np.float64) * step
-        streams[stream], broken = sequence(stream, one, start, start + step, made)
+    for stream, stream_rows in rows.items():
+        step = seconds / max(1, len(stream_rows))
+        start = np.arange(len(stream_rows), dtype=np.float64) * step
+        streams[stream], broken = sequence(stream, stream_rows, start, start + step, made)
         if broken:
             key = f"{stream}: values that were not finite"
             notes[key] = int(notes.get(key, 0)) + broken

@@ -123,13 +123,13 @@ def recipe_of(experiment: Experiment, variant: Variant, settings: Settings) -> R
 def lookup(tasks: Mapping[str, Any], metric: str) -> float:
     """A score by its path in an evaluation's tasks ("emotion.labels.anger.weighted_f1"); NaN where there is none."""
     task, *path = metric.split(".")
-    place: Any = tasks[task]["scores"]
+    value: Any = tasks[task]["scores"]
     for step in path:
-        if isinstance(place, Mapping):
-            place = place.get(step)
-        elif isinstance(place, Sequence):
-            place = next((item for item in place if isinstance(item, Mapping) and item.get("label") == step), None)
-    return float(place) if isinstance(place, int | float) else math.nan
+        if isinstance(value, Mapping):
+            value = value.get(step)
+        elif isinstance(value, Sequence):
+            value = next((item for item in value if isinstance(item, Mapping) and item.get("label") == step), None)
+    return float(value) if isinstance(value, int | float) else math.nan
 
 
 def thinned(dataset: Dataset) -> Dataset:

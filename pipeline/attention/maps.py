@@ -132,8 +132,8 @@ class MapStore:
             size, (i, j) = math.prod(shape), shape[2:]
             borders = second + np.cumsum([0, i, i, j, j])
             sides = {side: times[a:b] for side, a, b in zip(SIDES, borders, borders[1:], strict=False)}
-            one = Attention(kind, target, source, weights[cell : cell + size].reshape(shape), **sides)
-            by_utterance.setdefault(utterance, []).append(one)
+            attention_map = Attention(kind, target, source, weights[cell : cell + size].reshape(shape), **sides)
+            by_utterance.setdefault(utterance, []).append(attention_map)
             cell, second = cell + size, int(borders[-1])
         return {number: tuple(maps) for number, maps in by_utterance.items()}
 

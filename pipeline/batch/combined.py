@@ -80,21 +80,21 @@ def _rows(store: Store, record: Record) -> list[dict[str, Any]]:
     text = " ".join(u["text"] for u in utterances if u["text"])
     flags = common_flags([u["flags"] for u in utterances])
     whole = {**document["summary"], "start": 0.0, "end": document["clip"]["length"], "text": text, "index": None, "flags": flags}
-    return [{**name, **_row(one)} for one in (*utterances, whole)]
+    return [{**name, **_row(utterance)} for utterance in (*utterances, whole)]
 
 
-def _row(one: dict[str, Any]) -> dict[str, Any]:
-    probabilities = one["probabilities"] or {}
+def _row(utterance: dict[str, Any]) -> dict[str, Any]:
+    probabilities = utterance["probabilities"] or {}
     return {
-        "utterance": one["index"],
-        "start": one["start"],
-        "end": one["end"],
-        "text": one["text"],
-        "emotion": one["emotion"],
+        "utterance": utterance["index"],
+        "start": utterance["start"],
+        "end": utterance["end"],
+        "text": utterance["text"],
+        "emotion": utterance["emotion"],
         **{emotion: probabilities.get(emotion) for emotion in EMOTIONS},
-        "sentiment": one["sentiment"],
-        "confidence": one["confidence"],
-        "flags": " ".join(one["flags"]),
+        "sentiment": utterance["sentiment"],
+        "confidence": utterance["confidence"],
+        "flags": " ".join(utterance["flags"]),
     }
 
 

@@ -59,26 +59,26 @@ _CLIP_SUFFIXES = (
 class Person:
     """Whose clips some are. Two folders of one name are two people.
 
-    name   as a table, a file's name or a folder says it
-    place  tells people apart who are called the same
+    name    as a table, a file's name or a folder says it
+    folder  tells people apart who are called the same
     """
 
     name: str
-    place: str = ""
+    folder: str = ""
 
 
 @dataclass(frozen=True)
 class Candidate:
     """A file to look at; `reason` and `message` where it is refused before it is opened.
 
-    path   absolute;  named: as the user would write it
-    place  its path under the folder that was named, with slashes: the same on every machine that sees the folder
-    person whose clip it is (people.py); None where nobody says
+    path      absolute;  named: as the user would write it
+    relative  its path under the folder that was named, with slashes: the same on every machine that sees the folder
+    person    whose clip it is (people.py); None where nobody says
     """
 
     path: str
     named: str
-    place: str
+    relative: str
     reason: str | None = None
     message: str | None = None
     person: Person | None = None
@@ -138,15 +138,17 @@ def _walk(folder: Path, out: Path | None, follow_links: bool) -> list[Path]:
 
 
 def _judge(file: Path, root: Path, follow_links: bool) -> Candidate | None:
-    path, place = os.path.abspath(file), file.relative_to(root).as_posix()
+    path, relative = os.path.abspath(file), file.relative_to(root).as_posix()
     if file.is_symlink() and not follow_links:
         target = os.path.realpath(file)
         if not Path(target).is_relative_to(os.path.realpath(root)):
-            return Candidate(path, str(file), place, "outside_folder", f"{file}: a link that leads out of {root} (--follow-links takes it)")
+            return Candidate(
+                path, str(file), relative, "outside_folder", f"{file}: a link that leads out of {root} (--follow-links takes it)"
+            )
         return None  # what it leads to is found by itself
     if not file.is_file():
         # A pipe or a device is never opened; under a clip's name it is told what it is.
-        return Candidate(path, str(file), place) if file.suffix.lower() in _CLIP_SUFFIXES else None
+        return Candidate(path, str(file), relative) if file.suffix.lower() in _CLIP_SUFFIXES else None
     try:
         with file.open("rb") as opened:
             verdict = judge_head(file.name, opened.read(400))
@@ -155,7 +157,7 @@ def _judge(file: Path, root: Path, follow_links: bool) -> Candidate | None:
     if verdict is None:
         return None
     reason, message = verdict
-    return Candidate(path, str(file), place, reason or None, f"{file}: {message}" if reason else None)
+    return Candidate(path, str(file), relative, reason or None, f"{file}: {message}" if reason else None)
 
 
 def judge_head(name: str, head: bytes) -> tuple[str, str] | None:

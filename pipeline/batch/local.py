@@ -290,12 +290,12 @@ def resident(pid: int) -> int:
     """Bytes of resident memory of a process and its children (Linux; 0 elsewhere)."""
     total, waiting = 0, [pid]
     while waiting:
-        one = waiting.pop()
+        pid = waiting.pop()
         try:
-            with open(f"/proc/{one}/statm") as file:
+            with open(f"/proc/{pid}/statm") as file:
                 total += int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
-            for thread in os.listdir(f"/proc/{one}/task"):
-                with open(f"/proc/{one}/task/{thread}/children") as file:
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{thread}/children") as file:
                     waiting += [int(child) for child in file.read().split()]
         except (OSError, ValueError, IndexError):
             continue

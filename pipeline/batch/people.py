@@ -111,9 +111,9 @@ def _places(clips: Sequence[Candidate], home: Path) -> Mapping[str, frozenset[st
     paths_of: dict[str, frozenset[str]] = {}
     for calls in (
         lambda clip: (clip.path, os.path.relpath(clip.path, home) if "://" not in clip.path else clip.path),
-        lambda clip: (clip.place,),
-        lambda clip: (PurePosixPath(clip.place).name,),
-        lambda clip: (PurePosixPath(clip.place).stem,),
+        lambda clip: (clip.relative,),
+        lambda clip: (PurePosixPath(clip.relative).name,),
+        lambda clip: (PurePosixPath(clip.relative).stem,),
     ):
         level: dict[str, set[str]] = {}
         for clip in clips:

@@ -38,10 +38,10 @@ def refuse_network(address: str, offline: bool) -> None:
         raise UsageError(f"{address}: --offline was given, and this is an address on a network")
 
 
-def open_store(place: str) -> Store:
+def open_store(destination: str) -> Store:
     """The output folder: a local path, or an address."""
-    address = address_of(place)
-    return RemoteStore(address) if address is not None else LocalStore(Path(place))
+    address = address_of(destination)
+    return RemoteStore(address) if address is not None else LocalStore(Path(destination))
 
 
 def discover_remote(address: str) -> Discovery:
@@ -54,9 +54,9 @@ def discover_remote(address: str) -> Discovery:
         names = sorted(fs.find(root))
         results = {str(PurePosixPath(name).parent) for name in names if name.endswith("/analysis.json")}
         for name in names:
-            place = name.removeprefix(root).lstrip("/") or PurePosixPath(name).name
+            relative = name.removeprefix(root).lstrip("/") or PurePosixPath(name).name
             inside = {str(parent) for parent in PurePosixPath(name).parents}
-            if inside & results or any(part.startswith(".") for part in place.split("/")):
+            if inside & results or any(part.startswith(".") for part in relative.split("/")):
                 continue
             full = f"{protocol}://{name.lstrip('/')}" if protocol != "file" else f"file://{name}"
             verdict = judge_head(name, fs.read_block(name, 0, 400))
@@ -64,7 +64,7 @@ def discover_remote(address: str) -> Discovery:
                 passed_over.append(full)
             else:
                 reason, message = verdict
-                clips.append(Candidate(full, full, place, reason or None, f"{full}: {message}" if reason else None))
+                clips.append(Candidate(full, full, relative, reason or None, f"{full}: {message}" if reason else None))
     problems = () if clips else ((address, "a folder without clips"),)
     return Discovery(tuple(clips), tuple(passed_over), problems)
 
@@ -113,7 +113,7 @@ class RemoteStore:
         self.address = address
         self._fs, self._root = _filesystem(address)
 
-    def place(self, name: str) -> Path | None:
+    def local_path(self, name: str) -> Path | None:
         return None
 
     def read(self, name: str) -> bytes | None:

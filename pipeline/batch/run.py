@@ -215,10 +215,10 @@ def _may_take(store: Store, name: str, clip: Candidate, before: Record | None) -
 
 def part_of(clip: Candidate, parts: int) -> int:
     """Which of `parts` a clip is in, from 1, by its place under the folder that was named; clips of one person are in one part."""
-    place, person = clip.place, clip.person
+    relative, person = clip.relative, clip.person
     if person is not None:
-        place = f"{PurePosixPath(place).parent}/" if person.place else f"/{person.name}"
-    digest = hashlib.sha256(place.encode("utf-8", "surrogateescape")).digest()
+        relative = f"{PurePosixPath(relative).parent}/" if person.folder else f"/{person.name}"
+    digest = hashlib.sha256(relative.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") % parts + 1
 
 

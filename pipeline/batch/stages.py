@@ -300,7 +300,7 @@ class Stages:
         refused: dict[str, str] = {}
 
         def fill(folder: Path) -> None:
-            refused.update(self._setup.write(analysis, folder, self._store.place(task.output)))
+            refused.update(self._setup.write(analysis, folder, self._store.local_path(task.output)))
             work.sound()  # the report reads the clip once more
 
         with work.stage("write"):

@@ -69,7 +69,7 @@ class Store(Protocol):
         """Nobody else is in here at the same time, where the store can see to that."""
         ...
 
-    def place(self, name: str) -> Path | None:
+    def local_path(self, name: str) -> Path | None:
         """Where a result can be found on this machine; None where only the store can reach it."""
         ...
 
@@ -149,15 +149,15 @@ class LocalStore:
     @contextmanager
     def locked(self) -> Iterator[None]:
         with self._clear_errors():
-            place = self._inside(f"{HIDDEN}/lock")
-            place.parent.mkdir(parents=True, exist_ok=True)
-            lock = os.fdopen(os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644), "rb")
+            lock_path = self._inside(f"{HIDDEN}/lock")
+            lock_path.parent.mkdir(parents=True, exist_ok=True)
+            lock = os.fdopen(os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644), "rb")
         with lock:
             with suppress(OSError):  # a file system without locks: one batch at a time, as docs/batch.md says
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def place(self, name: str) -> Path | None:
+    def local_path(self, name: str) -> Path | None:
         return self.out / name
 
     def names(self, folder: str) -> list[str]:

@@ -108,9 +108,9 @@ def write_bids(sessions: Sequence[Session], folder: Path) -> None:
     facts = {"Name": "emofuse derivatives", "BIDSVersion": VERSION, "DatasetType": "derivative", "GeneratedBy": [made]}
     _json(folder / "dataset_description.json", facts)
     for subject, session in zip(subjects, sessions, strict=True):
-        place = folder / f"sub-{subject}" / "beh"
-        place.mkdir(parents=True, exist_ok=True)
-        stem = place / f"sub-{subject}_task-speech"
+        target = folder / f"sub-{subject}" / "beh"
+        target.mkdir(parents=True, exist_ok=True)
+        stem = target / f"sub-{subject}_task-speech"
         for name in ("voice", "face"):
             if (stream := session.filled(name)) is not None:
                 for label, part in _recordings(stream):

@@ -26,7 +26,7 @@ def analysis_document(analysis: Analysis, *, version: str = __version__) -> dict
         "streams": {name: stream_document(stream) for name, stream in sorted(analysis.streams.items())},
         "model": analysis.model.to_json(),
         "cut_by": analysis.facts.cut_by,
-        "baseline": [asdict(one) for one in analysis.facts.baseline],
+        "baseline": [asdict(facts) for facts in analysis.facts.baseline],
         "utterances": [
             {
                 "index": u.index,

@@ -242,7 +242,7 @@ def _kind(media: Path) -> str:
 def _media(entry: Mapping[str, str], path: Path) -> Path | None:
     """A linked file where it lies by its path from here, or by its address; never anything but a local file."""
     relative, address = entry.get("RELATIVE_MEDIA_URL"), urlsplit(entry.get("MEDIA_URL") or "")
-    places = [path.parent / relative] if relative else []
+    candidates = [path.parent / relative] if relative else []
     if address.scheme == "file":
-        places.append(Path(unquote(address.path)))
-    return next((place.resolve() for place in places if place.is_file()), None)
+        candidates.append(Path(unquote(address.path)))
+    return next((candidate.resolve() for candidate in candidates if candidate.is_file()), None)

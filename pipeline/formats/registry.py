@@ -39,12 +39,12 @@ Read = Callable[[Path, float | None], tuple[Session, ...]]
 class Format:
     """One format.
 
-    place  where it goes in a clip's result folder; {name} is the clip's
-    write  sessions to a path: a folder where `folder` says so; one session at a time unless `many`
-    read   None where it is only written
+    output  its path in a clip's result folder; {name} is the clip's
+    write   sessions to a path: a folder where `folder` says so; one session at a time unless `many`
+    read    None where it is only written
     """
 
-    place: str
+    output: str
     write: Callable[[Sequence[Session], Path], None] | None
     read: Read | None
     folder: bool = False
@@ -53,7 +53,7 @@ class Format:
     @property
     def suffix(self) -> str:
         """What a file of it ends with; "" for a folder."""
-        return "" if self.folder else self.place.removeprefix("{name}")
+        return "" if self.folder else self.output.removeprefix("{name}")
 
 
 def _plain(reader: Callable[[Path], tuple[Session, ...]]) -> Read:
@@ -127,22 +127,22 @@ def format_of_output(path: Path) -> str:
     raise UsageError(f"{path}: the name does not say a format; say --to {', '.join(WRITABLE)}")
 
 
-def _place(file_format: Format, name: str) -> str:
+def _output(file_format: Format, name: str) -> str:
     """Where a format goes in a result folder; a name that is too long for a file with its suffix is cut."""
-    suffix = file_format.place.removeprefix("{name}")
+    suffix = file_format.output.removeprefix("{name}")
     while len(os.fsencode(name + suffix)) > LONGEST_NAME:
         name = name[:-1]
-    return file_format.place.replace("{name}", name)
+    return file_format.output.replace("{name}", name)
 
 
 def write_formats(names: Sequence[str], session: Session, folder: Path) -> dict[str, FormatError]:
-    """One session into its result folder, each format at its place; returns why a format cannot hold it (no face to write, ..)."""
+    """One session into its result folder, each format at its path; returns why a format cannot hold it (no face to write, ..)."""
     refused: dict[str, FormatError] = {}
     for name in names:
         file_format = FORMATS[name]
         assert file_format.write is not None
         try:
-            file_format.write((session,), folder / _place(file_format, session.name))
+            file_format.write((session,), folder / _output(file_format, session.name))
         except FormatError as error:
             refused[name] = error
         except OutputError:

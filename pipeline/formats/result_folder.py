@@ -144,7 +144,7 @@ def read_analysis(folder: Path) -> Analysis:
                 cut_by=document["cut_by"],
                 **{name: clip[name] for name in FACTS},
                 decoded={medium: decode(MediumEnd, end) for medium, end in clip.get("decoded", {}).items()},
-                baseline=tuple(decode(BaselineFacts, one) for one in document.get("baseline", ())),
+                baseline=tuple(decode(BaselineFacts, entry) for entry in document.get("baseline", ())),
             ),
         )
     except OSError as error:

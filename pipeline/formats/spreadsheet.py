@@ -100,8 +100,8 @@ def _floats(cells: list[str], column: str, lines: list[int], path: Path) -> Floa
         if values is not None and not np.isinf(values.astype(np.float32)).any():
             return values
     for line, cell in zip(lines, cells, strict=True):
-        one = _parsed([cell])
+        value = _parsed([cell])
         with np.errstate(over="ignore"):
-            if one is None or np.isinf(one.astype(np.float32)[0]):
+            if value is None or np.isinf(value.astype(np.float32)[0]):
                 raise FormatError(f"{path}: line {line}: expected a finite number as {column}, got {cell[:40]!r}")
     raise AssertionError("some cell is wrong")

@@ -55,7 +55,7 @@ def emotions_csv(analysis: Analysis) -> str:
 
 def common_flags(flags: Sequence[Sequence[str]]) -> list[str]:
     """The flags that all utterances of a clip have: those of the clip as a whole, in alphabetical order."""
-    return sorted(set.intersection(*(set(one) for one in flags))) if flags else []
+    return sorted(set.intersection(*(set(names) for names in flags))) if flags else []
 
 
 def attention_csv(analysis: Analysis) -> Iterator[str]:
@@ -65,7 +65,7 @@ def attention_csv(analysis: Analysis) -> Iterator[str]:
     A model that looks in hops (RRNN) adds a column per hop: hop_1, hop_2, ...
     """
     attention = analysis.attention
-    hops = sorted({x for one in attention.streams.values() for x in one.shares if x not in MODALITIES}, key=lambda x: (len(x), x))
+    hops = sorted({x for stream in attention.streams.values() for x in stream.shares if x not in MODALITIES}, key=lambda x: (len(x), x))
     influence_on = {u.index: u.influence.on for u in analysis.utterances if u.influence is not None}
     rows = iter(
         [

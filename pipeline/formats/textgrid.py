@@ -64,10 +64,10 @@ class _Tiers:
         self._values = self._scan()
 
     def _scan(self) -> Iterator[tuple[str, str]]:
-        place = 0
+        position = 0
         for match in _TOKEN.finditer(self._text):
-            self._line += self._text.count("\n", place, match.start())
-            place = match.start()
+            self._line += self._text.count("\n", position, match.start())
+            position = match.start()
             if match.lastgroup != "comment":
                 yield match.lastgroup or "", match.group(match.lastgroup or 0)
 

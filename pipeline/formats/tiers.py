@@ -90,8 +90,8 @@ def apart(name: str, rows: Iterable[Row]) -> list[Tier]:
 def session_of_tiers(tiers: Sequence[Tier], name: str, provenance: Provenance, *, length: float = 0.0, media: str = "") -> Session:
     """Tiers that `tiers_of` made give words and utterances again; every other tier stays one. Points get no length."""
     rows_by_tier: dict[str, list[Row]] = {}
-    for one in tiers:
-        rows_by_tier.setdefault(_OVERLAP.sub("", one.name), []).extend(row for row in one.rows if row[2])
+    for kept in tiers:
+        rows_by_tier.setdefault(_OVERLAP.sub("", kept.name), []).extend(row for row in kept.rows if row[2])
     streams: dict[str, TimedSequence] = {}
     words, probabilities = _take(rows_by_tier, ("words", "word")), _take(rows_by_tier, ("word probability",))
     if words:
@@ -151,9 +151,9 @@ def _activations(face: TimedSequence | None, rows_by_tier: dict[str, list[Row]])
     identity = face.column("face_id") if "face_id" in face.columns else np.zeros(len(face), np.float32)
     several = len(np.unique(identity)) > 1
     for number in np.unique(identity):
-        one = face.rows(np.flatnonzero(identity == number))
+        of_person = face.rows(np.flatnonzero(identity == number))
         for column in [c for c in face.columns if _AU.fullmatch(c)]:
-            if rows := active(one, column):
+            if rows := active(of_person, column):
                 rows_by_tier.setdefault(f"face {number:g} - {column}" if several else column, []).extend(rows)
 
 

@@ -46,7 +46,7 @@ def write_overlay(analysis: Analysis, path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Place:
+class Cursor:
     """Where the next line of the panel goes, in pixels: its left top corner, the height of a line, and the height of the letters' line."""
 
     x: float
@@ -54,7 +54,7 @@ class Place:
     line: float
     unit: float
 
-    def below(self, lines: float = 1.0) -> Place:
+    def below(self, lines: float = 1.0) -> Cursor:
         return replace(self, y=self.y + lines * self.line)
 
 
@@ -114,38 +114,38 @@ class Overlay:
         """Time, the utterance's probabilities, and the action units of the face that was read, each as a bar from 0 to 1 and a number."""
         lines = 4 + len(EMOTIONS) + len(self._units)
         left, line = self._size[0] + self._unit * 0.6, min(self._unit * 1.05, (self._size[1] - self._unit) / lines)
-        place = Place(left, self._unit * 0.4, line, self._unit)
-        place = self._heading(pen, place, f"{seconds:.2f} s")
+        cursor = Cursor(left, self._unit * 0.4, line, self._unit)
+        cursor = self._heading(pen, cursor, f"{seconds:.2f} s")
         at = bisect_right(self._utterance_starts, seconds) - 1
         current = self._utterances[at] if at >= 0 and seconds < self._utterances[at].span.end else None
         if current is None:
-            place = self._heading(pen, place, "between utterances")
+            cursor = self._heading(pen, cursor, "between utterances")
         else:
-            place = self._heading(pen, place, f"utterance {current.index}" + ("" if current.prediction else ": no answer"))
+            cursor = self._heading(pen, cursor, f"utterance {current.index}" + ("" if current.prediction else ": no answer"))
         for emotion in EMOTIONS:
             value = current.prediction.probabilities[emotion] if current is not None and current.prediction is not None else None
-            place = self._bar(pen, place, emotion, value, EMOTION_COLOURS[emotion], "" if value is None else f"{100 * value:.0f} %")
+            cursor = self._bar(pen, cursor, emotion, value, EMOTION_COLOURS[emotion], "" if value is None else f"{100 * value:.0f} %")
         if self._units:
-            place = self._heading(pen, place.below(0.5), "action units, 0 to 1")
+            cursor = self._heading(pen, cursor.below(0.5), "action units, 0 to 1")
         for name in self._units:
             unit = np.nan if read is None or self._face is None else float(self._face.column(name, read))
             measured = None if np.isnan(unit) else unit
-            place = self._bar(pen, place, name, measured, BOX, "" if measured is None else f"{measured:.2f}")
+            cursor = self._bar(pen, cursor, name, measured, BOX, "" if measured is None else f"{measured:.2f}")
 
-    def _heading(self, pen: ImageDraw, place: Place, text: str) -> Place:
-        pen.text((place.x, place.y), text, font=self._fonts[1], fill="#BBBBBB")
-        return place.below()
+    def _heading(self, pen: ImageDraw, cursor: Cursor, text: str) -> Cursor:
+        pen.text((cursor.x, cursor.y), text, font=self._fonts[1], fill="#BBBBBB")
+        return cursor.below()
 
-    def _bar(self, pen: ImageDraw, place: Place, name: str, value: float | None, colour: str, text: str) -> Place:
+    def _bar(self, pen: ImageDraw, cursor: Cursor, name: str, value: float | None, colour: str, text: str) -> Cursor:
         """One line: a name, a bar on its full length, and the number; where nothing was measured, the name alone."""
-        pen.text((place.x, place.y), name, font=self._fonts[1], fill="white" if value is not None else "#777777")
-        x, width = place.x + place.unit * 4.6, place.unit * 4.2
-        pen.rectangle((x, place.y + 3, x + width, place.y + place.line - 4), fill="#3A3F46")
+        pen.text((cursor.x, cursor.y), name, font=self._fonts[1], fill="white" if value is not None else "#777777")
+        x, width = cursor.x + cursor.unit * 4.6, cursor.unit * 4.2
+        pen.rectangle((x, cursor.y + 3, x + width, cursor.y + cursor.line - 4), fill="#3A3F46")
         if value is not None:
             if value * width >= 1:
-                pen.rectangle((x, place.y + 3, x + width * min(value, 1.0), place.y + place.line - 4), fill=colour)
-            pen.text((x + width + place.unit * 0.4, place.y), text, font=self._fonts[1], fill="white")
-        return place.below()
+                pen.rectangle((x, cursor.y + 3, x + width * min(value, 1.0), cursor.y + cursor.line - 4), fill=colour)
+            pen.text((x + width + cursor.unit * 0.4, cursor.y), text, font=self._fonts[1], fill="white")
+        return cursor.below()
 
     def _draw_words(self, pen: ImageDraw, seconds: float) -> None:
         if self._words is None:

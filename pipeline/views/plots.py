@@ -108,9 +108,9 @@ def attention(analysis: Analysis, stream: str, ax: Axes | None = None) -> Axes:
     if stream == "text":
         ax.bar(start, values, end - start, align="edge", color="#f2a900", edgecolor="white", linewidth=0.5)
         for row, value in zip(rows.tolist(), values, strict=True):
-            place = ((paid.stream.start[row] + paid.stream.end[row]) / 2, value)
+            point = ((paid.stream.start[row] + paid.stream.end[row]) / 2, value)
             ax.annotate(
-                _plain(paid.stream.labels["word"][row]), place, (0, 2), textcoords="offset points", ha="center", rotation=60, fontsize=7
+                _plain(paid.stream.labels["word"][row]), point, (0, 2), textcoords="offset points", ha="center", rotation=60, fontsize=7
             )
         ax.margins(y=0.35)
         ax.set_ylim(bottom=0)

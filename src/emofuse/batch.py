@@ -125,9 +125,9 @@ def find(paths: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str], *
 def ray_engine(job: Job, out: str | os.PathLike[str], *, address: str | None, workers: int | None, seconds: float | None) -> RayEngine:
     """Actors on a Ray cluster; one that computes on a GPU takes up one."""
     gpus = 0 if Assembly(job.options).device == "cpu" else 1
-    place = address_of(out) or os.path.abspath(out)
+    destination = address_of(out) or os.path.abspath(out)
     return RayEngine(
-        "emofuse.batch:stages", (place, job.to_json()), address=address, workers=workers, gpus=gpus, allowance=allowed(seconds, None)
+        "emofuse.batch:stages", (destination, job.to_json()), address=address, workers=workers, gpus=gpus, allowance=allowed(seconds, None)
     )
 
 
@@ -188,8 +188,8 @@ def run(
     stopping  once it is true, nothing new is begun
     """
     batch = batch or BatchOptions()
-    for place in (*paths, out):
-        if (address := address_of(place)) is not None:
+    for destination in (*paths, out):
+        if (address := address_of(destination)) is not None:
             refuse_network(address, job.options.offline)
     discovery = find(paths, out, follow_links=follow_links)
     for path, reason in discovery.problems:

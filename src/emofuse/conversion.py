@@ -60,16 +60,16 @@ def convert(
     file_format = FORMATS[name]
     assert file_format.write is not None
     if file_format.many or (len(sessions) == 1 and (file_format.folder or target.suffix)):
-        places = {target: sessions}
+        targets = {target: sessions}
     elif target.suffix and not file_format.folder:
         raise UsageError(f"{target}: expected a folder, because {source} holds {len(sessions)} clips and {name} one per file")
     else:
-        places = {target / _file_name(session, file_format): (session,) for session in sessions}
-        if len(places) < len(sessions):
+        targets = {target / _file_name(session, file_format): (session,) for session in sessions}
+        if len(targets) < len(sessions):
             raise FormatError(f"{target}: expected clips of different names, got two of one")
-    for place, of_place in places.items():
-        _write(file_format, of_place, place)
-    return tuple(places)
+    for path, held in targets.items():
+        _write(file_format, held, path)
+    return tuple(targets)
 
 
 def words_table(source: str | os.PathLike[str] | Analysis, columns: Sequence[str] | None = None) -> pandas.DataFrame:
@@ -89,28 +89,28 @@ def _file_name(session: Session, file_format: Format) -> str:
     return name + file_format.suffix
 
 
-def _write(file_format: Format, sessions: tuple[Session, ...], place: Path) -> None:
+def _write(file_format: Format, sessions: tuple[Session, ...], target: Path) -> None:
     """To a hidden name beside the target first, then renamed: nothing half-written is left."""
     assert file_format.write is not None
-    if file_format.folder and place.exists() and not place.is_dir():
-        raise FormatError(f"{place}: expected a folder to write into, got a file")
-    if not file_format.folder and place.is_dir():
-        raise FormatError(f"{place}: expected the name of a file, got a folder")
+    if file_format.folder and target.exists() and not target.is_dir():
+        raise FormatError(f"{target}: expected a folder to write into, got a file")
+    if not file_format.folder and target.is_dir():
+        raise FormatError(f"{target}: expected the name of a file, got a folder")
     hidden: Path | None = None
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        hidden = Path(tempfile.mkdtemp(prefix=".emofuse-", dir=place.parent))
-        made = hidden / place.name
-        file_format.write(tuple(replace(session, home=str(place.parent.resolve())) for session in sessions), made)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        hidden = Path(tempfile.mkdtemp(prefix=".emofuse-", dir=target.parent))
+        made = hidden / target.name
+        file_format.write(tuple(replace(session, home=str(target.parent.resolve())) for session in sessions), made)
         if not file_format.folder and made.stat().st_size == 0:
             held = ", ".join(dict.fromkeys(name for session in sessions for name in session.streams)) or "nothing"
-            raise FormatError(f"{place}: not written, because it would be empty: there is only {held}, which this format does not hold")
+            raise FormatError(f"{target}: not written, because it would be empty: there is only {held}, which this format does not hold")
         for path in sorted(p for p in made.rglob("*") if p.is_file()) if file_format.folder else (made,):
-            target = place / path.relative_to(made)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, target)
+            final = target / path.relative_to(made)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, final)
     except OSError as error:
-        raise EmofuseError(f"{place}: expected a place that can be written, got {error.strerror or error}") from None
+        raise EmofuseError(f"{target}: expected a place that can be written, got {error.strerror or error}") from None
     finally:
         if hidden is not None:
             shutil.rmtree(hidden, ignore_errors=True)

@@ -93,7 +93,7 @@ class ClipRegistry:
         self._coming = 0
         self.clips: dict[str, DroppedClip] = {}
 
-    def place(self, name: str, most: int) -> DroppedClip | None:
+    def reserve(self, name: str, most: int) -> DroppedClip | None:
         """Room for a clip that is about to come, to be followed by `submit` or `refuse`; None where `most` clips are here or coming."""
         with self._lock:
             if len(self.clips) + self._coming >= most:
@@ -233,7 +233,7 @@ class ClipServer:
 
         if request.headers.get("x-emofuse") != "1":
             return plain("only the page may send clips", 403)
-        clip = self._registry.place(safe_name(request.query_params.get("name", "clip")), self._bounds.clips)
+        clip = self._registry.reserve(safe_name(request.query_params.get("name", "clip")), self._bounds.clips)
         if clip is None:
             return plain(f"{self._bounds.clips} clips are here already: delete some first", 409)
         try:

@@ -244,7 +244,7 @@ def test_a_damaged_baseline_is_made_again(light: ModuleType, tmp_path: Path) -> 
 
 
 def clips_of(*places: str) -> Sequence[Candidate]:
-    return [Candidate(f"/data/{place}", place, place) for place in places]
+    return [Candidate(f"/data/{relative}", relative, relative) for relative in places]
 
 
 def names(found: Sequence[Candidate]) -> list[str | None]:
@@ -268,8 +268,8 @@ def test_rules() -> None:
 
 
 def test_tables(tmp_path: Path) -> None:
-    for place in ("a/x.wav", "b/x.wav", "b/y.wav", "z.wav"):
-        path = tmp_path / place
+    for relative in ("a/x.wav", "b/x.wav", "b/y.wav", "z.wav"):
+        path = tmp_path / relative
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"RIFF\x00\x00\x00\x00WAVEfmt ")
     clips = discover([tmp_path]).clips
@@ -277,7 +277,7 @@ def test_tables(tmp_path: Path) -> None:
 
     def of(text: str) -> list[str | None]:
         table.write_text(text, encoding="utf-8")
-        return [dict(zip([c.place for c in clips], names(assigned(clips, str(table)).clips), strict=True))[c] for c in PLACES]
+        return [dict(zip([c.relative for c in clips], names(assigned(clips, str(table)).clips), strict=True))[c] for c in PLACES]
 
     PLACES = ("a/x.wav", "b/x.wav", "b/y.wav", "z.wav")
     assert of("clip,person\na/x.wav,Anna\nb/x.wav,Ben\ny,Ben\nz.wav,Zoë\n") == ["Anna", "Ben", "Ben", "Zoë"]

@@ -107,7 +107,7 @@ def test_content_decides_and_not_the_name(tmp_path: Path) -> None:
     }.items():
         (folder / name).write_text(text)
     discovery = discover([folder], out=folder / "out")
-    told = {c.place: c.reason for c in discovery.clips}
+    told = {c.relative: c.reason for c in discovery.clips}
     assert told == {
         "deep/er/no suffix": None,
         "photo.mp4": None,
@@ -118,9 +118,9 @@ def test_content_decides_and_not_the_name(tmp_path: Path) -> None:
     }
     assert {Path(p).name for p in discovery.passed_over} == {"notes.txt", "rows.xml", "inside.wav", "dangling.wav"}
     assert all(c.message and "\n" not in c.reason for c in discovery.clips if c.reason)
-    followed = {c.place: c.reason for c in discover([folder], follow_links=True).clips}
+    followed = {c.relative: c.reason for c in discover([folder], follow_links=True).clips}
     assert followed["link.wav"] is None and "up/elsewhere/private.wav" in followed
-    assert not any(place.startswith("up/folder") for place in followed), "no circles"
+    assert not any(relative.startswith("up/folder") for relative in followed), "no circles"
 
 
 def test_a_shard_follows_from_the_place_alone() -> None:

@@ -62,7 +62,7 @@ def test_discovery_at_an_address_is_that_of_a_folder(bucket: Any) -> None:
         "memory://bucket/clips/broken.mp4": None,
     }
     assert discovery.passed_over == ("memory://bucket/clips/notes.txt",)
-    assert {c.place for c in discovery.clips} >= {"day 0/clip0.mp4"}
+    assert {c.relative for c in discovery.clips} >= {"day 0/clip0.mp4"}
     assert discover_remote("memory://nowhere").problems
 
 

@@ -22,17 +22,17 @@ TEXT = ("csv", "srt", "vtt", "textgrid", "eaf", "rttm", "openface", "fex", "bids
 READABLE = tuple(name for name in WRITABLE if name != "bids")
 
 
-def files(place: Path) -> dict[str, bytes]:
+def files(target: Path) -> dict[str, bytes]:
     """A file's bytes, or every file's in a folder; an EAF without the second in which it was made."""
-    contents = {p.relative_to(place).as_posix(): p.read_bytes() for p in place.rglob("*") if p.is_file()} if place.is_dir() else {}
-    data = contents or {"": place.read_bytes()}
-    if place.suffix == ".eaf":
+    contents = {p.relative_to(target).as_posix(): p.read_bytes() for p in target.rglob("*") if p.is_file()} if target.is_dir() else {}
+    data = contents or {"": target.read_bytes()}
+    if target.suffix == ".eaf":
         return {"": b"".join(part if not part.startswith(b'DATE="') else b"" for part in data[""].split(b" "))}
     return data
 
 
 def place_of(name: str, folder: Path) -> Path:
-    return folder / name / FORMATS[name].place.format(name="a clip")
+    return folder / name / FORMATS[name].output.format(name="a clip")
 
 
 def test_every_format_has_a_golden_file(golden: Path) -> None:
@@ -48,7 +48,7 @@ def test_a_text_format_is_written_as_it_always_was(name: str, made: ModuleType, 
 def test_what_is_read_and_written_again_is_the_same_again(name: str, golden: Path, tmp_path: Path) -> None:
     """Whatever a format loses, it loses once."""
     first = load(place_of(name, golden), name)
-    again = tmp_path / FORMATS[name].place.format(name="a clip")
+    again = tmp_path / FORMATS[name].output.format(name="a clip")
     writer = FORMATS[name].write
     assert writer is not None
     if FORMATS[name].many:
@@ -158,14 +158,14 @@ def test_mmsa_holds_utterances_and_what_they_rest_on(session: Session, golden: P
 
 @pytest.mark.parametrize("name", [n for n in WRITABLE if n not in ("mmsa", "rttm")])
 def test_a_clip_in_which_nothing_was_found_goes_through(name: str, silent: Session, tmp_path: Path) -> None:
-    place = tmp_path / FORMATS[name].place.format(name="silent")
+    target = tmp_path / FORMATS[name].output.format(name="silent")
     writer = FORMATS[name].write
     assert writer is not None
-    writer((silent,), place)
+    writer((silent,), target)
     if name == "bids":
-        assert (place / "dataset_description.json").is_file()
+        assert (target / "dataset_description.json").is_file()
         return
-    for read_back in load(place, name):
+    for read_back in load(target, name):
         assert all(len(stream) == 0 and stream.reason for stream in read_back.streams.values())
 
 
@@ -176,11 +176,11 @@ def test_odd_tiers_go_from_one_annotation_file_to_another(tmp_path: Path, made: 
     )
     session = Session("s", {"head gestures": gestures}, 1.0)
     for form, other in (("textgrid", "eaf"), ("eaf", "csv"), ("csv", "parquet"), ("parquet", "csd"), ("csd", "textgrid")):
-        place = tmp_path / FORMATS[form].place.format(name="s")
+        target = tmp_path / FORMATS[form].output.format(name="s")
         writer, then = FORMATS[form].write, FORMATS[other].write
         assert writer is not None and then is not None
-        writer((session,), place)
-        (session,) = load(place, form)
+        writer((session,), target)
+        (session,) = load(target, form)
         head_gestures = session.streams["head gestures"]
         assert head_gestures.labels["label"] == ("nod", "nod", "shake"), form
         np.testing.assert_allclose(head_gestures.end, [0.3, 0.4, 0.6], atol=1e-9)

@@ -200,11 +200,11 @@ def test_what_we_write_is_a_transcript_that_we_read(form: str, made: Any, tmp_pa
     words = made.words()
     labels = {"word": ("so", "well,", "yes", "no"), "speaker": ("", "", "", "Bob")}
     streams = {"words": replace(words, labels=labels, end=np.array([0.5, 0.7, 1.0, 1.5])), "utterances": made.utterances()}
-    place = tmp_path / FORMATS[form].place.format(name="s")
+    target = tmp_path / FORMATS[form].output.format(name="s")
     writer = FORMATS[form].write
     assert writer is not None
-    writer((Session("s", streams, 2.0),), place)
-    cues = read_transcript(place / "words.csv" if form == "csv" else place).cues
+    writer((Session("s", streams, 2.0),), target)
+    cues = read_transcript(target / "words.csv" if form == "csv" else target).cues
     assert [word for cue in sorted(cues, key=lambda cue: cue.start or 0) for word in cue.words] == list(labels["word"])
     if form != "srt":
         assert sorted((cue.start, cue.end, cue.speaker) for cue in cues) == [

@@ -79,12 +79,12 @@ def silent() -> Session:
 
 def write(name: str, folder: Path) -> Path:
     """One format as `emofuse analyze` would name it, in a folder of its own."""
-    place = folder / name / FORMATS[name].place.format(name="a clip")
-    place.parent.mkdir(parents=True, exist_ok=True)
+    target = folder / name / FORMATS[name].output.format(name="a clip")
+    target.parent.mkdir(parents=True, exist_ok=True)
     writer = FORMATS[name].write
     assert writer is not None
-    writer((session(),), place)
-    return place
+    writer((session(),), target)
+    return target
 
 
 if __name__ == "__main__":

@@ -99,9 +99,9 @@ def test_long_streams_lie_on_a_disk_unless_told_otherwise(monkeypatch: pytest.Mo
     monkeypatch.setattr("tempfile.tempdir", None)
     for name in ("TMPDIR", "TEMP", "TMP"):
         monkeypatch.delenv(name, raising=False)
-    assert spool.place() == "/var/tmp" or not os.access("/var/tmp", os.W_OK)
+    assert spool.spool_folder() == "/var/tmp" or not os.access("/var/tmp", os.W_OK)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    assert spool.place() == str(tmp_path)
+    assert spool.spool_folder() == str(tmp_path)
 
 
 def test_rows_inside_are_those_whose_middle_is(monkeypatch: pytest.MonkeyPatch) -> None:

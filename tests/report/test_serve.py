@@ -228,7 +228,7 @@ def test_work_on_a_deleted_clip_is_stopped_in_the_middle(tmp_path: Path) -> None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batch, "run", long)
         registry = ClipRegistry(tmp_path, clip_work(Options(offline=True), seconds=60))
-        clip = registry.place("a.mp4", 5)
+        clip = registry.reserve("a.mp4", 5)
         assert clip is not None
         registry.submit(clip)
         while not seen:

@@ -139,10 +139,14 @@ def table(sets: Mapping[str, Mapping[str, Any]]) -> list[str]:
         ]
         lines += ["| stream | utterances | highest on the evidence | fall without the top 20 % | without a random 20 % |", "|---" * 5 + "|"]
         lines += [
-            f"| {stream} | {one['utterances']} | {'' if one['highest'] is None else one['highest']} | {one['top']:g} | {one['random']:g} |"
-            for stream, one in rests.items()
+            f"| {stream} | {rest['utterances']} | {_or_blank(rest['highest'])} | {rest['top']:g} | {rest['random']:g} |"
+            for stream, rest in rests.items()
         ]
     if mosi := sets.get("sentiment, mosi"):
         shown = [f"Acc2 (non-zero) {100 * mosi['acc2_non_zero']:.1f}", f"Acc7 {100 * mosi['acc7']:.1f}", f"MAE {mosi['mae']:.3f}"]
         lines += ["", f"Sentiment, CMU-MOSI, words alone: {', '.join(shown)}, r {mosi['corr']:.3f}."]
     return lines
+
+
+def _or_blank(value: object) -> str:
+    return "" if value is None else str(value)

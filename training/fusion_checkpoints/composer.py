@@ -134,8 +134,8 @@ class Pool:
             return replace(row, usual=None, others=0)
         weights = np.ones(len(others))
         if random.random() < 0.3:
-            one = self.labels[int(random.choice(others))]
-            same = self.labels[others] == one
+            label = self.labels[int(random.choice(others))]
+            same = self.labels[others] == label
             weights = np.where(same, 0.8 / max(1, same.sum()), 0.2 / max(1, (~same).sum()))
         count = min(number, int((weights > 0).sum()))
         chosen = random.choice(others, count, replace=False, p=weights / weights.sum())
@@ -396,8 +396,8 @@ def padded(sequences: Sequence[tuple[Floats32, Floats64] | None], columns: int) 
     n = max(1, *(0 if f is None else len(f[0]) for f in sequences)) if sequences else 1
     values = np.zeros((len(sequences), n, columns), np.float32)
     times, present = np.zeros((len(sequences), n)), np.zeros((len(sequences), n), bool)
-    for b, one in enumerate(sequences):
-        if one is not None:
-            rows = len(one[0])
-            values[b, :rows], times[b, :rows], present[b, :rows] = one[0], one[1], True
+    for b, sequence in enumerate(sequences):
+        if sequence is not None:
+            rows = len(sequence[0])
+            values[b, :rows], times[b, :rows], present[b, :rows] = sequence[0], sequence[1], True
     return Batch(torch.from_numpy(values), torch.from_numpy(times), torch.from_numpy(present))

@@ -68,13 +68,13 @@ def pointing(module: nn.Module, members: Sequence[Member], scalings: dict[str, S
 def shares(maps: Sequence[Map], name: str, streams: dict[str, Batch]) -> Floats64 | None:
     """(b n) what each row of a stream is paid, summing to 1 (0 where it is never looked at); None where no map looks at it."""
     totals = []
-    for one in maps:
-        if name not in one.source.split("+") or one.target == one.source == name:
+    for attention_map in maps:
+        if name not in attention_map.source.split("+") or attention_map.target == attention_map.source == name:
             continue
-        weights = one.weights.double().mean((0, 2))  # (b i j)
+        weights = attention_map.weights.double().mean((0, 2))  # (b i j)
         rows = weights.sum(1) / (weights.sum(2) > 0).sum(1).clamp(min=1)[:, None]  # absent targets pay nothing
-        parts = torch.split(rows, [streams[part].present.shape[1] for part in one.source.split("+")], 1)
-        totals.append(parts[one.source.split("+").index(name)])
+        parts = torch.split(rows, [streams[part].present.shape[1] for part in attention_map.source.split("+")], 1)
+        totals.append(parts[attention_map.source.split("+").index(name)])
     if not totals:
         return None
     paid = torch.stack(totals).mean(0)

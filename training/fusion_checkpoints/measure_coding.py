@@ -92,7 +92,7 @@ def main() -> None:
     for name in options.models:
         checkpoint, module = load(options.weights / f"{name}.safetensors")
         read = checkpoint.streams["voice"]
-        scalings = {stream: one.scaling for stream, one in checkpoint.streams.items()}
+        scalings = {stream: stream_input.scaling for stream, stream_input in checkpoint.streams.items()}
         heard = {sound: with_voices(valid, rows, read.preparation) for sound, rows in sounds.items()}
         for sound, split in heard.items():
             both = composed_set(split, ("face", "voice"), recipe["seed"])

@@ -67,13 +67,13 @@ def occlusion(
         influence = [odds(whole[answer]) - odds(p) for p in without]
         chosen = {name: fifth(member, name, parts, influence) for name in scalings if length(member, name)}
         drawn = [{name: drawn_fifth(length(member, name), random) for name in chosen} for _ in range(DRAWS)]
-        sets = [chosen, *({name: keep} for name, keep in chosen.items()), *drawn, *({n: one[n]} for one in drawn for n in chosen)]
+        sets = [chosen, *({name: keep} for name, keep in chosen.items()), *drawn, *({n: draw[n]} for draw in drawn for n in chosen)]
         falls = whole[answer] - probabilities(module, [less(member, keep) for keep in sets], scalings, temperature)[:, answer]
         n, names = len(chosen), list(chosen)
         alone = falls[1 + n + DRAWS :].reshape(DRAWS, n).mean(0)
         found["all"].append((False, float(falls[0]), float(falls[1 + n : 1 + n + DRAWS].mean())))
         for k, name in enumerate(names):
-            mine = [(one, part.on_evidence) for one, part in zip(influence, parts, strict=True) if part.stream == name]
+            mine = [(scores, part.on_evidence) for scores, part in zip(influence, parts, strict=True) if part.stream == name]
             if any(on for _, on in mine) and not all(on for _, on in mine):
                 found[name].append((max(mine, key=lambda pair: pair[0])[1], float(falls[1 + k]), float(alone[k])))
     return {name: summary(rows, placed=name != "all") for name, rows in found.items() if rows}

@@ -85,12 +85,14 @@ def composed_set(
     first = voice_set(material, baseline=baseline) if "voice" in streams else face_set(material)
     members = []
     for _ in range(ROUNDS):
-        for one in first:
-            made = composer.member(streams, one.label)
+        for member in first:
+            made = composer.member(streams, member.label)
             members.append(
-                replace(made, voice=one.voice, group=one.group) if "voice" in streams else replace(made, face=one.face, group=one.group)
+                replace(made, voice=member.voice, group=member.group)
+                if "voice" in streams
+                else replace(made, face=member.face, group=member.group)
             )
-    return members if baseline else [stranger(one) for one in members]
+    return members if baseline else [stranger(member) for member in members]
 
 
 def subset_sets(material: Material, seed: int, *, baseline: bool = False) -> dict[str, list[Member]]:
@@ -100,7 +102,7 @@ def subset_sets(material: Material, seed: int, *, baseline: bool = False) -> dic
         if streams == ("text",):
             members = text_set(material)
         elif streams == ("face",):
-            members = face_set(material) if baseline else [stranger(one) for one in face_set(material)]
+            members = face_set(material) if baseline else [stranger(member) for member in face_set(material)]
         elif streams == ("voice",):
             members = voice_set(material, baseline=baseline)
         else:
@@ -167,9 +169,9 @@ def numbers(
             results[f"{name}, baseline"] = vars(scored(module, members, scalings, heat[name]))
     if material.voice.rows and len(material.face.rows):
         members = placed_set(material, seed)
-        results["attention"] = {name: vars(one) for name, one in pointing(module, members, scalings).items()}
+        results["attention"] = {name: vars(member) for name, member in pointing(module, members, scalings).items()}
         placed = members[: 2 * OCCLUDED : 2]  # every other one is neutral
-        results["influence"] = {name: vars(one) for name, one in occlusion(module, placed, scalings, heat, seed).items()}
+        results["influence"] = {name: vars(member) for name, member in occlusion(module, placed, scalings, heat, seed).items()}
     for kind in ("female", "male", "normal", "strong"):
         if members := [m for m in voice_set(material) if kind in m.kind.split()]:
             results[f"voice, {kind}"] = vars(scored(module, members, scalings, heat["voice"]))

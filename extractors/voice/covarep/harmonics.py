@@ -87,8 +87,8 @@ def harmonics(spectrum: NDArray[Any], pitch: Floats, most: int) -> Harmonics:
     bins = SIZE * harmonic * pitch[:, None] / RATE
     frame = np.arange(len(pitch))[:, None]
     nearest_bin = np.minimum(round_half_away(bins), HALF)
-    place = bins.copy()
-    place[:, 1:] = np.where(harmonic[1:] <= count[:, None], place[:, 1:], 0)
+    at_bin = bins.copy()
+    at_bin[:, 1:] = np.where(harmonic[1:] <= count[:, None], at_bin[:, 1:], 0)
     amplitude = magnitude[frame, nearest_bin].astype(np.float64)
     from_peak = np.zeros(bins.shape, np.bool_)
     if len(position):
@@ -100,25 +100,25 @@ def harmonics(spectrum: NDArray[Any], pitch: Floats, most: int) -> Harmonics:
         peak = np.where(np.abs(key[after] - wanted) < np.abs(key[before] - wanted), after, before)
         from_peak = np.abs(key[peak] - wanted) < (SIZE * pitch / RATE / 2)[:, None]
         from_peak[:, 0] = False
-        place = np.where(from_peak, position[peak], place)
+        at_bin = np.where(from_peak, position[peak], at_bin)
         amplitude = np.where(from_peak, np.exp(height[peak]), amplitude)
 
-    phase = _phase_at(spectrum, place)
+    phase = _phase_at(spectrum, at_bin)
     beyond = harmonic > count[:, None]
     amplitude[beyond], phase[beyond], from_peak[beyond] = 0.0, 0.0, False
     amplitude[:, 0], phase[:, 0] = magnitude[:, 0], np.angle(spectrum[:, 0])
-    steps = np.where(beyond[:, 1:], np.nan, np.diff(np.where(harmonic == 0, 0, place), axis=1))
+    steps = np.where(beyond[:, 1:], np.nan, np.diff(np.where(harmonic == 0, 0, at_bin), axis=1))
     spacing = _median_of(steps, count) * RATE / SIZE
     return Harmonics(pitch=pitch, spacing=spacing, count=count, amplitude=amplitude, phase=phase, from_peak=from_peak, magnitude=magnitude)
 
 
-def _phase_at(spectrum: NDArray[Any], place: Floats) -> Floats:
+def _phase_at(spectrum: NDArray[Any], at_bin: Floats) -> Floats:
     """Phase (b h) at fractional bins: linear between the two neighbours, the shorter way round."""
-    lower = np.clip(np.floor(place).astype(np.int64), 0, HALF - 1)
+    lower = np.clip(np.floor(at_bin).astype(np.int64), 0, HALF - 1)
     frame = np.arange(len(spectrum))[:, None]
     left = np.angle(spectrum[frame, lower]).astype(np.float64)
     right = np.angle(spectrum[frame, lower + 1]).astype(np.float64)
-    result: Floats = wrap(left + (place - lower) * wrap(right - left))
+    result: Floats = wrap(left + (at_bin - lower) * wrap(right - left))
     return result
 
 

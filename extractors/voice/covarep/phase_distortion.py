@@ -43,10 +43,10 @@ def without_vocal_tract(harmonics: Harmonics) -> Floats:
         smooth = level[frame, below] + (at - below) * (level[frame, below + 1] - level[frame, below])
     smooth = np.where(np.isnan(smooth), NOTHING, smooth)
     minimum = minimum_phase(smooth)
-    place = harmonics.spacing[:, None] * np.arange(amplitude.shape[1]) * (SIZE / RATE)
-    lower = np.clip(np.floor(place).astype(np.int64), 0, HALF - 1)
-    angle = minimum[frame, lower] + (place - lower) * (minimum[frame, lower + 1] - minimum[frame, lower])
-    result: Floats = wrap(harmonics.phase - np.where(place <= HALF, angle, 0.0))
+    at_bin = harmonics.spacing[:, None] * np.arange(amplitude.shape[1]) * (SIZE / RATE)
+    lower = np.clip(np.floor(at_bin).astype(np.int64), 0, HALF - 1)
+    angle = minimum[frame, lower] + (at_bin - lower) * (minimum[frame, lower + 1] - minimum[frame, lower])
+    result: Floats = wrap(harmonics.phase - np.where(at_bin <= HALF, angle, 0.0))
     return result
 
 

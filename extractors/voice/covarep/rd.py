@@ -129,9 +129,9 @@ def model_phase(count: int) -> tuple[Floats, Floats]:
     grid = np.linspace(LOWEST, HIGHEST, len(level))
     coarse = grid[:: (len(grid) - 1) // 200]
     least = np.empty((len(coarse), USED + 1))
-    for i, one in enumerate(coarse):
+    for i, shape in enumerate(coarse):
         spectrum = np.zeros((1, count + 1))
-        spectrum[0, 1:] = np.log(np.abs(lf_spectrum(lf_shape(np.array([one])), np.arange(1.0, count + 1))[0]))
+        spectrum[0, 1:] = np.log(np.abs(lf_spectrum(lf_shape(np.array([shape])), np.arange(1.0, count + 1))[0]))
         least[i] = (_ends_repeated(spectrum, count) @ minimum_phase(count).T)[0]
     return phase[:, : USED + 1], np.stack([np.interp(grid, coarse, least[:, k]) for k in range(USED + 1)], axis=1)
 

@@ -43,12 +43,12 @@ class Line:
 
     def at(self, first: int, last: int, read: Read, columns: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Times and values (last - first, columns) of these places; `read` is asked for the values of the rows there."""
-        place = np.arange(first, last)
-        before = np.searchsorted(self.gaps, place)
-        row = place - before  # of a gap: the row that comes after it
-        gap = np.zeros(len(place), bool)
+        position = np.arange(first, last)
+        before = np.searchsorted(self.gaps, position)
+        row = position - before  # of a gap: the row that comes after it
+        gap = np.zeros(len(position), bool)
         gap[self.gaps[(self.gaps >= first) & (self.gaps < last)] - first] = True
-        time, values = self.middle[row], np.full((len(place), columns), np.nan)
+        time, values = self.middle[row], np.full((len(position), columns), np.nan)
         time[gap] = (self.middle[row[gap] - 1] + self.middle[row[gap]]) / 2
         rows = row[~gap]
         if len(rows):
