@@ -65,7 +65,7 @@ def command(paths: tuple[Path, ...], out: Path, formats: str, as_json: bool, pro
     """
 
     writing = {"formats": named(formats), "report": values.pop("report"), "overlay": values.pop("overlay")}
-    if is_batch(paths, values):
+    if is_batch(paths, click.get_current_context()):
         sys.exit(batch(paths, out, writing, values, as_json=as_json))
 
     def work(assembly: Assembly, path: Path, folders: ResultFolders, progress: Progress | None) -> Callable[[], None]:

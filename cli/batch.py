@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from emofuse.pipeline.errors import UsageError
 
@@ -20,22 +21,6 @@ if TYPE_CHECKING:
     from emofuse.pipeline.batch.events import Finished, Totals
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-# name -> what it is when the user says nothing
-DEFAULTS: Mapping[str, Any] = {
-    "workers": None,
-    "retry_failed": False,
-    "force": False,
-    "dry_run": False,
-    "limit": None,
-    "shard": None,
-    "json_lines": False,
-    "timeout": None,
-    "memory": None,
-    "follow_links": False,
-    "engine": "local",
-    "address": None,
-    "people": None,
-}
 
 
 def batch_options(function: Function) -> Function:
@@ -83,11 +68,15 @@ def batch_options(function: Function) -> Function:
     return function
 
 
-def is_batch(paths: Sequence[Path], values: Mapping[str, Any]) -> bool:
+OPTIONS = tuple(str(option.name) for option in click.command("batch")(batch_options(lambda: None)).params)
+
+
+def is_batch(paths: Sequence[Path], context: click.Context) -> bool:
     """A folder is a batch, and so is whatever an option of batches is given for; single files are analyzed one after the other."""
     from emofuse.pipeline.batch.remote import address_of
 
-    return any(path.is_dir() or address_of(path) for path in paths) or any(values[name] != default for name, default in DEFAULTS.items())
+    given = (context.get_parameter_source(name) not in (None, ParameterSource.DEFAULT) for name in OPTIONS)
+    return any(path.is_dir() or address_of(path) for path in paths) or any(given)
 
 
 def batch(paths: Sequence[Path], out: Path, writing: Mapping[str, Any], values: dict[str, Any], *, as_json: bool) -> int:

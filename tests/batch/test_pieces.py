@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from emofuse.cli.batch import DEFAULTS, shard_of
+from emofuse.cli.batch import OPTIONS, shard_of
 from emofuse.cli.batch_progress import Pace, clock
 from emofuse.pipeline.attention_rows import AttentionRow, AttentionRows
 from emofuse.pipeline.batch.cache import Cache
@@ -143,7 +143,7 @@ def test_the_docs_list_every_reason_column_and_option() -> None:
         assert f"| {reason} | {meaning} |" in text
     heads = {name.strip() for line in text.splitlines() if line.startswith("| ") for name in line.split("|")[1].split(",")}
     assert set(SCHEMA.names) <= heads
-    for name in DEFAULTS:
+    for name in OPTIONS:
         assert f"`--{name.replace('_', '-')}" in text
     assert set(TIMINGS) <= set(SCHEMA.names)
 
