@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, NoReturn
 
@@ -32,15 +32,18 @@ from av.video.stream import VideoStream
 
 from .decoding.clock import FrameTimes, Opening, PacketClock, opening_of
 from .decoding.container import Chosen, Job, check, choose_streams, open_container
+from .decoding.links import length_of, links_of
 from .decoding.picture import Screen, appearance_of
 from .decoding.sound import Mix, SampleClock, mix_in
 from .decoding.wire import Placed, Wire
-from .errors import ClipError, ClipLimit, DecodeCrashed, NoStream
+from .errors import ClipError, ClipLimit, DecodeCrashed, NoStream, NotMedia
 
 # A frame is shown until the next one; past this, the next one counts as coming after a gap.
 LONGEST_FRAME_SECONDS = 1.0
 HEAD_PACKETS = 64
 """Packets in which the first frame's is looked for."""
+UNTIMED = ("aac", "mp3", "ac3", "eac3")
+"""Containers of sound without a clock: FFmpeg counts their times by the first frame's rate."""
 TS_DISCONT = 0x0200
 """FFmpeg's flag of container formats whose clock may be set anew at any place."""
 
@@ -99,21 +102,35 @@ class FrameClock:
 
 
 class Reading:
-    """The packets of a file, and what went wrong in reading them."""
+    """The packets of a file, and what went wrong in reading them. `later` are the links that follow in a chained file."""
 
-    def __init__(self, container: InputContainer, chosen: Chosen) -> None:
-        self._source = container.demux(*chosen.streams)
-        self._streams = chosen.streams
+    def __init__(self, container: InputContainer, chosen: Chosen, later: Sequence[Job] = ()) -> None:
+        self._container = container
+        self._chosen = chosen
+        self._later = later
         self.breaks_off = False
         """Whether reading ended in an error and not at the end of the file."""
 
     def packets(self) -> Iterator[Packet[Any]]:
+        """Of one link after the other."""
+        yield from self._packets(self._container, self._chosen)
+        for link in self._later:
+            try:
+                container = open_container(link)  # closed with its last packet, which may be waiting still
+                chosen = choose_streams(container, link)
+            except (NotMedia, NoStream):
+                self.breaks_off = True
+                continue
+            if chosen.streams:
+                yield from self._packets(container, chosen)
+
+    def _packets(self, container: InputContainer, chosen: Chosen) -> Iterator[Packet[Any]]:
         """A container that breaks off ends here, its decoders are flushed, and what came before counts."""
         try:
-            yield from self._source
+            yield from container.demux(*chosen.streams)
         except av.error.FFmpegError:
             self.breaks_off = True
-            for stream in self._streams:
+            for stream in chosen.streams:
                 flush = av.Packet()
                 flush.stream = stream
                 yield flush
@@ -121,31 +138,36 @@ class Reading:
 
 def decode(wire: Wire, job: Job) -> None:
     """The whole conversation: info, then frames and samples in the file's order, then the end with its facts."""
+    job, *later = links_of(job)
     with open_container(job) as container:
         chosen = choose_streams(container, job)
-        facts = check(container, chosen, job)
+        facts = check(container, chosen, job, length_of(later))
         if job.frames and chosen.video is None:
             raise NoStream(f"{job.path}: no video stream")
         if job.samples and chosen.audio is None:
             raise NoStream(f"{job.path}: no audio stream")
         limit_cpu(job, facts["duration"])
         if job.frames or job.samples:
-            decode_media(wire, job, container, chosen)
+            decode_media(wire, job, container, chosen, later)
             return
         if chosen.video is not None:
             facts["video"] |= appearance_of(container, chosen.video)
         wire.say("info", **facts)
 
 
-def decode_media(wire: Wire, job: Job, container: InputContainer, chosen: Chosen) -> None:
+def decode_media(wire: Wire, job: Job, container: InputContainer, chosen: Chosen, later: Sequence[Job]) -> None:
     """Frames and samples, then the end. All packets of both are read, whichever is wanted: a pass over one has the clock of both."""
-    reading = Reading(container, chosen)
+    reading = Reading(container, chosen, later)
     packets = reading.packets()
     head = head_of(packets, chosen)
     opening = opening_of(container, chosen, head, job)
     mix = mix_in(job) if job.samples else Mix((1.0,), "")
     frame_clock = FrameClock(wire, job, chosen.video, opening) if job.frames and chosen.video is not None else None
-    sample_clock = SampleClock(wire, job, opening.zero, mix) if job.samples and chosen.audio is not None else None
+    sample_clock = (
+        SampleClock(wire, job, opening.zero, mix, untimed=container.format.name in UNTIMED)
+        if job.samples and chosen.audio is not None
+        else None
+    )
     if chosen.video is not None and job.frames:
         chosen.video.thread_type = "AUTO"
     wanted = {"video": frame_clock is not None, "audio": sample_clock is not None}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -114,19 +114,21 @@ def _first_frames(container: InputContainer, chosen: Chosen) -> Iterator[VideoFr
 
 @dataclass
 class _Lane:
-    """One stream's place on the clock. `first` and `last` are its own decoding times since its clock last started."""
+    """One medium's place on the clock. `first` and `last` are its stream's own decoding times since its clock last started."""
 
-    time_base: Fraction
+    stream: Any
     epoch: int = 0
     first: Fraction | None = None
     last: Fraction | None = None
     end: Fraction | None = None
 
-    def jumps(self, moment: Fraction, newest: Fraction | None, offset: Fraction, leaps: bool) -> bool:
-        """Whether a packet at this moment belongs to a clock that started again. `newest` is the latest moment of all streams."""
+    def jumps(self, moment: Fraction, newest: Fraction | None, offset: Fraction, leaps: bool, stream: Any) -> bool:
+        """Whether a packet of this stream at this moment belongs to a clock that started again. `newest` is the latest moment of all."""
         if self.last is None or self.first is None:
             return False
         back = self.last - moment
+        if stream is not self.stream and back > 0:  # the next link of a chained file
+            return True
         if back > SET_BACK or (back > JITTER and moment <= self.first + JITTER):
             return True
         return leaps and -back > SET_FORWARD and (newest is None or moment + offset - newest > SET_FORWARD)
@@ -144,7 +146,7 @@ class PacketClock:
     offsets: list[Fraction] = field(default_factory=lambda: [ZERO])
 
     def __post_init__(self) -> None:
-        self._lanes = {stream.index: _Lane(Fraction(stream.time_base)) for stream in self.streams}
+        self._lanes = {stream.type: _Lane(stream) for stream in self.streams}
         self._newest: Fraction | None = None
 
     @property
@@ -155,16 +157,16 @@ class PacketClock:
         """The same packets, in the same order, their times on one clock."""
         ahead: deque[Packet[Any]] = deque()
         while (packet := ahead.popleft() if ahead else next(packets, None)) is not None:
-            lane = self._lanes[packet.stream.index]
-            moment = _moment(packet, lane)
+            lane = self._lanes.setdefault(packet.stream.type, _Lane(packet.stream, self.restarts))
+            moment = _moment(packet)
             if moment is not None:
-                if lane.jumps(moment, self._newest, self.offsets[lane.epoch], self.leaps):
+                if lane.jumps(moment, self._newest, self.offsets[lane.epoch], self.leaps, packet.stream):
                     if lane.epoch == self.restarts:
                         self._look_ahead(packets, ahead)
                         self.offsets.append(self._next_offset([packet, *ahead]))
                     lane.epoch, lane.first = self.restarts, moment
                 lane.first = moment if lane.first is None else lane.first
-                lane.last = moment
+                lane.last, lane.stream = moment, packet.stream
             self._move(packet, lane)
             yield packet
 
@@ -179,43 +181,47 @@ class PacketClock:
         """Seconds that lay the new clock's first packet, of whatever stream, at the end of what the old one timed."""
         ends = [lane.end for lane in self._lanes.values() if lane.end is not None]
         starts: list[Fraction] = []
-        last = {index: lane.last for index, lane in self._lanes.items()}
-        arrived: set[int] = set()
+        old = {medium: replace(lane) for medium, lane in self._lanes.items()}
+        arrived: set[str] = set()
         for packet in packets:
-            index = packet.stream.index
-            lane = self._lanes[index]
-            moment, shown = _moment(packet, lane), _shown(packet, lane)
-            if moment is None or shown is None or index in arrived:
+            medium = packet.stream.type
+            moment, shown = _moment(packet), _shown(packet)
+            if moment is None or shown is None or medium in arrived or medium not in old:
                 continue
+            lane = old[medium]
             offset = self.offsets[lane.epoch]
-            if _Lane(lane.time_base, 0, lane.first, last[index]).jumps(moment, self._newest, offset, self.leaps):
-                arrived.add(index)
+            if lane.jumps(moment, self._newest, offset, self.leaps, packet.stream):
+                arrived.add(medium)
                 starts.append(shown)
             else:
-                last[index] = moment
-                ends.append(shown + offset + (seconds_of(packet.duration, lane.time_base) or ZERO))
+                lane.last, lane.stream = moment, packet.stream
+                ends.append(shown + offset + (seconds_of(packet.duration, _base(packet)) or ZERO))
         return max(ends) - min(starts) if ends and starts else ZERO
 
     def _move(self, packet: Packet[Any], lane: _Lane) -> None:
         offset = self.offsets[lane.epoch]
-        if (shown := _shown(packet, lane)) is not None:
-            end = shown + offset + (seconds_of(packet.duration, lane.time_base) or ZERO)
+        if (shown := _shown(packet)) is not None:
+            end = shown + offset + (seconds_of(packet.duration, _base(packet)) or ZERO)
             lane.end = end if lane.end is None else max(lane.end, end)
             self._newest = end if self._newest is None else max(self._newest, end)
-        ticks = round(offset / lane.time_base)
+        ticks = round(offset / _base(packet))
         if ticks and packet.pts is not None:
             packet.pts += ticks
         if ticks and packet.dts is not None:
             packet.dts += ticks
 
 
-def _moment(packet: Packet[Any], lane: _Lane) -> Fraction | None:
+def _base(packet: Packet[Any]) -> Fraction:
+    return Fraction(packet.stream.time_base)
+
+
+def _moment(packet: Packet[Any]) -> Fraction | None:
     """A packet's decoding time, which only grows within a stream."""
-    return seconds_of(packet.dts, lane.time_base)
+    return seconds_of(packet.dts, _base(packet))
 
 
-def _shown(packet: Packet[Any], lane: _Lane) -> Fraction | None:
-    return seconds_of(packet.pts if packet.pts is not None else packet.dts, lane.time_base)
+def _shown(packet: Packet[Any]) -> Fraction | None:
+    return seconds_of(packet.pts if packet.pts is not None else packet.dts, _base(packet))
 
 
 class FrameTimes:

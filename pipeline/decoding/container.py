@@ -28,8 +28,11 @@ LEAST_SAMPLE_RATE = 1000
 
 @dataclass(frozen=True)
 class Job:
-    """What to decode, and the limits: see `clip.Limits` for the meaning of each. `audio_track` counts from 1; None: the container's own
-    choice."""
+    """What to decode, and the limits: see `clip.Limits` for the meaning of each.
+
+    audio_track  counts from 1; None: the container's own choice
+    part         first byte, and the one after the last (None: to the end), of the only part of the file that is read (links.py)
+    """
 
     path: str
     frames: bool
@@ -42,6 +45,7 @@ class Job:
     cpu_base: float
     cpu_factor: float
     audio_track: int | None = None
+    part: tuple[int, int | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,13 @@ class Chosen:
 
 def open_container(job: Job) -> InputContainer:
     options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS, "max_streams": str(job.streams)}
+    place = "file:" + os.path.abspath(job.path)
+    if job.part is not None:
+        first, end = job.part
+        options["protocol_whitelist"] = "subfile,file"
+        place = f"subfile,,start,{first},end,{end or 0},,:{place}"
     try:
-        return av.open("file:" + os.path.abspath(job.path), mode="r", options=options, metadata_errors="replace")
+        return av.open(place, mode="r", options=options, metadata_errors="replace")
     except UnicodeEncodeError:
         raise NotMedia(f"{job.path}: a file name that is not valid text in this system's encoding") from None
     except (av.error.FFmpegError, ValueError, OSError) as error:
@@ -96,8 +105,8 @@ def choose_streams(container: InputContainer, job: Job) -> Chosen:
     return Chosen(best(videos), sounds[job.audio_track - 1])
 
 
-def check(container: InputContainer, chosen: Chosen, job: Job) -> dict[str, Any]:
-    """The facts of `ClipInfo`; raises `NotMedia` or `ClipLimit`."""
+def check(container: InputContainer, chosen: Chosen, job: Job, later: float = 0.0) -> dict[str, Any]:
+    """The facts of `ClipInfo`; raises `NotMedia` or `ClipLimit`. `later`: seconds of what follows in the same file (links.py)."""
     video, audio = chosen.video, chosen.audio
     if video is None and audio is None:
         raise NotMedia(
@@ -106,6 +115,7 @@ def check(container: InputContainer, chosen: Chosen, job: Job) -> dict[str, Any]
     if len(container.streams) > job.streams:
         raise ClipLimit(f"{job.path}: {len(container.streams)} streams, more than the limit of {job.streams}")
     duration = duration_of(container, chosen)
+    duration = duration + later if duration is not None else None
     if duration is not None and duration > job.seconds:
         raise ClipLimit(f"{job.path}: {duration:.0f} s long by its container, more than the limit of {job.seconds:.0f} s")
     facts: dict[str, Any] = {"container": container.format.name, "duration": duration, "video": None, "audio": None}

@@ -147,9 +147,12 @@ class SampleClock:
     """Turns decoded sound into contiguous mono 16 kHz blocks; a jump of the timestamps starts a new stretch at its own time.
 
     Each stretch has its own resampler (libswresample compensates its filter's delay), so that nothing is stretched over a gap.
+    Where the container has no clock (`untimed`), times are counted from the first change of the rate on.
     """
 
-    def __init__(self, wire: Wire, job: Job, zero: Fraction, mix: Mix) -> None:
+    def __init__(self, wire: Wire, job: Job, zero: Fraction, mix: Mix, *, untimed: bool = False) -> None:
+        self._untimed = untimed
+        self._counted = False
         self._wire = wire
         self._job = job
         self._zero = zero
@@ -173,7 +176,8 @@ class SampleClock:
         form = form_of(frame)
         expected = self._stretch_start + self._received / (self._form or form)[0]
         start = expected
-        if frame.pts is not None and frame.time_base is not None:
+        self._counted = self._counted or (self._untimed and self._form is not None and form[0] != self._form[0])
+        if not self._counted and frame.pts is not None and frame.time_base is not None:
             start = float(frame.pts * frame.time_base - self._zero)
         if start > self._job.seconds:
             raise ClipLimit(f"{self._job.path}: sound at {start:.0f} s, past the limit of {self._job.seconds:.0f} s")

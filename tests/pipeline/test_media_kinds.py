@@ -154,7 +154,70 @@ def test_joined_parts_follow_each_other(tmp_path: Path, suffix: str, video: str,
     assert alone[0].media["audio"] == end.media["audio"]
 
 
+LINKS = {
+    "theora": ("-c:v", "libtheora", "-c:a", "libvorbis"),
+    "another serial number": ("-c:v", "libtheora", "-c:a", "libvorbis", "-serial_offset", "70"),
+    "another codec and size": ("-c:v", "libvpx", "-s", "32x24", "-c:a", "libopus"),
+    "another rate": ("-c:v", "libtheora", "-c:a", "libvorbis", "-ar", "22050", "-ac", "1"),
+}
+
+
+@pytest.mark.parametrize("second", LINKS)
+def test_every_link_of_a_chained_file_is_read(tmp_path: Path, second: str) -> None:
+    """FFmpeg itself ends such a file after its first link, or decodes the second one's headers as frames."""
+    parts = [make(tmp_path / f"{n}.ogg", *LINKS[name], "-f", "ogg") for n, name in enumerate(("theora", second))]
+    counts = [len(whole(part)[0]) for part in parts]
+    chained = tmp_path / "chained.ogv"
+    chained.write_bytes(parts[0].read_bytes() + b"OggOgg junk" + parts[1].read_bytes())
+    frames, blocks, end = whole(chained)
+    assert len(frames) == sum(counts) and end.broken_packets == 0
+    assert sum(len(b.values) for b in blocks) == pytest.approx(2 * SECONDS * SAMPLE_RATE, abs=800)
+    assert {m.restarts for m in end.media.values()} == {1} and not any(m.dropped or m.breaks_off for m in end.media.values())
+    later, sounds = [f for f in frames if f.start > SECONDS - 0.01], [b for b in blocks if b.start > SECONDS + FLASH / 2]
+    assert flash(later) == pytest.approx(SECONDS + FLASH, abs=0.05) and beep(sounds) == pytest.approx(SECONDS + FLASH, abs=0.05)
+    assert Clip(chained).info.duration == pytest.approx(2 * SECONDS, abs=0.1)
+
+
+def test_a_link_that_is_cut_in_its_headers_costs_itself_and_is_said(tmp_path: Path) -> None:
+    one = make(tmp_path / "one.ogg", "-c:a", "libvorbis", picture=False).read_bytes()
+    chained = tmp_path / "chained.ogg"
+    chained.write_bytes(one + one[:40])
+    _, blocks, end = whole(chained)
+    assert sum(len(b.values) for b in blocks) == SECONDS * SAMPLE_RATE and end.media["audio"].breaks_off
+
+
+def test_a_file_of_countless_links_is_refused(tmp_path: Path) -> None:
+    one = make(tmp_path / "one.ogg", "-c:a", "libvorbis", picture=False).read_bytes()
+    page = b"OggS\0%c" + bytes(8) + b"abcd" + bytes(8) + b"\1\1x"
+    path = tmp_path / "many.ogg"
+    path.write_bytes(one + b"".join(page % flag for flag in (2, 0)) * 1100)
+    with pytest.raises(ClipLimit, match="over 1000 recordings"):
+        _ = Clip(path).info
+
+
+@pytest.mark.parametrize(("suffix", "video", "audio"), [("ts", "libx264", "aac"), ("mpg", "mpeg2video", "mp2"), ("aac", "", "aac")])
+@pytest.mark.parametrize("rates", [(48_000, 32_000), (32_000, 48_000)])
+def test_sound_that_changes_its_rate_at_a_joint_goes_on(
+    tmp_path: Path, suffix: str, video: str, audio: str, rates: tuple[int, int]
+) -> None:
+    codecs = (*(("-c:v", video) if video else ()), "-c:a", audio)
+    parts = [
+        make(tmp_path / f"{rate}.{suffix}", *codecs, "-ar", str(rate), "-ac", str(n + 1), picture=bool(video))
+        for n, rate in enumerate(rates)
+    ]
+    lengths = [sum(len(b.values) for b in whole(part)[1]) / SAMPLE_RATE for part in parts]
+    _, blocks, end = whole(join(tmp_path / f"joined.{suffix}", *parts))
+    sound = end.media["audio"]
+    assert sum(len(b.values) for b in blocks) / SAMPLE_RATE == pytest.approx(sum(lengths), abs=0.06) and sound.dropped == 0
+    assert sound.end == pytest.approx(sum(lengths), abs=0.1)
+    assert len(blocks) < 20, "in one piece, not in shreds"
+    # The tone begins after a second of each part; an encoder's delay is not declared in these containers.
+    assert beep([b for b in blocks if b.start > lengths[0] + FLASH / 2]) == pytest.approx(lengths[0] + FLASH, abs=0.1)
+
+
 class Stream:
+    type = "video"
+
     def __init__(self, index: int) -> None:
         self.index, self.time_base = index, Fraction(1, 1000)
 
