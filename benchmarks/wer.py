@@ -4,11 +4,13 @@
     python benchmarks/wer.py table FILE.json ...
     python benchmarks/wer.py reliability FILE.json ...
     python benchmarks/wer.py times
+    python benchmarks/wer.py long --minutes 2 10 60
 
 Needs ../shared, jiwer, and for the synthetic sentences flite and espeak-ng (Debian). A run resumes: clips in FILE are not heard again.
 Errors are counted by jiwer (Levenshtein over words). "normalised" is OpenAI Whisper's own English normaliser on both texts (numbers as
 digits, contractions written out), with letters and digits set apart ("F2" is "f 2"); "as written" only lower case without punctuation.
 Sets: jfk.flac; GRID's ten clips, whose words follow from the name; six CREMA-D clips; four clips of each of five RAVDESS speakers;
+`long` joins RAVDESS's, the synthetic and jfk's clips with pauses of 0.4 to 2 s, and hears each length in a process of its own.
 `spoken`: twelve sentences as in a dialogue, by four flite and four espeak voices; the same in pink noise (noise20 .. noise0: dB of
 signal over noise), through AAC at 24 kb/s (aac) and through a telephone (8 kHz, mu-law).
 """
@@ -18,7 +20,9 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import resource
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -319,27 +323,77 @@ def flite_truth(voice: str, path: Path) -> np.ndarray:
     return np.array([(sounds[a][0], sounds[b - 1][1]) for a, b in pairwise(edges)])
 
 
+def timed_speech(folder: Path) -> Iterator[tuple[str, Path, list[str], np.ndarray]]:
+    """What is said where: a name, the sound, its words, and (words) their starts in seconds."""
+    for voice in FLITE:
+        path = folder / f"{voice}.wav"
+        truth = flite_truth(voice, path)
+        yield f"flite {voice}", path, FLITE_TEXT.split(), truth[:, 0]
+    samples = Path(__file__).resolve().parents[1] / "samples"
+    for name, clip in json.loads((samples / "truth.json").read_text())["clips"].items():
+        if words := clip.get("words"):
+            yield f"samples/{name}", samples / name, [as_written(w["word"]) for w in words], np.array([w["start"] for w in words])
+
+
 def times() -> None:
-    """Start errors of the words that are right, aligned and as Whisper times them, on flite's voices (18 words each)."""
+    """Start errors where every word is right, aligned and as Whisper times them: flite's voices (18 words each), the sample clips."""
     table = Table(title="|start error| in seconds of words by whisper:tiny.en")
-    for column in ("times by", "words", "median", "95 %", "worst"):
+    for column in ("sound", "times by", "words", "median", "95 %", "worst"):
         table.add_column(column)
     for align in (True, False):
-        recogniser, errors = WhisperWords("tiny.en", language="en", align=align), []
-        for voice in FLITE:
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "speech.wav"
-                truth = flite_truth(voice, path)
+        recogniser = WhisperWords("tiny.en", language="en", align=align)
+        errors: dict[str, list[float]] = {"flite": [], "samples": []}
+        with tempfile.TemporaryDirectory() as folder:
+            for name, path, words, starts in timed_speech(Path(folder)):
                 heard = recogniser(Clip(path), {})
-            words = [as_written(word) for word in heard.labels["word"]]
-            if words == FLITE_TEXT.split():
-                errors += list(np.abs(heard.start - truth[:, 0]))
-            else:
-                print(f"{voice}: heard {' '.join(words)}")
-        values = np.array(errors)
-        name = "alignment" if align else "whisper, within speech"
-        table.add_row(name, str(len(values)), *(f"{v:.3f}" for v in (np.median(values), np.quantile(values, 0.95), values.max())))
+                if [as_written(word) for word in heard.labels["word"]] == words:
+                    errors[re.split("[ /]", name)[0]] += list(np.abs(heard.start - starts))
+                else:
+                    print(f"{name}: heard {' '.join(heard.labels['word'])}")
+        for sound, values in errors.items():
+            row = (f"{v:.3f}" for v in (np.median(values), np.quantile(values, 0.95), max(values)))
+            table.add_row(sound, "alignment" if align else "whisper, within speech", str(len(values)), *row)
     Console(width=120).print(table)
+
+
+def long(minutes: Sequence[float]) -> None:
+    """Processor time and memory by length, tiny.en: a process for each length, for its peak is its own."""
+    print(
+        "| sound | of it speech | processor time | seconds of sound per processor second | words | peak memory |\n|---|---|---|---|---|---|"
+    )
+    for length in minutes:
+        subprocess.run([sys.executable, __file__, "hear", str(length)], check=True)
+
+
+def hear(minutes: float) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "long.flac"
+        _join(path, 60 * minutes, Path(folder))
+        recogniser, began = WhisperWords("tiny.en", language="en"), time.process_time()
+        heard = recogniser(Clip(path), {})
+        spent = time.process_time() - began
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)  # the decoder
+    spent += children.ru_utime + children.ru_stime
+    speech = sum(end - start for start, end in heard.provenance.notes["speech"])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f"| {minutes:g} minutes | {speech:.0f} s | {spent:.0f} s | {60 * minutes / spent:.1f} | {len(heard)} | {peak:.0f} MB |", flush=True
+    )
+
+
+def _join(path: Path, seconds: float, folder: Path) -> None:
+    """Clips one after the other, again and again in another order, with pauses between them."""
+    import librosa
+
+    sounds = [librosa.load(item.path, sr=16000)[0] for item in items(("jfk", "ravdess", "spoken"), folder)]
+    random, written = np.random.default_rng(0), 0
+    with soundfile.SoundFile(path, "w", 16000, 1, "PCM_16") as file:
+        while written < seconds * 16000:
+            for k in random.permutation(len(sounds)):
+                piece = np.concatenate([sounds[k], np.zeros(int(16000 * random.uniform(0.4, 2)), np.float32)])
+                piece = piece[: int(seconds * 16000) - written]
+                file.write(piece)
+                written += len(piece)
 
 
 def main() -> None:
@@ -352,11 +406,17 @@ def main() -> None:
     for name in ("table", "reliability"):
         commands.add_parser(name).add_argument("files", type=Path, nargs="+")
     commands.add_parser("times")
+    commands.add_parser("long").add_argument("--minutes", type=float, nargs="+", default=[2.0, 10.0, 60.0])
+    commands.add_parser("hear").add_argument("minutes", type=float, help="of one length, as `long` asks for it")
     arguments = parser.parse_args()
     if arguments.command == "measure":
         measure(arguments.engine, arguments.sets.split(","), arguments.out)
     elif arguments.command == "times":
         times()
+    elif arguments.command == "long":
+        long(arguments.minutes)
+    elif arguments.command == "hear":
+        hear(arguments.minutes)
     else:
         {"table": table, "reliability": reliability}[arguments.command](arguments.files)
 

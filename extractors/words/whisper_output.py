@@ -58,12 +58,13 @@ def cut_loops(words: Sequence[HeardWord]) -> tuple[list[HeardWord], int]:
     return kept, len(words) - len(kept)
 
 
-def in_order(spans: Sequence[Span], whole: Span, speech: Sequence[Span]) -> list[Span]:
+def in_order(spans: Sequence[Span], whole: Span, speech: Sequence[Span], *, slack: float = 0.0) -> list[Span]:
     """The spans of words so that none overlaps its neighbour, none is shorter than SHORTEST_WORD and all lie in `whole`.
 
     speech   where there is speech: a word that begins before it or lasts longer is cut to it; () leaves that
+    slack    seconds without speech that a word may hold all the same: edges of speech are rough, those of an aligned word less so
     """
-    cut = [_cut_to_speech(span, speech) for span in spans]
+    cut = [_cut_to_speech(span, speech, slack) for span in spans]
     room = min(SHORTEST_WORD, whole.duration / max(1, len(cut)))
     ordered: list[Span] = []
     earliest = whole.start
@@ -77,9 +78,9 @@ def in_order(spans: Sequence[Span], whole: Span, speech: Sequence[Span]) -> list
     return ordered
 
 
-def _cut_to_speech(span: Span, speech: Sequence[Span]) -> Span:
-    """The part of a span within the speech that it overlaps most; the span itself where it overlaps none."""
-    best = max(speech, key=lambda s: min(s.end, span.end) - max(s.start, span.start), default=None)
-    if best is None or min(best.end, span.end) <= max(best.start, span.start):
+def _cut_to_speech(span: Span, speech: Sequence[Span], slack: float) -> Span:
+    """The part of a span within the speech that it overlaps most; the span itself where it overlaps none, or hardly any silence."""
+    parts = [Span(max(span.start, s.start), min(span.end, s.end)) for s in speech if s.start < span.end and s.end > span.start]
+    if not parts or span.duration - sum(part.duration for part in parts) <= slack:
         return span
-    return Span(max(span.start, best.start), min(span.end, best.end))
+    return max(parts, key=lambda part: part.duration)

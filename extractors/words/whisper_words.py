@@ -28,8 +28,8 @@ from ..weights.whisper import CONVERSIONS, FILES, default_model, folder_of, loca
 from .align import Aligner
 from .english import doubt_english
 from .silero import FILE as VAD_FILE
+from .silero import PAUSE, SpokenStretch, spoken_stretches
 from .silero import SHA256 as VAD_SHA256
-from .silero import SpokenStretch, spoken_stretches
 from .whisper_output import HeardWord, cut_loops, in_order, whole_words
 from .word_rows import COLUMNS, LABELS, WordRow, words_stream
 
@@ -215,7 +215,7 @@ class WhisperWords(Provider):
             spans = in_order(spans, stretch.sound.span, stretch.speech)
             notes.whispers += len(words)
         else:
-            spans = in_order(spans, stretch.sound.span, ())
+            spans = in_order(spans, stretch.sound.span, stretch.speech, slack=PAUSE)
             notes.aligned += len(words)
         return [WordRow(span.start, span.end, word.text, word.probability) for span, word in zip(spans, words, strict=True)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib
+import json
 import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -307,6 +308,25 @@ def test_spans_that_are_right_stay() -> None:
     assert in_order(spans, Span(0.9, 2.5), ()) == spans
     # The first word begins with the speech, as does the one after a long silence.
     assert in_order([Span(0.0, 1.2), Span(1.2, 3.1)], Span(0, 4), (Span(0.9, 1.2), Span(2.8, 3.2))) == [Span(0.9, 1.2), Span(2.8, 3.1)]
+
+
+def test_an_aligned_word_spans_no_pause_but_keeps_its_own_edges() -> None:
+    speech = (Span(0.5, 2.0), Span(4.0, 6.0))
+    # Of the words beside the pause one took it in from behind, one from before; a word within the slack of the speech stays as it is.
+    assert in_order([Span(1.5, 3.2), Span(3.9, 4.5)], Span(0, 7), speech, slack=0.3) == [Span(1.5, 2.0), Span(3.9, 4.5)]
+    assert in_order([Span(1.5, 1.9), Span(1.95, 4.5)], Span(0, 7), speech, slack=0.3) == [Span(1.5, 1.9), Span(4.0, 4.5)]
+    assert in_order([Span(0.3, 0.9), Span(5.9, 6.25)], Span(0, 7), speech, slack=0.3) == [Span(0.3, 0.9), Span(5.9, 6.25)]
+
+
+@needs_tiny
+@pytest.mark.parametrize("clip", ["smile.mp4", "late.mkv", "voice_only.flac"])
+def test_words_of_the_sample_clips_stand_where_they_are_said(whisper: WhisperWords, samples: Path, clip: str) -> None:
+    """flite's own boundaries, through late starts, pauses and a gap in the sound."""
+    truth = json.loads((samples / "truth.json").read_text())["clips"][clip]["words"]
+    heard = whisper(Clip(samples / clip), {})
+    assert bare(heard.labels["word"]) == bare([word["word"] for word in truth])
+    errors = np.abs(np.array([[word["start"], word["end"]] for word in truth]) - np.column_stack([heard.start, heard.end]))
+    assert np.median(errors) <= 0.015 and errors[:, 0].max() <= 0.07 and errors.max() <= 0.15
 
 
 @needs_tiny
