@@ -83,7 +83,7 @@ def batch(paths: Sequence[Path], out: Path, writing: Mapping[str, Any], values: 
     """Runs it and returns the exit code: 0 all done, 1 some failed or could not be written in a format, 130 stopped by Ctrl-C."""
     from emofuse.assembly import Assembly
     from emofuse.batch import Job, ray_engine, run
-    from emofuse.pipeline.batch.events import Event, Finished, Problem, Remarked, event_document
+    from emofuse.pipeline.batch.events import Event, Finished, Planned, Problem, Remarked, event_document
     from emofuse.pipeline.batch.remote import address_of
     from emofuse.pipeline.batch.run import BatchOptions
 
@@ -105,6 +105,8 @@ def batch(paths: Sequence[Path], out: Path, writing: Mapping[str, Any], values: 
                 complain(f"{event.path}: {event.reason}")
             if isinstance(event, Remarked):
                 complain(event.text)
+            if isinstance(event, Planned) and event.passed_over:
+                complain(f"{event.passed_over} other {'file is no recording' if event.passed_over == 1 else 'files are no recordings'}")
             if values["json_lines"]:
                 click.echo(json.dumps(event_document(event), ensure_ascii=True))
             if isinstance(event, Finished):
@@ -136,7 +138,9 @@ def batch(paths: Sequence[Path], out: Path, writing: Mapping[str, Any], values: 
 
 
 def show(event: Finished, destination: str | Path, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
-    """One line per clip: on stdout what came of it, on stderr why nothing did."""
+    """One line per clip: on stdout what came of it, on stderr why nothing did, or what a reader of the result must know."""
+    from emofuse.pipeline.batch.manifest import flag_counts
+
     record = event.record
     if dry_run:
         if not quiet:
@@ -147,6 +151,8 @@ def show(event: Finished, destination: str | Path, *, dry_run: bool, as_json: bo
         return
     for why in record.refused.values():
         complain(why)
+    if record.remarks and event.kind == "done":
+        complain(f"{record.path}: {'; '.join(record.remarks)}")
     if quiet:
         return
     if as_json:
@@ -157,7 +163,8 @@ def show(event: Finished, destination: str | Path, *, dry_run: bool, as_json: bo
         return
     answer = "no answer" if record.emotion is None else f"{record.emotion} {record.probability:.2f}"
     kept = " (as it was)" if event.kind == "kept" else ""
-    click.echo(printable(f"{record.path}: {record.length:.1f} s, {answer}, {destination}/{record.output}{kept}"))
+    flags = f"; flagged: {flag_counts(record)}" if record.flags else ""
+    click.echo(printable(f"{record.path}: {record.length:.1f} s, {answer}, {destination}/{record.output}{kept}{flags}"))
 
 
 def summary(totals: Totals, destination: str | Path, dry_run: bool) -> str:

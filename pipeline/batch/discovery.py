@@ -10,28 +10,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+# Of whatever the decoder opens (decoding/container.py): what it reads of a file that is named, it reads of one in a folder.
 _SIGNATURES = (
     b"\x1aE\xdf\xa3",
-    b"RIFF",
     b"FLV",
     b"OggS",
     b"fLaC",
     b"ID3",
     b"\x00\x00\x01\xba",
     b"\x00\x00\x01\xb3",
-    b"FORM",
+    b"\x00\x00\x01\xb0",
+    b"GIF87a",
+    b"GIF89a",
     b"0&\xb2u",
     b"caff",
     b"YUV4MPEG2",
     b"DKIF",
     b".RMF",
+    b".ra\xfd",
     b".snd",
     b"#!AMR",
     b"wvpk",
     b"nut/multimedia",
     b"riff\x2e\x91\xcf\x11",
     b"\x06\x0e\x2b\x34\x02\x05\x01\x01",
+    b"\x1f\x07\x00",
 )
+# Containers of many things: the four bytes at the eighth say whether it is a recording. Others are pictures, fonts, cursors.
+_FAMILIES = {
+    b"RIFF": (b"AVI ", b"AVIX", b"AVI\x19", b"AMV ", b"WAVE"),
+    b"RIFX": (b"WAVE",),
+    b"RF64": (b"WAVE",),
+    b"BW64": (b"WAVE",),
+    b"FORM": (b"AIFF", b"AIFC"),
+}
+_STILLS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif", b"crx ")
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 # Texts that name other files or addresses; a player would open those.
 _PLAYLISTS = (
@@ -52,6 +65,7 @@ _CLIP_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".ogv", ".ogg", ".oga"),
     *(".opus", ".wav", ".w64", ".flac", ".mp3", ".m4a", ".aac", ".wma", ".wmv", ".asf", ".aiff", ".aif", ".amr", ".caf", ".mxf", ".dv"),
     *(".nut", ".rm", ".3gp", ".3g2", ".mj2", ".au", ".m3u8", ".m3u", ".mpd", ".pls", ".asx", ".sdp", ".ffconcat"),
+    *(".h264", ".264", ".avc", ".hevc", ".265", ".h265", ".m2v", ".ac3", ".eac3", ".y4m", ".ivf", ".wv", ".mka", ".mp2", ".f4v", ".gif"),
 )
 
 
@@ -173,8 +187,29 @@ def judge_head(name: str, head: bytes) -> tuple[str, str] | None:
 
 def _is_media(head: bytes) -> bool:
     """Whether these are the first bytes of a recording's container. A guess for walking folders, not a verdict."""
-    if head.startswith(_SIGNATURES) or head[4:8] in _BOXES:
+    if head.startswith(_SIGNATURES) or head[8:12] in _FAMILIES.get(head[:4], ()):
         return True
-    if len(head) > 188 and head[0] == 0x47 and head[188] == 0x47:  # an MPEG transport stream
+    if head[4:8] in _BOXES:
+        return not (head[4:8] == b"ftyp" and head[8:12] in _STILLS)
+    # MPEG transport streams, with a time before each packet or without.
+    if any(len(head) > first + step and head[first] == head[first + step] == 0x47 for first, step in ((0, 188), (4, 192))):
         return True
-    return len(head) > 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0  # MPEG audio, AAC
+    return _is_raw_sound(head) or _is_raw_video(head)
+
+
+def _is_raw_sound(head: bytes) -> bool:
+    """MPEG audio or AAC; AC-3. FF FE and FF FF are also how a text in UTF-16 and much else begins, and Layer I, which nobody uses."""
+    mpeg = len(head) > 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] < 0xFE
+    return mpeg or (len(head) > 5 and head.startswith(b"\x0b\x77") and head[5] >> 3 <= 16)
+
+
+def _is_raw_video(head: bytes) -> bool:
+    """H.264, HEVC or MPEG-4 without a container: a start code, and a unit that a stream begins with."""
+    after = head.removeprefix(b"\0")
+    if not after.startswith(b"\0\0\1") or len(after) < 8:
+        return False
+    first, second = after[3], after[4]
+    if first <= 0x1F and after[4:7] == b"\0\0\1":  # a video object, and its layer
+        return 0x20 <= after[7] <= 0x2F
+    # Access unit delimiter, supplement, parameters of the sequence; with those of the video, the same of HEVC.
+    return first in (0x09, 0x06, 0x27, 0x47, 0x67) or (second == 1 and first in (0x40, 0x42, 0x46, 0x4E))

@@ -25,6 +25,7 @@ TICK = 0.2
 LEAST_BYTES = 250.0  # of a second of any recording; speech codecs at their lowest have more
 KILLS = 2  # times that a clip's worker may be killed from outside before the clip is passed over
 THREADS = "1"
+STARTING = 600.0  # wall seconds that a worker may take to load its models
 STARTS = 3  # workers that may die in a row before one of them is ready
 
 
@@ -209,6 +210,10 @@ class LocalEngine:
         now = time.monotonic()
         for worker in self._workers:
             if worker.task is None or worker.killed is not None:
+                continue
+            if not worker.ready:
+                if now - worker.begun > STARTING:
+                    self._kill(worker, "worker_crashed", f"was not ready after {STARTING:.0f} s")
                 continue
             a = self._allowance
             length = plausible_length(worker.length, worker.record)

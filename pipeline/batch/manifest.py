@@ -30,6 +30,8 @@ SCHEMA = pa.schema(
         ("reason", pa.string()),
         ("message", pa.string()),
         ("refused", pa.string()),
+        ("remarks", pa.string()),
+        ("flags", pa.string()),
         ("length", pa.float64()),
         ("utterances", pa.int64()),
         ("emotion", pa.string()),
@@ -59,6 +61,8 @@ def row_of(record: Record) -> dict[str, Any]:
         "reason": record.reason,
         "message": None if record.message is None else _text(record.message),
         "refused": _text("; ".join(f"{name}: {why}" for name, why in record.refused.items())) or None,
+        "remarks": _text("; ".join(record.remarks)) or None,
+        "flags": _text(flag_counts(record)) or None,
         "length": record.length,
         "utterances": record.utterances,
         "emotion": record.emotion,
@@ -75,6 +79,11 @@ def row_of(record: Record) -> dict[str, Any]:
         "emofuse": record.emofuse,
         "id": record.id,
     }
+
+
+def flag_counts(record: Record) -> str:
+    """As "no_face 2, short 1": flags, and how many utterances have each."""
+    return ", ".join(f"{flag} {count}" for flag, count in record.flags.items())
 
 
 def write_manifest(store: Store, records: Sequence[Record]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -132,6 +133,8 @@ class Stages:
             reason=reason,
             message=message,
             refused={},
+            remarks=(),
+            flags={},
             files={},
             output=work.task.output,
             emofuse=self._version,
@@ -336,6 +339,8 @@ def summary_of(analysis: Analysis) -> dict[str, Any]:
         probabilities = analysis.summary.probabilities
         best = max(probabilities, key=lambda emotion: probabilities[emotion])
     return {
+        "remarks": analysis.remarks,
+        "flags": dict(sorted(Counter(flag for one in analysis.utterances for flag in one.quality.flags).items())),
         "length": float(analysis.facts.length),
         "utterances": len(analysis.utterances),
         "emotion": best,

@@ -16,6 +16,7 @@ clip's only if its analysis.json, or the hashes of all its files, say so.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -36,6 +37,7 @@ from .task import Record, ResultFile, State, is_folder_name
 
 HIDDEN = ".emofuse"
 NAMES = f"{HIDDEN}/names.json"
+TRIES = 100
 
 
 class Store(Protocol):
@@ -183,10 +185,11 @@ class LocalStore:
     def _scratch(self) -> Path:
         with self._clear_errors():
             folder = self._inside(f"{HIDDEN}/tmp/x").parent
-            folder.mkdir(parents=True, exist_ok=True)
-            made = Path(tempfile.mkdtemp(prefix=f"{os.uname().nodename}-{os.getpid()}-", dir=folder))
-            self._lock = (made / "lock").open("wb")
+            made = _made_in(folder)
+            # Locked before it has its name: a sweep would take an unlocked one for that of a process that is gone.
+            self._lock = (made / "unlocked").open("wb")
             fcntl.flock(self._lock, fcntl.LOCK_EX)
+            os.rename(made / "unlocked", made / "lock")
             return made
 
     def sweep(self) -> None:
@@ -227,6 +230,15 @@ class LocalStore:
             raise OutputError(f"{self.out}: expected a folder that can be written, got {error.strerror or error}") from None
 
 
+def _made_in(folder: Path) -> Path:
+    """A new scratch folder. Another process may be removing the folder that holds them all, as it does when it was the last."""
+    for _ in range(TRIES):
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            return Path(tempfile.mkdtemp(prefix=f"{os.uname().nodename}-{os.getpid()}-", dir=folder))
+    raise FileNotFoundError(errno.ENOENT, "it was removed again and again", str(folder))
+
+
 def record_name(id: str) -> str:
     return f"{HIDDEN}/records/{id}.json"
 
@@ -246,7 +258,8 @@ def _is_sound(record: Record, id: str) -> bool:
     texts = (record.id, record.path, record.output, record.state)
     known = record.state in get_args(State) and record.id == id and all(isinstance(text, str) for text in texts)
     whole = record.state != "done" or all(isinstance(v, int | float) for v in (record.length, record.utterances, record.attempts))
-    return known and whole and "\0" not in record.path and is_folder_name(record.output)
+    plain = all(isinstance(text, str) for text in record.remarks) and all(isinstance(n, int) for n in record.flags.values())
+    return known and whole and plain and "\0" not in record.path and is_folder_name(record.output)
 
 
 def write_record(store: Store, record: Record) -> None:

@@ -111,6 +111,8 @@ class Record:
     key        hash of all that the result depends on (content, configuration, weights, version)
     files      of the result folder: name -> bytes and SHA-256, to know that they are whole
     refused    formats that were asked for and cannot hold this clip: name -> why
+    remarks    what a reader of the results must know of how the clip was read (`Analysis.remarks`)
+    flags      flag -> how many utterances have it
     length     seconds of the clip;  emotion, probability: the clip's most probable emotion
     person     whose clip it was said to be
     The rest differs from run to run:
@@ -126,6 +128,8 @@ class Record:
     reason: str | None = None
     message: str | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    flags: Mapping[str, int] = field(default_factory=dict)
     sha256: str | None = None
     file: FileState | None = None
     files: Mapping[str, ResultFile] = field(default_factory=dict)

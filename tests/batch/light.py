@@ -3,9 +3,9 @@
     python light.py worker OUT JOB          what `LocalEngine` starts
     python light.py batch FOLDER OUT JOB    a batch in a process of its own, to be killed
 
-A clip's text tells what happens to it: "fine ...", "crash", "hang", "eat", "bug", "broken". JOB is JSON: log (a file that every stage that
-begins is appended to), pause (seconds per stage takes), and what changes keys: model, gain. With people (pipeline/batch/people.py) the
-model reads the voice as a departure from what is usual for the person.
+A clip's text tells what happens to it: "fine ...", "crash", "hang", "eat", "bug", "broken", "odd" (has remarks). JOB is JSON: log (a file
+that every stage that begins is appended to), pause (seconds per stage takes), loading (seconds before a worker is ready), and what changes
+keys: model, gain. With people (pipeline/batch/people.py) the model reads the voice as a departure from what is usual for the person.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ class Letters:
         start = np.arange(len(words), dtype=np.float64)
         labels = {"word": tuple(words)} if self.stream in ("words", "text") else {}
         reason = "" if words else "no words"
-        return TimedSequence(self.stream, self.columns, values, start, start + 0.9, self.provenance, labels, reason)
+        provenance = replace(self.provenance, notes={"remarks": ["a row is\nodd"]}) if text.startswith("odd") else self.provenance
+        return TimedSequence(self.stream, self.columns, values, start, start + 0.9, provenance, labels, reason)
 
 
 def misbehave(text: str) -> None:
@@ -247,6 +248,7 @@ def batch(
 
 if __name__ == "__main__":
     if sys.argv[1] == "worker":
+        time.sleep(json.loads(sys.argv[3]).get("loading", 0.0))
         serve(lambda: LightSetup(json.loads(sys.argv[3])), sys.argv[2], version="light", open_clip=TextClip)
     else:
         batch(Path(sys.argv[2]), Path(sys.argv[3]), json.loads(sys.argv[4]), workers=2)

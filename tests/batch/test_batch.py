@@ -119,7 +119,7 @@ def test_what_goes_wrong_costs_one_clip_and_has_a_reason(light: ModuleType, tmp_
     for name in ("crash", "hang", "eat", "bug", "broken", "killed"):
         (clips / f"bad {name}.mp4").write_text(name)
     (clips / "list.mp4").write_text("#EXTM3U\nhttp://127.0.0.1/a.ts\n")
-    allowance = Allowance(seconds_base=4.0, seconds_factor=0.0, memory=400 << 20)
+    allowance = Allowance(seconds_base=12.0, seconds_factor=0.0, memory=400 << 20)  # a good clip takes a second on a loaded machine
     totals, _ = light.batch(clips, tmp_path / "out", job(tmp_path), workers=2, allowance=allowance)
     assert (totals.clips, totals.done, totals.failed) == (11, 4, 7)
     rows = {row["name"]: row for row in manifest(tmp_path / "out")}
@@ -155,6 +155,13 @@ def test_what_goes_wrong_costs_one_clip_and_has_a_reason(light: ModuleType, tmp_
     light.batch(clips, tmp_path / "out", job(tmp_path), BatchOptions(retry_failed=True), workers=1)
     assert stages(tmp_path)["voice"] == 4, "crash, bug, and killed twice: a worker killed from outside is no proof against its clip"
     assert {row["name"]: row["attempts"] for row in manifest(tmp_path / "out")}["bad crash.mp4"] == 2
+
+
+def test_loading_models_is_not_the_clips_time(light: ModuleType, tmp_path: Path) -> None:
+    make_clips(tmp_path / "clips", 2)
+    allowance = Allowance(seconds_base=3.0, seconds_factor=0.0, stall_base=3.0)
+    totals, events = light.batch(tmp_path / "clips", tmp_path / "out", job(tmp_path, loading=5.0), workers=1, allowance=allowance)
+    assert totals.done == 2 and "worker" not in {name for name, _ in events}
 
 
 def test_limit_shards_and_a_look(light: ModuleType, tmp_path: Path) -> None:

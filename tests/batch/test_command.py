@@ -87,6 +87,26 @@ def test_a_format_that_cannot_hold_a_clip_is_told_every_time(run: Any, tmp_path:
     assert run(tmp_path / "clips", "--formats", "srt").exit_code == 0
 
 
+def test_remarks_and_flags_are_said_a_line_per_clip_and_kept(run: Any, tmp_path: Path) -> None:
+    """What `analyze CLIP` says of a clip a batch says too; what was said once is in the manifest."""
+    (tmp_path / "clips/odd.mp4").write_text("odd words")
+    (tmp_path / "clips/photo.png").write_bytes(b"\x89PNG")
+    done = run(tmp_path / "clips")
+    assert [line for line in done.stderr.splitlines() if "odd" in line] == [
+        rf"emofuse: {tmp_path}/clips/odd.mp4: a row is\nodd; a row is\nodd; a row is\nodd"
+    ]
+    assert "emofuse: 1 other file is no recording" in done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if "odd.mp4" in line)
+    flagged = line.split("; flagged: ")[1]
+    assert "no_face 1" in flagged
+    done = run(tmp_path / "clips")
+    assert "odd" not in done.stderr and line.replace("; flagged", " (as it was); flagged") in done.stdout
+    with (tmp_path / "out/manifest.csv").open(newline="") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert rows["odd.mp4"]["remarks"].count("a row is") == 3 and rows["odd.mp4"]["flags"] == flagged
+    assert rows["clip0.mp4"]["remarks"] == ""
+
+
 def test_ctrl_c_stops_after_the_clip_in_hand_and_says_how_to_go_on(run: Any, light: ModuleType, tmp_path: Path, monkeypatch: Any) -> None:
     write = light.LightSetup.write
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
+import tempfile
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -196,6 +198,32 @@ def test_two_batches_at_once_share_a_folder_and_no_name(light: ModuleType, tmp_p
     assert sorted(owners) == sorted(f"x{n}{suffix}" for n in range(4) for suffix in ("", "-2"))
     assert sorted(owners.values()) == sorted(str(tmp_path / side / f"x{n}.mp4") for side in "ab" for n in range(4))
     assert {r.output: r.path for r in read_records(LocalStore(out))} == owners
+
+
+def test_a_scratch_folder_survives_the_other_batches_sweep_and_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever moment they come at: before it is locked, and before it is there."""
+    one, other = LocalStore(tmp_path / "out"), LocalStore(tmp_path / "out")
+    flock, mkdtemp = fcntl.flock, tempfile.mkdtemp
+
+    def late_flock(file: Any, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        other.sweep()
+        flock(file, how)
+
+    def late_mkdtemp(*, prefix: str, dir: Path) -> str:
+        monkeypatch.setattr(tempfile, "mkdtemp", mkdtemp)
+        dir.rmdir()
+        return mkdtemp(prefix=prefix, dir=dir)
+
+    monkeypatch.setattr(fcntl, "flock", late_flock)
+    monkeypatch.setattr(tempfile, "mkdtemp", late_mkdtemp)
+    one.write("file", b"whole")
+    other.sweep()
+    one.write("file", b"whole again")
+    assert (tmp_path / "out/file").read_bytes() == b"whole again"
+    one.close()
+    other.close()
+    assert not (tmp_path / "out/.emofuse/tmp").exists()
 
 
 def test_names_are_given_out_before_anything_is_written(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ from emofuse.pipeline.batch.manifest import SCHEMA, TIMINGS
 from emofuse.pipeline.batch.run import part_of
 from emofuse.pipeline.batch.store import LocalStore
 from emofuse.pipeline.batch.task import REASONS, reason_of
+from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.codec import decode, encode
 from emofuse.pipeline.errors import EmofuseError, StreamError, UsageError
 from emofuse.pipeline.results import Attention
@@ -80,6 +83,70 @@ def test_an_answer_comes_back_whole(light: ModuleType, tmp_path: Path) -> None:
     kept.write_bytes(kept.read_bytes()[:-20])
     assert cache.answer("ab" * 32, {}, opened.info) is None, "what is damaged is not there"
     store.close()
+
+
+FORMS = {
+    "h264": ("-c:v", "libx264"),
+    "hevc": ("-c:v", "libx265", "-x265-params", "log-level=none"),
+    "m4v": ("-c:v", "mpeg4"),
+    "gif": (),
+    "mpegts": ("-c:v", "mpeg2video"),
+    "mpeg": ("-c:v", "mpeg2video"),
+    "avi": ("-c:v", "mpeg4"),
+    "mp4": ("-c:v", "mpeg4"),
+    "ivf": ("-c:v", "libvpx"),
+    "yuv4mpegpipe": ("-pix_fmt", "yuv420p"),
+    "rm": ("-c:v", "rv10"),
+    "wav": (),
+    "w64": (),
+    "mp3": (),
+    "mp2": (),
+    "adts": (),
+    "ac3": (),
+    "aiff": (),
+    "caf": (),
+    "au": (),
+    "flac": (),
+    "wv": (),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_read_when_named_is_found_in_a_folder_whatever_its_name(tmp_path: Path, form: str) -> None:
+    source = "testsrc=s=352x288:r=25:d=0.4" if FORMS[form] or form == "gif" else "sine=d=1"
+    path = tmp_path / "folder/without suffix"
+    path.parent.mkdir()
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", source, *FORMS[form], "-f", form]
+    subprocess.run([*command, str(path)], check=True)
+    assert Clip(path).info.video or Clip(path).info.audio
+    assert [c.relative for c in discover([path.parent]).clips] == [path.name]
+
+
+def test_a_broken_file_with_the_name_of_a_clip_is_told(tmp_path: Path) -> None:
+    for suffix in ("264", "h264", "hevc", "h265", "GIF", "m4v", "ac3"):
+        (tmp_path / f"cut.{suffix}").write_bytes(b"cut")
+    assert len(discover([tmp_path]).clips) == 7
+
+
+NO_CLIPS = {
+    "subtitles in UTF-16": "1\n00:00:00,000 --> 00:00:01,000\nhello\n".encode("utf-16"),
+    "subtitles in UTF-16, big end first": "\ufeff1\n00:00".encode("utf-16-be"),
+    "a picture of a phone": b"\0\0\0\x24ftypheic\0\0\0\0mif1heic" + bytes(400),
+    "a WebP picture": b"RIFF\x24\0\0\0WEBPVP8 " + bytes(400),
+    "a sound font": b"RIFF\x24\0\0\0sfbkLIST" + bytes(400),
+    "an icon": b"\0\0\1\0\1\0\x10\x10\0\0\1\0\x20\0" + bytes(400),
+    "a font": b"\0\1\0\0\0\x12\1\0" + bytes(400),
+    "a JPEG picture": b"\xff\xd8\xff\xe0\0\x10JFIF\0" + bytes(400),
+    "zeros": bytes(400),
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("what", NO_CLIPS)
+def test_pictures_texts_and_fonts_beside_the_clips_are_passed_over(tmp_path: Path, what: str) -> None:
+    (tmp_path / "file").write_bytes(NO_CLIPS[what])
+    discovery = discover([tmp_path])
+    assert not discovery.clips and len(discovery.passed_over) == 1
 
 
 def test_content_decides_and_not_the_name(tmp_path: Path) -> None:
