@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .clip import Clip, DecodeEnd
 from .errors import StreamError
 from .media import Media
-from .ports import Extractor
+from .ports import Extractor, Preparing
 from .shared_pass import Progress, SharedPass
 from .speech import with_speech
 from .timed import TimedSequence
@@ -24,7 +24,7 @@ TEXT_COLUMNS: Mapping[str, tuple[str, ...]] = {"words": ("word", "speaker"), "te
 class Extraction:
     """All streams of a clip, how the decoding pass ended (None: nothing was decoded), and when each extractor began and ended.
 
-    spans  stream -> seconds of `time.perf_counter`
+    spans  stream, or "load " and the stream -> seconds of `time.perf_counter`
     """
 
     streams: Mapping[str, TimedSequence]
@@ -65,6 +65,10 @@ def extract(
     def run(extractor: Extractor) -> TimedSequence:
         share = shared.shares.get(extractor.stream)
         try:
+            begin = time.perf_counter()
+            if isinstance(extractor, Preparing):
+                extractor.prepare()
+                spans[f"load {extractor.stream}"] = begin, time.perf_counter()
             upstream = {need: absent[need] if need in absent else started[need].result() for need in extractor.needs}
             media: Media = share if share is not None else clip
             begin = time.perf_counter()

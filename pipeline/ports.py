@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from .media import Media, Medium
 from .results import Prediction, Utterance
@@ -34,6 +34,13 @@ class Extractor(Protocol):
     def provenance(self) -> Provenance: ...
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence: ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """An extractor that loads what it needs when it is first called, and can be told to do so before; a second time costs nothing."""
+
+    def prepare(self) -> None: ...
 
 
 class FaceChooser(Protocol):

@@ -52,11 +52,19 @@ def read_adapter(path: Path) -> Adapter:
         raise WeightsError(f"{path}: expected an adapter (safetensors) and its JSON, got {type(error).__name__}: {error}") from None
 
 
-def merge(model: Any, adapter: Adapter) -> None:
-    """Adds the adapter to the model's matrices, in place; raises `WeightsError` where a matrix or its shape does not fit."""
+def encoder_of(path: Path) -> str:
+    """SHA-256 of the weights that the adapter in `path` belongs to, by its JSON; raises `WeightsError`."""
+    try:
+        return str(json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["encoder_sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{path}: expected an adapter (safetensors) and its JSON, got {type(error).__name__}: {error}") from None
+
+
+def merge(parameters: Mapping[str, Any], adapter: Adapter) -> None:
+    """Adds the adapter to an encoder's matrices (name -> tensor), in place; raises `WeightsError` where a matrix or its shape does not
+    fit."""
     import torch
 
-    parameters = dict(model.named_parameters())
     with torch.no_grad():
         for name in adapter.matrices:
             down, up = adapter.tensors[name + DOWN].float(), adapter.tensors[name + UP].float()

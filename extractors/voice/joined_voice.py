@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.media import ClipInfo, Frame, Media, Medium, Samples
-from emofuse.pipeline.ports import Extractor
+from emofuse.pipeline.ports import Extractor, Preparing
 from emofuse.pipeline.spool import Spool, parts, release
 from emofuse.pipeline.timed import Floats64, Provenance, TimedSequence
 
@@ -62,6 +62,12 @@ class JoinedVoice(Provider):
     @classmethod
     def make(cls, request: Request) -> JoinedVoice:
         return cls([provider.make(part) for provider, part in _parts(request)])
+
+    def prepare(self) -> None:
+        """Prepares every part."""
+        for extractor in self._extractors:
+            if isinstance(extractor, Preparing):
+                extractor.prepare()
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         sound = _Recorded(clip)

@@ -13,10 +13,12 @@ Letters: b batch, n samples, f frames of 10 ms, t rows of 20 ms, m mel bands, h 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import torch
-import torchaudio  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,6 +30,20 @@ LOG_FLOOR = -10.0
 """log10 of mel power below which nothing is told apart: Whisper's own, for a recording too quiet for its cut at 8 below the loudest."""
 
 
+def mel_scale(bands: int) -> Tensor:
+    """(m bins) the share of each bin of the spectrum in each band: triangles on Slaney's mel scale, linear to 1 kHz and logarithmic above,
+    each of area 1 (M. Slaney, Auditory Toolbox, 1998). torchaudio's `melscale_fbanks` to the bit, without its import."""
+    linear, logarithmic, knee = 200.0 / 3, math.log(6.4) / 27.0, 1000.0
+    highest = knee / linear + math.log(SAMPLE_RATE / 2 / knee) / logarithmic
+    mels = torch.linspace(0.0, highest, bands + 2)
+    edges = torch.where(mels >= knee / linear, knee * torch.exp(logarithmic * (mels - knee / linear)), linear * mels)
+    bins = torch.linspace(0, SAMPLE_RATE // 2, FRAME // 2 + 1)
+    widths = edges[1:] - edges[:-1]
+    slopes = edges[None] - bins[:, None]  # (bins, m + 2)
+    triangles = torch.clamp_min(torch.minimum(-slopes[:, :-2] / widths[:-1], slopes[:, 2:] / widths[1:]), 0.0)
+    return (triangles * (2.0 / (edges[2:] - edges[:-2]))[None]).T.contiguous()
+
+
 class LogMel(nn.Module):
     """Sound (b n) -> Whisper's spectrum (b m f), two frames per 320 samples, with a fixed floor."""
 
@@ -37,10 +53,7 @@ class LogMel(nn.Module):
     def __init__(self, bands: int) -> None:
         super().__init__()
         self.register_buffer("window", torch.hann_window(FRAME), persistent=False)
-        scale = torchaudio.functional.melscale_fbanks(
-            FRAME // 2 + 1, 0.0, SAMPLE_RATE / 2, bands, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
-        )
-        self.register_buffer("scale", scale.T.contiguous(), persistent=False)  # (m, bins)
+        self.register_buffer("scale", mel_scale(bands), persistent=False)
 
     def forward(self, sound: Tensor) -> Tensor:
         """(b samples) sound at 16 kHz -> (b mels frames) log10 mel scaled as Whisper has it, 100 frames per second."""
@@ -98,12 +111,14 @@ class WhisperEncoder(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor], *, heads: int, layers: int) -> WhisperEncoder:
-        """With these weights, under openai-whisper's names and of any shapes that agree; those of later layers are left aside."""
+    def of(cls, tensors: Mapping[str, Any], *, heads: int, layers: int) -> WhisperEncoder:
+        """With these weights (arrays or tensors), under openai-whisper's names and of any shapes that agree; those of later layers are left
+        aside."""
         width, bands, _ = tensors["conv1.weight"].shape
         encoder = cls(bands=bands, positions=len(tensors["positional_embedding"]), width=width, heads=heads, layers=layers)
         wanted = set(encoder.state_dict())
-        encoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items() if name in wanted}, strict=True)
+        state = {name: torch.from_numpy(np.array(t)) if isinstance(t, np.ndarray) else t for name, t in tensors.items() if name in wanted}
+        encoder.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=True)
         return encoder.eval().requires_grad_(False)
 
     def forward(self, sound: Tensor) -> list[Tensor]:

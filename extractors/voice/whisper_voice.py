@@ -21,7 +21,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -93,7 +93,7 @@ def layers_of_piece(encoder: WhisperEncoder, group: Sequence[Piece], layers: Seq
 class WhisperVoice(Provider):
     """One row per 20 ms of sound. `at_once` pieces of 6 s are computed together (one on a CPU, where more gain nothing).
 
-    Equal on CPU and GPU within 1e-3 of a column's standard deviation. Raises `WeightsError` where torch, torchaudio or the weights are
+    Equal on CPU and GPU within 1e-3 of a column's standard deviation. Raises `WeightsError` where torch or the weights are
     missing, and `UsageError` for a device that is not here.
     """
 
@@ -105,14 +105,9 @@ class WhisperVoice(Provider):
     media: frozenset[Medium] = frozenset({"audio"})
 
     def __init__(self, model: str = "", *, device: str = "cpu", offline: bool = True, at_once: int | None = None) -> None:
-        try:
-            import torch
-
-            from .whisper_encoder import WhisperEncoder
-        except ImportError as error:
-            raise WeightsError(f"voice provider whisper: expected the packages torch and torchaudio, but {error}") from error
-        self._torch: Any = torch
-        self._device = torch.device(resolve(device))
+        if find_spec("torch") is None:
+            raise WeightsError("voice provider whisper: expected the package torch, and it is not installed")
+        self._device = resolve(device)
         weights = encoder_weights(model or DEFAULT_MODEL, offline=offline)
         if len(weights.tensors["positional_embedding"]) < LONGEST_PIECE:
             held = len(weights.tensors["positional_embedding"])
@@ -120,9 +115,10 @@ class WhisperVoice(Provider):
         self._projection = projection_of(weights)
         middle = max(1, weights.layers // 2)
         self._layers = self._projection.layers if self._projection is not None else (middle,)
-        self._encoder = WhisperEncoder.of(weights.tensors, heads=weights.heads, layers=max(self._layers)).to(self._device)
-        self._at_once = at_once or (1 if self._device.type == "cpu" else 8)
-        self.columns = ("rms", *self._names(weights.name, middle))
+        self._weights: EncoderWeights | None = weights
+        self._encoder: WhisperEncoder | None = None
+        self._at_once = at_once or (1 if self._device == "cpu" else 8)
+        self.columns = ("rms", *self._names(weights, middle))
         self.provenance = Provenance(
             extractor=self.name,
             version=f"1, torch {version('torch')}",
@@ -132,20 +128,33 @@ class WhisperVoice(Provider):
                 "layers": list(self._layers),
                 "kept_seconds": clock.KEPT_ROWS * clock.ROW_SECONDS,
                 "overlap_seconds": clock.OVERLAP_ROWS * clock.ROW_SECONDS,
-                "device": self._device.type,
+                "device": self._device.partition(":")[0],
             },
         )
 
-    def _names(self, model: str, middle: int) -> Iterator[str]:
+    def _names(self, weights: EncoderWeights, middle: int) -> Iterator[str]:
         if self._projection is not None:
-            return (f"whisper_{model}_{i}" for i in range(self._projection.matrix.shape[1]))
-        return (f"whisper_{model}_layer{middle}_{i}" for i in range(self._encoder.width))
+            return (f"whisper_{weights.name}_{i}" for i in range(self._projection.matrix.shape[1]))
+        return (f"whisper_{weights.name}_layer{middle}_{i}" for i in range(weights.tensors["positional_embedding"].shape[1]))
+
+    def prepare(self) -> None:
+        """Builds the network: what the first call would do otherwise."""
+        self._loaded()
+
+    def _loaded(self) -> WhisperEncoder:
+        if self._encoder is None:
+            from .whisper_encoder import WhisperEncoder
+
+            assert self._weights is not None
+            encoder = WhisperEncoder.of(self._weights.tensors, heads=self._weights.heads, layers=max(self._layers))
+            self._encoder, self._weights = encoder.to(self._device), None  # the arrays are not needed again
+        return self._encoder
 
     @classmethod
     def status(cls, request: Request) -> Status:
-        """Whether the weights are here, and torchaudio, which has the spectrum's scale."""
-        if find_spec("torchaudio") is None:
-            return Status.missing("the package torchaudio is not installed")
+        """Whether the weights are here, and torch."""
+        if find_spec("torch") is None:
+            return Status.missing("the package torch is not installed")
         return encoder_status(request.argument or DEFAULT_MODEL)
 
     @classmethod
@@ -169,9 +178,11 @@ class WhisperVoice(Provider):
 
     def _rows(self, group: list[Piece]) -> list[Floats32]:
         """The kept rows (t, columns) of pieces of one length."""
-        torch = self._torch
+        import torch
+
+        encoder = self._loaded()
         with torch.inference_mode():
-            joined = layers_of_piece(self._encoder, group, self._layers)
+            joined = layers_of_piece(encoder, group, self._layers)
             if self._projection is not None:
                 mean, matrix = (torch.from_numpy(a).to(self._device) for a in (self._projection.mean, self._projection.matrix))
                 joined = (joined - mean) @ matrix

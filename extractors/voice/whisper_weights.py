@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.hashing import sha256_of
+from emofuse.pipeline.timed import Floats32
 
 from ..provider import Status
 from ..weights.ctranslate2 import layers, read_model, whisper_tensors
@@ -21,11 +21,11 @@ from ..weights.whisper import folder_of, local_folder
 
 @dataclass(frozen=True, eq=False)
 class EncoderWeights:
-    """An encoder's tensors under openai-whisper's names (torch, float32), its heads and layers, and the file that it came from."""
+    """An encoder's tensors under openai-whisper's names (float32), its heads and layers, and the file that it came from."""
 
     name: str
     sha256: Mapping[str, str]
-    tensors: Mapping[str, Any]
+    tensors: Mapping[str, Floats32]
     heads: int
     layers: int
 
@@ -36,7 +36,7 @@ class EncoderWeights:
         for name in sorted(self.tensors):
             parts = name.split(".")
             if parts[0] in ("conv1", "conv2") or (parts[0] == "blocks" and int(parts[1]) < layers):
-                digest.update(name.encode() + b"\0" + self.tensors[name].half().numpy().tobytes())
+                digest.update(name.encode() + b"\0" + self.tensors[name].astype(np.float16).tobytes())
         return digest.hexdigest()
 
 
@@ -54,14 +54,13 @@ def encoder_weights(model: str, *, offline: bool) -> EncoderWeights:
     weights = find_weights(model, offline=offline)
     encoder = weights.load("cpu").encoder
     heads = encoder.blocks[0].attn.n_head
-    return EncoderWeights(_short(weights.name), weights.sha256, encoder.state_dict(), heads, len(encoder.blocks))
+    tensors = {name: tensor.float().numpy() for name, tensor in encoder.state_dict().items()}
+    return EncoderWeights(_short(weights.name), weights.sha256, tensors, heads, len(encoder.blocks))
 
 
 def _from_ctranslate2(model: str, path: Path) -> EncoderWeights:
-    import torch
-
     read = read_model(path, "encoder/")
-    tensors = {name: torch.from_numpy(np.array(array)) for name, array in whisper_tensors(read, "encoder").items()}
+    tensors = whisper_tensors(read, "encoder")
     heads = int(read.array("encoder/num_heads", ()))
     width = tensors["positional_embedding"].shape[1]
     if heads < 1 or width % heads:

@@ -28,7 +28,7 @@ from ..weights.whisper import CONVERSIONS, FILES, default_model, folder_of, loca
 from .align import Aligner
 from .english import doubt_english
 from .silero import FILE as VAD_FILE
-from .silero import PAUSE, SpokenStretch, spoken_stretches
+from .silero import PAUSE, SileroVad, SpokenStretch, spoken_stretches
 from .silero import SHA256 as VAD_SHA256
 from .whisper_output import HeardWord, cut_loops, in_order, whole_words
 from .word_rows import COLUMNS, LABELS, WordRow, words_stream
@@ -92,6 +92,11 @@ class WhisperWords(Provider):
 
             if language not in _LANGUAGE_CODES:
                 raise UsageError(f"whisper: expected a language code such as en or de, got {language!r}")
+
+    def prepare(self) -> None:
+        """Loads Whisper and what says where speech is: what the first call would do otherwise."""
+        self._load()
+        SileroVad()
 
     @classmethod
     def make(cls, request: Request) -> WhisperWords:

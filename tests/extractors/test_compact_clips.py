@@ -114,7 +114,7 @@ def test_4k_is_made_small_before_anything_looks_for_faces(
     large = np.zeros((2160, 3840, 3), np.uint8)
     large[: 384 * 5, : 448 * 5] = cv2.resize(astronaut, None, fx=5, fy=5)
     looked_at: list[tuple[int, ...]] = []
-    detector = provider._detect
+    detector = provider.networks.detect
     assert isinstance(detector, FaceDetector)
     network = detector._network
 

@@ -12,13 +12,13 @@ from emofuse.extractors.face.compact.layout import AU_SOURCES, AUS, HEADS, MIRRO
 from emofuse.extractors.face.compact.network import (
     CompactNetwork,
     Reader,
-    fast_half,
     fused,
     load_network,
     places,
     save_network,
     standardised,
 )
+from emofuse.extractors.weights.device import fast_half
 from emofuse.pipeline.errors import WeightsError
 
 
@@ -89,7 +89,7 @@ def test_half_precision_is_near_and_only_for_the_convolutions(network: CompactNe
     mean, spread = np.zeros(53, np.float32), np.ones(53, np.float32)
     whole, half = (Reader(network, mean, spread, half=half)(crops).values for half in (False, True))
     assert 0 < np.abs(whole - half).max() < 0.05 * np.abs(whole).max()
-    assert not fast_half("cuda")
+    assert not fast_half("cuda") and fast_half("cpu") == torch.cpu._is_avx512_bf16_supported()
 
 
 def test_reading_leaves_the_number_of_threads_alone(network: CompactNetwork) -> None:

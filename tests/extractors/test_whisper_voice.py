@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from emofuse.extractors import Request
-from emofuse.extractors.voice.whisper_encoder import WhisperEncoder
+from emofuse.extractors.voice.whisper_encoder import WhisperEncoder, mel_scale
 from emofuse.extractors.voice.whisper_pieces import KEPT_ROWS, OVERLAP_ROWS, ROW, ROW_SECONDS, pieces
 from emofuse.extractors.voice.whisper_voice import LONGEST_PIECE, PROJECTION, SILENCE_ROWS, Projection, WhisperVoice
 from emofuse.extractors.weights.whisper import local_folder
@@ -46,6 +46,13 @@ def random_tensors(width: int = 16, layers: int = 3) -> dict[str, torch.Tensor]:
     torch.manual_seed(4)
     encoder = model.AudioEncoder(80, 1500, width, 2, layers)
     return {name: torch.randn_like(tensor) * 0.3 if tensor.dim() > 1 else tensor for name, tensor in encoder.state_dict().items()}
+
+
+def test_the_spectrums_scale_is_torchaudios() -> None:
+    torchaudio = pytest.importorskip("torchaudio")
+    for bands in (80, 128):
+        expected = torchaudio.functional.melscale_fbanks(201, 0.0, 8000.0, bands, 16000, norm="slaney", mel_scale="slaney")
+        assert torch.equal(mel_scale(bands), expected.T)
 
 
 def test_the_encoder_is_openai_s() -> None:

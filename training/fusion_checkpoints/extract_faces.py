@@ -43,7 +43,7 @@ TALKING = ("grid/*.mpg", "talking/*.mp4")
 
 def columns_of(provider: Compact, read: Read) -> NDArray[np.float32]:
     """(n 26) in the order of COLUMNS."""
-    rest, high = provider._rest, provider._high
+    rest, high = provider.networks.rest, provider.networks.high
     return np.concatenate([read.pose[:, [0, 2, 1]], activations(read.shapes, rest, high), read.expression], axis=1)
 
 
@@ -117,13 +117,13 @@ def look_at(photos: Photos, provider: Compact) -> NDArray[np.float32]:
     for _ in range(ROUNDS):
         for first in range(0, len(photos.images), 256):
             chunk = range(first, min(len(photos.images), first + 256))
-            answers = provider._read(crops((photos.images[i], photos.boxes[i]) for i in chunk))
+            answers = provider.networks.read(crops((photos.images[i], photos.boxes[i]) for i in chunk))
             for i, off in zip(chunk, answers.box, strict=True):
                 photos.boxes[i] = photos.boxes[i].corrected(*(float(v) for v in off))
     values = np.zeros((len(photos.images), VIEWS, len(COLUMNS)), np.float32)
     for i, (image, box) in enumerate(zip(photos.images, photos.boxes, strict=True)):
         shown = np.stack(views(image, box, np.random.default_rng([7, i])))
-        values[i] = columns_of(provider, provider._read(shown))
+        values[i] = columns_of(provider, provider.networks.read(shown))
     return values
 
 

