@@ -24,7 +24,7 @@ from emofuse.pipeline.timed import Floats64, Span
 from .align import Alignment, fill_between, spread
 from .anchors import Cutting, Piece, cut_at_anchors
 from .letter_sounds import letter_sounds
-from .recording import Recording, Stretch, join
+from .recording import Recording, Stretch, together
 from .spelling import Reading, readings
 from .sphinx import FILLERS, decode, make_decoder, model_folder, sample_of, version, weights
 from .voice_activity import speech_stretches
@@ -97,7 +97,7 @@ class SphinxAligner:
         spoken = [self._dictionary_words(token) for token in tokens]
         _require_sound(tokens, spoken)
         if sum(stretch.seconds for stretch in stretches) <= DIRECT:
-            whole = self._tried(tokens, _together(stretches))
+            whole = self._tried(tokens, together(stretches))
             if whole is not None and whole.poorest >= POOR_FIT:
                 return whole
         spans: list[Span] = []
@@ -106,14 +106,14 @@ class SphinxAligner:
         fits: list[tuple[float, int]] = []
         cutting = self._cut(spoken, stretches)
         for piece in cutting.pieces:
-            of_piece, sound = tokens[piece.word : piece.end], _together(stretches[piece.first : piece.last])
+            of_piece, sound = tokens[piece.word : piece.end], together(stretches[piece.first : piece.last])
             if not of_piece:
                 continue
             alignment = self._tried(of_piece, sound)
             surely = [stretches[k] for k in range(piece.first, piece.last) if k in cutting.anchored]
             if alignment is None and 0 < len(surely) < piece.last - piece.first:
                 # Something else is said in the other stretches: the text leaves it out.
-                alignment = self._tried(of_piece, _together(surely))
+                alignment = self._tried(of_piece, together(surely))
             if alignment is not None:
                 fits.append((alignment.fit, len(of_piece)))
                 spans += alignment.spans
@@ -198,14 +198,6 @@ def _poorest(scores: Floats64, frames: NDArray[np.int64]) -> float:
     """The lowest score a frame over any WINDOW words in a row (over all, where there are fewer)."""
     window = np.ones(min(WINDOW, len(scores)))
     return float((np.convolve(scores, window, "valid") / np.convolve(frames, window, "valid")).min())
-
-
-def _together(stretches: Sequence[Stretch]) -> Stretch:
-    pieces = []
-    for stretch in stretches:
-        ends = [*stretch.offsets[1:], len(stretch.values)]
-        pieces += [(start, stretch.values[a:b]) for start, a, b in zip(stretch.starts, stretch.offsets, ends, strict=True)]
-    return join(pieces)
 
 
 def _write_trigrams(words: Sequence[str], path: Path) -> None:

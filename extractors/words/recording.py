@@ -67,11 +67,22 @@ class Stretch:
         start = self.start_of(first)
         return Span(start, max(start, self.end_of(last)))
 
+    @property
+    def pieces(self) -> list[tuple[float, Samples16]]:
+        """The second of the first sample and the values (n) of each piece, in order of time."""
+        ends = [*self.offsets[1:], len(self.values)]
+        return [(start, self.values[a:b]) for start, a, b in zip(self.starts, self.offsets, ends, strict=True)]
+
 
 def join(pieces: Sequence[tuple[float, Samples16]]) -> Stretch:
     """Pieces, each the second of its first sample and its values (n), in order of time, as one stretch; pieces that touch become one."""
     values = np.concatenate([values for _, values in pieces]) if pieces else np.zeros(0, np.int16)
     return Stretch(values, *_placed([(start, len(values)) for start, values in pieces]))
+
+
+def together(stretches: Sequence[Stretch]) -> Stretch:
+    """Stretches in order of time as one, without what lies between them."""
+    return join([piece for stretch in stretches for piece in stretch.pieces])
 
 
 def _placed(pieces: Sequence[tuple[float, int]]) -> tuple[tuple[int, ...], tuple[float, ...]]:

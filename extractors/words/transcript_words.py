@@ -7,24 +7,28 @@ is said) a cue's words share its span in proportion to their length, and the str
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from emofuse.pipeline.errors import NoStream, TranscriptError
+import numpy as np
+
+from emofuse.pipeline.errors import NoStream, TranscriptError, WeightsError
 from emofuse.pipeline.hashing import sha256_of
-from emofuse.pipeline.media import Media, Medium
+from emofuse.pipeline.media import Media, Medium, Samples
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 
 from ..provider import Provider, Request, Status
-from .align import Aligner, fill_between
+from .align import Aligner, Alignment, fill_between
 from .cues import Cue
-from .recording import Recording
+from .recording import Recording, Stretch, together
+from .silero import spoken_stretches
 from .transcripts import SUFFIXES, Transcript, best_of, read_transcript
 from .word_rows import COLUMNS, WordRow, words_stream
 
 SECONDS_A_WORD = 2.0
+LONG_PAUSE = 1.0  # seconds without speech in a cue from which its words are also aligned to the speech alone
 
 
 class TranscriptWords(Provider):
@@ -130,14 +134,32 @@ class TranscriptWords(Provider):
             return "given", (span,)
         if recording is not None and self._aligner is not None:
             sound = recording.cut(span)
-            # Less than a frame of sound cannot hold two words.
-            if sound.seconds > 0.05 * len(cue.words):
-                try:
-                    return "aligned", self._aligner.align(cue.words, sound).spans
-                except TranscriptError:
-                    pass
+            tried = (self._aligned(cue.words, sound), self._aligned(cue.words, _without_pauses(sound)))
+            if aligned := [alignment for alignment in tried if alignment is not None]:
+                return "aligned", max(aligned, key=lambda alignment: alignment.fit).spans
         known = [Span(*times) if times else None for times in cue.known] or [None] * len(cue.words)
         return "spread", fill_between(cue.words, known, span)
+
+    def _aligned(self, words: Sequence[str], sound: Stretch | None) -> Alignment | None:
+        # Less than a frame of sound cannot hold two words.
+        if self._aligner is None or sound is None or sound.seconds <= 0.05 * len(words):
+            return None
+        try:
+            return self._aligner.align(words, sound)
+        except TranscriptError:
+            return None
+
+
+def _without_pauses(sound: Stretch) -> Stretch | None:
+    """The speech in a cue's sound, because noise in a long pause can be taken for words; None where there is hardly a pause."""
+    if sound.seconds < LONG_PAUSE:
+        return None
+    blocks = (Samples(start, values.astype(np.float32) / np.float32(32767)) for start, values in sound.pieces)
+    try:
+        speech = together([stretch.sound for stretch in spoken_stretches(blocks)])
+    except WeightsError:  # without faster-whisper there is no Silero to ask
+        return None
+    return speech if speech.seconds <= sound.seconds - LONG_PAUSE else None
 
 
 def _closed(cue: Cue, length: float | None) -> Cue:

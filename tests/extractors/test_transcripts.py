@@ -294,6 +294,21 @@ def test_cues_are_aligned_within_their_span(tmp_path: Path, say: Any, clip_of: A
     assert words.provenance.options["aligner"].startswith("pocketsphinx")
 
 
+@pytest.mark.parametrize("voice", ["awb", "kal16", "rms"])
+def test_noise_in_a_pause_of_a_cue_takes_no_word(tmp_path: Path, say: Any, clip_of: Any, voice: str) -> None:
+    """One cue over two sentences and 5 s of noise between them: the words keep the distance from their sentence that they have alone."""
+    first, second = say("I am so happy to see you today.", voice).values, say("This is a wonderful morning.", voice).values
+    noise = (0.01 * np.random.default_rng(0).normal(size=5 * SAMPLE_RATE)).astype(np.float32)
+    starts = []
+    for pause in (noise[: SAMPLE_RATE // 20], noise):
+        sound = np.concatenate([first, pause, second])
+        cue = f"00:00:00,000 --> {stamp(len(sound) / SAMPLE_RATE)}\nI am so happy to see you today. This is a wonderful morning.\n"
+        words = TranscriptWords(written(tmp_path, f"{len(pause)}.srt", cue))(clip_of(Samples(0.0, sound)), {})
+        assert words.provenance.notes["times"]["aligned"] == 13
+        starts.append(words.start - np.where(np.arange(13) < 8, 0.0, len(pause) / SAMPLE_RATE))
+    assert np.abs(starts[1] - starts[0])[np.arange(13) != 8].max() < 0.1, "the word after the pause is free to begin within it"
+
+
 def stamp(seconds: float) -> str:
     thousandths = round(seconds * 1000)
     return f"00:00:{thousandths // 1000:02d},{thousandths % 1000:03d}"
