@@ -26,7 +26,7 @@ from torch import nn
 
 from emofuse.pipeline.baseline import Tally, Usual, deviation
 from emofuse.pipeline.errors import CheckpointError
-from emofuse.pipeline.timed import TimedSequence
+from emofuse.pipeline.timed import TimedSequence, places_of
 
 from . import MODELS
 from .batch import Scaling
@@ -85,7 +85,8 @@ class StreamInput:
         """These columns of a stream; an empty stream is taken as it is. Raises `CheckpointError` naming both lists."""
         if len(sequence) == 0:
             return TimedSequence.empty(sequence.name, self.columns, sequence.provenance, sequence.reason)
-        if missing := [c for c in self.columns if c not in sequence.columns]:
+        there = places_of(sequence.columns)
+        if missing := [c for c in self.columns if c not in there]:
             raise CheckpointError(
                 f"{sequence.name}: the model reads {listed(self.columns)}, but {sequence.provenance.extractor} has "
                 f"{listed(sequence.columns)}; missing: {listed(missing)}"

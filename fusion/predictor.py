@@ -28,6 +28,7 @@ from .checkpoints import Checkpoint, listed, load
 from .gates import gate_summary
 from .outputs import Map, Output
 from .preparation import Prepared
+from .shipped import provenance_of
 
 OWN_KINDS = ("self", "memory")
 MAX_CELLS = 6_000_000
@@ -85,21 +86,15 @@ class Predictor:
 
     @property
     def provenance(self) -> Provenance:
-        weights = {self.file or f"{self.name}.safetensors": self.checkpoint.sha256}
-        options = {
-            "temperature": self.checkpoint.temperature,
-            "temperatures": dict(self.checkpoint.temperatures),
-            "tasks": {k: list(v) for k, v in self.checkpoint.tasks.items()},
-            **({} if self.prior is None else {"prior": self.prior}),
-        }
-        return Provenance(extractor=self.name, version="1", weights=weights, options=options, notes={"card": dict(self.checkpoint.card)})
+        return provenance_of(self.checkpoint.to_json(), self.file or f"{self.name}.safetensors", self.prior)
 
     def predict(self, utterances: Sequence[Utterance], *, attention: bool = True) -> list[Prediction]:
         """One prediction an utterance, in order; probabilities are softmax(logits / temperature of the streams that are there).
 
         Raises `CheckpointError` where a stream lacks columns, or an utterance has none of the streams that the model reads.
         """
-        inputs = [self._inputs(utterance) for utterance in utterances]
+        prepared: dict[tuple[str, int, int], Read] = {}
+        inputs = [self._inputs(utterance, prepared) for utterance in utterances]
         answers: list[Prediction | None] = [None] * len(inputs)
         for members in batches([sum(len(s.rows) for s in streams.values()) for streams in inputs]):
             predicted = in_halves(members, lambda chunk: self._answers(inputs, chunk, attention), torch.OutOfMemoryError, self._release)
@@ -142,13 +137,18 @@ class Predictor:
         alone = sum(len(stream.rows) > 0 for stream in streams.values()) == 1
         return tuple(dict.fromkeys((*self.kinds, *(OWN_KINDS if alone else ()))))
 
-    def _inputs(self, utterance: Utterance) -> dict[str, Read]:
+    def _inputs(self, utterance: Utterance, prepared: dict[tuple[str, int, int], Read]) -> dict[str, Read]:
+        """What the model reads of each stream. A stream that several utterances share, as they do where influence is computed, is prepared
+        once: `prepared` holds it by stream, and the two objects' identities (they live as long as the utterances)."""
         nothing = Provenance("none", "0")
         streams = {}
         for name, wanted in self.checkpoint.streams.items():
-            extracted = utterance.streams.get(name)
-            stream = TimedSequence.empty(name, wanted.columns, nothing, "not extracted") if extracted is None else extracted
-            streams[name] = Read.of(wanted.prepared(stream, utterance.usual.get(name)), stream)
+            extracted, usual = utterance.streams.get(name), utterance.usual.get(name)
+            key = name, id(extracted), id(usual)
+            if key not in prepared:
+                stream = TimedSequence.empty(name, wanted.columns, nothing, "not extracted") if extracted is None else extracted
+                prepared[key] = Read.of(wanted.prepared(stream, usual), stream)
+            streams[name] = prepared[key]
         if not any(len(s.rows) for s in streams.values()):
             span = f"{utterance.span.start:.2f}-{utterance.span.end:.2f} s"
             raise CheckpointError(f"{self.name}: reads {listed(list(streams))}, and the utterance at {span} has none of them")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from emofuse.pipeline.errors import CheckpointError
+from emofuse.pipeline.timed import Provenance
 
 DEFAULT = "rrnn"
 RUN_BEST = "best.safetensors"  # in the folder that `emofuse train` writes
@@ -48,3 +50,22 @@ def description(path: Path) -> dict[str, Any]:
             f"{path.with_suffix('.json')}: expected a checkpoint's description, but it lacks streams ({error!r})"
         ) from None
     return facts
+
+
+def provenance_of(facts: Mapping[str, Any], file: str, prior: Mapping[str, float] | None) -> Provenance:
+    """What a model is, for those who keep its answers: by the description of its checkpoint alone.
+
+    facts  as `description` reads them;  file: name of the weights;  prior: what probabilities are multiplied by, None: even
+    Raises `CheckpointError` where the description is not whole.
+    """
+    try:
+        options = {
+            "temperature": float(facts["temperature"]),
+            "temperatures": {subset: float(t) for subset, t in facts.get("temperatures", {}).items()},
+            "tasks": {task: list(labels) for task, labels in facts["tasks"].items()},
+            **({} if prior is None else {"prior": dict(prior)}),
+        }
+        weights = {file: str(facts["safetensors_sha256"])}
+        return Provenance(extractor=str(facts["model"]), version="1", weights=weights, options=options, notes={"card": dict(facts["card"])})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{file}: not a checkpoint's description: {type(error).__name__} {error}") from None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,12 @@ class Provenance:
             options=data.get("options", {}),
             notes=data.get("notes", {}),
         )
+
+
+@lru_cache(maxsize=256)
+def places_of(columns: tuple[str, ...]) -> Mapping[str, int]:
+    """Name -> place of each of these columns."""
+    return {name: place for place, name in enumerate(columns)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,12 +215,13 @@ class TimedSequence:
         return replace(self, columns=(*self.columns, *columns), values=joined.array())
 
     def _places(self, columns: Sequence[str]) -> list[int]:
-        missing = [c for c in columns if c not in self.columns]
+        places = places_of(self.columns)
+        missing = [c for c in columns if c not in places]
         if missing:
             raise StreamError(
                 f"{self.name}: columns {', '.join(missing)} wanted, but {self.provenance.extractor} has {', '.join(self.columns)}"
             )
-        return [self.columns.index(c) for c in columns]
+        return [places[c] for c in columns]
 
     def rows(self, index: NDArray[np.intp], reason: str = "no rows here") -> TimedSequence:
         """The rows `index` (k), in order of time; `reason` is used if none is left and the stream has no reason of its own."""

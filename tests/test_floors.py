@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -188,6 +189,33 @@ def test_a_registry_imports_no_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_finished_batch_is_known_without_what_computes(tmp_path: Path) -> None:
+    """Keys of streams and results, which say what is finished, and the tables: by descriptions and hashes alone."""
+    (tmp_path / "clips").mkdir()
+    shutil.copy(ROOT / "samples" / "voice_only.flac", tmp_path / "clips")
+    code = """
+import sys
+from pathlib import Path
+from emofuse import Options, __version__
+from emofuse.batch import AssemblySetup, Job, run
+from emofuse.pipeline.batch.remote import open_store
+from emofuse.pipeline.batch.run import BatchOptions
+from emofuse.pipeline.batch.stages import Stages
+from emofuse.pipeline.batch.task import Task, task_id
+folder, path = Path(sys.argv[1]), str(Path(sys.argv[1]) / "clips" / "voice_only.flac")
+job = Job(Options(offline=True))
+outcome = Stages(AssemblySetup(job), open_store(str(folder / "out")), version=__version__).run(Task(task_id(path), path, "a", dry_run=True))
+assert outcome.kind == "planned" and outcome.plan.startswith("new: to extract"), outcome
+assert run([folder / "clips"], folder / "out", job, workers=1, batch=BatchOptions(limit=0)).waiting == 1
+assert (folder / "out" / "manifest.parquet").is_file()
+print([m for m in sys.argv[2:] if m in sys.modules])
+"""
+    heavy = ("torch", "transformers", "scipy", "pandas", "matplotlib", "cv2", "faster_whisper", "onnxruntime", "av", "librosa", "bokeh")
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path), *heavy], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize(

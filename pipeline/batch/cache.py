@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -22,12 +21,13 @@ from ..attention_rows import AttentionRows, StreamAttention
 from ..clip import MediumEnd
 from ..codec import decode, encode
 from ..errors import EmofuseError, OutputError, StreamError
+from ..formats import arrow
 from ..formats.parquet import read_stream, write_stream
 from ..hashing import sha256_of
 from ..media import ClipInfo
 from ..person import PersonSums
 from ..results import Analysis, AnalyzedUtterance, ClipFacts, Prediction
-from ..timed import Floats64, Provenance, TimedSequence
+from ..timed import Provenance, TimedSequence
 from .keys import key_of
 from .store import HIDDEN, Store, to_bytes
 
@@ -177,10 +177,9 @@ def _write_answer(analysis: Analysis, path: Path) -> None:
     with pq.ParquetWriter(path, schema, compression="zstd") as file:
         for paid in attention.streams.values():
             for rows in _groups(paid):
-                arrays = [pa.array(paid.utterance[rows]), _optional(paid.overall[rows]), _optional(paid.influence[rows])]
-                arrays += [
-                    _optional(paid.shares[n][rows]) if n in paid.shares else pa.nulls(rows.stop - rows.start, pa.float64()) for n in names
-                ]
+                arrays = [arrow.numbers(paid.utterance[rows]), arrow.measured(paid.overall[rows]), arrow.measured(paid.influence[rows])]
+                nothing = pa.nulls(rows.stop - rows.start, pa.float64())
+                arrays += [arrow.measured(paid.shares[n][rows]) if n in paid.shares else nothing for n in names]
                 file.write_table(pa.Table.from_arrays(arrays, schema=schema))
                 paid.release()
 
@@ -188,10 +187,6 @@ def _write_answer(analysis: Analysis, path: Path) -> None:
 def _groups(paid: StreamAttention) -> Iterator[slice]:
     n = len(paid.stream)
     return (slice(first, min(first + GROUP, n)) for first in range(0, n, GROUP))
-
-
-def _optional(values: Floats64) -> pa.Array:
-    return pa.array(values, mask=np.isnan(values))
 
 
 def _read_answer(path: Path, maps: Path, streams: dict[str, TimedSequence], info: ClipInfo) -> Analysis:
@@ -205,7 +200,7 @@ def _read_answer(path: Path, maps: Path, streams: dict[str, TimedSequence], info
             for rows in _groups(paid):
                 table = file.read_row_group(next(groups, -1))
                 for column, values in into.items():
-                    values[rows] = table.column(column).to_numpy()
+                    values[rows] = arrow.values_of(table.column(column))
                 paid.release()
     rest = decode(_Rest, document["analysis"])
     utterances = tuple(with_maps(rest.utterances, read_maps(maps)))

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..formats import arrow
 from ..formats.tables import common_flags, safe_text
 from ..streams import EMOTIONS
 from .store import Store
@@ -52,7 +53,7 @@ def write_combined(store: Store, records: Sequence[Record]) -> list[tuple[Record
         writer.writerow(SCHEMA.names)
         for first in range(0, len(done), GROUP):
             rows = [row for record in done[first : first + GROUP] for row in _sound_rows(store, record, broken)]
-            parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+            parquet.write_table(arrow.table(rows, SCHEMA))
             writer.writerows([[_cell(value) for value in row.values()] for row in rows])
     store.put("emotions.parquet", folder / "parquet")
     store.put("emotions.csv", folder / "csv")
@@ -63,7 +64,7 @@ def write_combined(store: Store, records: Sequence[Record]) -> list[tuple[Record
 def _sound_rows(store: Store, record: Record, broken: list[tuple[Record, str]]) -> list[dict[str, Any]]:
     try:
         rows = _rows(store, record)
-        pa.Table.from_pylist(rows, schema=SCHEMA)
+        arrow.table(rows, SCHEMA)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, pa.ArrowException) as error:
         broken.append((record, f"expected the analysis.json that emofuse writes, got something else ({error!r})"[:300]))
         return []

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..formats import arrow
 from ..formats.tables import safe_text
 from .store import Store
 from .task import Record
@@ -90,7 +91,7 @@ def write_manifest(store: Store, records: Sequence[Record]) -> None:
     """Both files, in order of path."""
     rows = [row_of(record) for record in sorted(records, key=lambda record: record.path)]
     binary = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), binary, compression="zstd")
+    pq.write_table(arrow.table(rows, SCHEMA), binary, compression="zstd")
     store.write("manifest.parquet", binary.getvalue())
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from ..errors import FormatError, StreamError
 from ..spool import Spool
 from ..timed import Provenance, TimedSequence
+from . import arrow
 from .session import Session
 
 METADATA_KEY = b"emofuse.stream"
@@ -56,10 +57,10 @@ def write_stream(stream: TimedSequence, path: Path) -> None:
 
 
 def _group(stream: TimedSequence, rows: slice, schema: pa.Schema) -> pa.Table:
-    arrays = [pa.array(stream.start[rows]), pa.array(stream.end[rows])]
-    arrays += [pa.array(texts[rows], pa.string()) for texts in stream.labels.values()]
+    arrays = [arrow.numbers(stream.start[rows]), arrow.numbers(stream.end[rows])]
+    arrays += [arrow.texts(texts[rows]) for texts in stream.labels.values()]
     values = np.array(stream.values[rows])
-    arrays += [pa.array(column, pa.float32(), mask=np.isnan(column)) for column in values.T]
+    arrays += [arrow.measured(column) for column in values.T]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
@@ -94,10 +95,10 @@ def _stream(file: pq.ParquetFile, facts: dict[str, Any]) -> TimedSequence:
             texts += table.column(label).to_pylist()
         rows = np.zeros((table.num_rows, len(columns)), np.float32)
         for j, column in enumerate(columns):
-            rows[:, j] = table.column(column).to_numpy(zero_copy_only=False)
+            rows[:, j] = arrow.values_of(table.column(column))
         values.add(rows)
         for name, arrays in times.items():
-            arrays.append(table.column(name).to_numpy(zero_copy_only=False))
+            arrays.append(arrow.values_of(table.column(name)))
     start, end = (np.concatenate([np.zeros(0), *arrays]) for arrays in times.values())
     return TimedSequence(
         name=facts["name"],

@@ -16,7 +16,7 @@ import pyarrow.csv as pacsv
 
 from ..errors import FormatError
 from ..timed import Floats64, Provenance, TimedSequence
-from . import delimited
+from . import arrow, delimited
 from .session import UTTERANCES, Session
 from .tables import safe_text, unsafe_text
 
@@ -38,9 +38,9 @@ def write_table(stream: TimedSequence, path: Path) -> None:
     schema = pa.schema([("start", pa.float64()), ("end", pa.float64()), *texts, *((safe_text(c), pa.float32()) for c in stream.columns)])
     with path.open("wb") as file, pacsv.CSVWriter(file, schema, write_options=pacsv.WriteOptions(quoting_style="needed")) as table:
         for rows in stream.parts():
-            arrays = [pa.array(stream.start[rows]), pa.array(stream.end[rows])]
-            arrays += [pa.array([safe_text(text) for text in label[rows]], pa.string()) for label in stream.labels.values()]
-            arrays += [pa.array(column, pa.float32(), mask=np.isnan(column)) for column in np.array(stream.values[rows]).T]
+            arrays = [arrow.numbers(stream.start[rows]), arrow.numbers(stream.end[rows])]
+            arrays += [arrow.texts([safe_text(text) for text in label[rows]]) for label in stream.labels.values()]
+            arrays += [arrow.measured(column) for column in np.array(stream.values[rows]).T]
             table.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
 

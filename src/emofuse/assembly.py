@@ -16,7 +16,7 @@ from emofuse.extractors import EXTRACTORS, Provider, Request, Status
 from emofuse.extractors.face.speaking import who_speaks
 from emofuse.extractors.weights.device import resolve
 from emofuse.extractors.weights.download import reachable
-from emofuse.fusion.shipped import description, locate
+from emofuse.fusion.shipped import description, locate, provenance_of
 from emofuse.pipeline.clip import Clip
 from emofuse.pipeline.errors import ClipChanged, UsageError
 from emofuse.pipeline.extraction import Extraction, extract
@@ -30,7 +30,7 @@ from emofuse.pipeline.shared_pass import Progress
 from emofuse.pipeline.speaker_face import FaceSelector
 from emofuse.pipeline.streams import STREAMS
 from emofuse.pipeline.summary import decoded_to_the_end, length_of
-from emofuse.pipeline.timed import TimedSequence
+from emofuse.pipeline.timed import Provenance, TimedSequence
 from emofuse.pipeline.utterances import segment, utterance
 
 from .options import Options, prior_of
@@ -100,6 +100,12 @@ class Assembly:
         """Stream -> columns that the model reads, by its description alone: the weights are not loaded for it."""
         streams = description(locate(self.options.checkpoint))["streams"]
         return {name: tuple(stream["columns"]) for name, stream in streams.items()}
+
+    @property
+    def model_provenance(self) -> Provenance:
+        """The model's, by its description alone: neither torch nor the weights are loaded for it."""
+        path = locate(self.options.checkpoint)
+        return provenance_of(description(path), path.name, prior_of(self.options.prior))
 
     @cached_property
     def model(self) -> Predictor:

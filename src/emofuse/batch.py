@@ -61,7 +61,8 @@ class Job:
 
 
 class AssemblySetup:
-    """`pipeline.batch.stages.Setup` by an `Assembly`. Loads the model when it is made; extractors with the first clip."""
+    """`pipeline.batch.stages.Setup` by an `Assembly`. What makes streams is loaded by the first clip that lacks one, the model by the
+    first that lacks its answer: looking for what is finished loads neither, and no torch."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -89,7 +90,7 @@ class AssemblySetup:
 
     @property
     def model(self) -> Provenance:
-        return self._assembly.model.provenance
+        return self._assembly.model_provenance
 
     def extractors(self, clip: Path) -> Sequence[Extractor]:
         return self._assembly.extractors(clip)

@@ -232,6 +232,27 @@ def test_company_changes_nothing(checkpoint_of: Make, model_name: str) -> None:
             np.testing.assert_allclose(one.weights, two.weights, rtol=0, atol=1e-5)
 
 
+def test_a_stream_that_utterances_share_is_prepared_once(checkpoint_of: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As influence asks: many utterances that differ in one stream. What each reads is what it reads alone."""
+    predictor = Predictor(*checkpoint_of("mult"))
+    whole = utterance(0, {"text": 4, "face": 6, "voice": 9})
+    without = [replace(whole, streams={**whole.streams, "text": whole.streams["text"].rows(np.delete(np.arange(4), k))}) for k in range(4)]
+    count = 0
+    prepared = StreamInput.prepared
+
+    def counted(self: StreamInput, *arguments: Any) -> Any:
+        nonlocal count
+        count += 1
+        return prepared(self, *arguments)
+
+    monkeypatch.setattr(StreamInput, "prepared", counted)
+    together = predictor.predict([whole, *without], attention=False)
+    assert count == 5 + 2
+    for one, expected in zip([whole, *without], together, strict=True):
+        alone = predictor.predict([one], attention=False)[0]
+        np.testing.assert_allclose(list(alone.probabilities.values()), list(expected.probabilities.values()), rtol=0, atol=1e-6)
+
+
 def test_the_temperature_divides_the_logits(checkpoint_of: Make) -> None:
     checkpoint, module = checkpoint_of("mult")
     said = [utterance(1, {"text": 3, "voice": 5})]

@@ -11,7 +11,7 @@ from emofuse.extractors.voice.covarep.voice import CovarepVoice
 from emofuse.fusion.batch import Batch, Scaling
 from emofuse.fusion.checkpoints import StreamInput
 from emofuse.fusion.outputs import Map
-from emofuse.fusion.pooling import Pools
+from emofuse.fusion.pooling import Pools, quantiles
 from emofuse.fusion.predictor import Read, _attention
 from emofuse.fusion.preparation import (
     AsItIs,
@@ -47,6 +47,18 @@ def voice(seconds: float = 1.0, at: float = 0.0, gain: float = 0.0, colour: floa
 def face(values: Floats32, at: float = 0.0) -> TimedSequence:
     start = np.asarray(at + np.arange(len(values)) * 0.04, np.float64)
     return TimedSequence("face", FACE, values, start, start + 0.04, BY)
+
+
+def test_quantiles_of_all_columns_at_once_are_those_of_each_alone() -> None:
+    """What is measured throughout takes another way than what is not; both are numpy's, to the bit."""
+    values = np.random.default_rng(3).normal(size=(37, 5))
+    holes = values.copy()
+    holes[4:9, 2] = np.nan
+    holes[:, 3] = np.nan
+    for shares in ([0.9], [0.1, 0.5, 0.95]):
+        np.testing.assert_array_equal(quantiles(values, shares), np.nanquantile(values, shares, axis=0))
+        np.testing.assert_array_equal(quantiles(holes, shares)[:, [0, 1, 4]], quantiles(values, shares)[:, [0, 1, 4]])
+    assert np.isnan(quantiles(holes, [0.5])[0, 3]) and np.isnan(quantiles(values[:0], [0.5])).all()
 
 
 def test_pools_keep_the_clock_and_their_members() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from emofuse.extractors import EXTRACTORS
 from emofuse.fusion.predictor import Predictor
-from emofuse.fusion.shipped import DEFAULT, FOLDER, description, locate, shipped
+from emofuse.fusion.shipped import DEFAULT, FOLDER, description, locate, provenance_of, shipped
 from emofuse.pipeline.results import Prediction, Utterance
 from emofuse.pipeline.streams import EMOTIONS, MODALITIES
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
@@ -33,6 +33,13 @@ def answer(predictor: Predictor, names: tuple[str, ...], *, attention: bool = Tr
     given = streams(predictor, names)
     rows = {name: np.arange(len(stream)) for name, stream in given.items()}
     return predictor.predict([Utterance(Span(5, 8), "", given, rows)], attention=attention)[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("prior", [None, {emotion: (i + 1) / 28 for i, emotion in enumerate(EMOTIONS)}])
+def test_the_description_alone_says_what_the_loaded_model_says_of_itself(name: str, prior: dict[str, float] | None) -> None:
+    path = locate(name)
+    assert provenance_of(description(path), path.name, prior).to_json() == Predictor.load(path, prior=prior).provenance.to_json()
 
 
 def test_five_are_shipped_in_at_most_25_megabytes() -> None:
