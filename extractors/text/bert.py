@@ -81,7 +81,7 @@ class BertEncoder:
 
     @classmethod
     def read(cls, path: Path) -> dict[str, Tensor]:
-        """The tensors of a file of weights by name, each of its own shape, float32; raises `WeightsError`."""
+        """The tensors of a file of weights by name, float32, of any shape; raises `WeightsError`."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
