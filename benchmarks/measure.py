@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import resource
 import statistics
+import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,14 @@ class Row:
         )
 
 
+@dataclass(frozen=True)
+class Process:
+    """What a process and all that it started cost: seconds by the clock, seconds of processor."""
+
+    wall: float
+    processor: float
+
+
 def wall(task: Callable[[], object]) -> float:
     begin = time.perf_counter()
     task()
@@ -70,6 +80,23 @@ def medians(tasks: Mapping[str, Callable[[], object]], runs: int, clock: Callabl
             task()
             seconds[name].append(clock() - begin)
     return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def processes(commands: Mapping[str, Sequence[str]], runs: int) -> dict[str, Process]:
+    """Median cost of each command as a whole process; the commands take turns, so that a busy minute hits all of them."""
+    costs: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+    for _ in range(runs):
+        for name, command in commands.items():
+            before, begin = processor_seconds_of_children(), time.perf_counter()
+            subprocess.run(command, capture_output=True, check=True)
+            costs[name].append((time.perf_counter() - begin, processor_seconds_of_children() - before))
+    return {name: Process(*(statistics.median(column) for column in zip(*pairs, strict=True))) for name, pairs in costs.items()}
+
+
+def processor_seconds_of_children() -> float:
+    """Of all processes that this one started, and theirs, that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def high_water() -> int:

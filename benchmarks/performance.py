@@ -26,7 +26,7 @@ import decode as decode_benchmark
 import fusion_speed
 import model_growth
 import numpy as np
-from measure import ROOT, Row, medians, talking_clip, wall
+from measure import ROOT, Row, medians, processes, talking_clip, wall
 
 RESULTS = Path(__file__).with_name("results.json")
 PICTURES = ROOT / "docs" / "pictures"
@@ -67,20 +67,38 @@ def analyzed(options: dict[str, str], *clips: Path) -> list[dict[str, object]]:
 
 def start(folder: Path) -> Iterator[Row]:
     emofuse = [sys.executable, "-m", "emofuse"]
-    bare = [sys.executable, "-c", "pass"]
-    seconds = medians({"help": quiet([*emofuse, "--help"]), "python": quiet(bare)}, 5)
-    floor = "the interpreter alone is beside it"
-    yield Row("start", "emofuse --help", seconds["help"], "s", seconds["python"], "python -c pass, s", seconds["help"], ("<=", 0.3), floor)
+    helped = processes({"help": [*emofuse, "--help"], "python": [sys.executable, "-c", "pass"]}, 5)
+    more = helped["help"].wall - helped["python"].wall
+    yield Row("start", "emofuse --help", helped["help"].wall, "s", helped["python"].wall, "python -c pass, s", more, ("<=", 0.2))
+    sample = ROOT / "samples" / "smile.mp4"
+    analyze = [*emofuse, "analyze", str(sample), "--offline", "--out", str(folder / "out")]
+    cost = processes({"analyze": analyze, "torch": [sys.executable, "-c", "import torch"]}, 3)
+    ours, theirs = cost["analyze"], cost["torch"]
+    name, rival = "analyze the sample (8.6 s) as a process, report written", "python -c 'import torch', s"
+    yield Row("start", name, ours.wall, "s", theirs.wall, rival, ours.wall / theirs.wall, ("<=", 4))
+    ratio = ours.processor / theirs.processor
+    yield Row("start", "the same, processor seconds", ours.processor, "s", theirs.processor, rival, ratio, None)
     clip = talking_clip(folder, 3)
-    whole = statistics.median(wall(quiet([*emofuse, "analyze", str(clip), "--offline", "--out", str(folder / "out")])) for _ in range(3))
-    floor = "most of it is importing torch and loading pocketsphinx's model"
-    yield Row("start", "analyze a clip of 3 s", whole, "s", None, "", whole, ("<=", 8), floor)
     second = float(statistics.median(float(str(facts["seconds"])) for facts in analyzed({}, clip, clip, clip)))
-    yield Row("start", "the same as the second clip of a process", second, "s", whole, "first clip, s", second / whole, None)
+    yield Row("start", "a second clip of 3 s in the same process, without report", second, "s", None, "", second, ("<=", 1))
 
 
-def quiet(command: Sequence[str]) -> Callable[[], object]:
-    return lambda: subprocess.run(command, capture_output=True, check=True)
+def batches(folder: Path) -> Iterator[Row]:
+    import batch
+
+    engine = 1000 * batch.overhead(folder / "engine", 60)["first"]
+    yield Row("batch", "the engine's processor time per clip", engine, "ms", None, "", engine, ("<=", 50))
+    one, two = batch.real(folder / "clips", 8)
+    name, hourly = "clips of 8 s per hour, all streams, two workers, start included", float(str(two["clips_an_hour"]))
+    yield Row("batch", name, hourly, "", 1232, "before", hourly / 1232, (">=", 2))
+    faster = hourly / float(str(one["clips_an_hour"]))
+    yield Row("batch", "two workers against one", faster, "times", None, "", faster, (">=", 1.7))
+    again = [sys.executable, "-m", "emofuse", "analyze", str(folder / "clips" / "real"), "--offline", "--no-report", "--workers", "1"]
+    finished = [*again, "--out", str(folder / "clips" / "real 1")]
+    cost = processes({"again": finished, "torch": [sys.executable, "-c", "import torch"]}, 3)
+    ratio = cost["again"].processor / cost["torch"].processor
+    name, rival = "the finished batch again, processor seconds", "python -c 'import torch', s"
+    yield Row("batch", name, cost["again"].processor, "s", cost["torch"].processor, rival, ratio, ("<=", 1))
 
 
 def pipeline(folder: Path) -> Iterator[Row]:
@@ -191,6 +209,7 @@ def draw_overlap(stages: dict[str, tuple[float, float]], path: Path) -> None:
 
 AREAS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "start": start,
+    "batch": batches,
     "pipeline": pipeline,
     "memory": memory,
     "decode": decoding,

@@ -6,6 +6,7 @@ The hub's own client retries for half a minute where there is no network; nothin
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -20,6 +21,9 @@ from emofuse.pipeline.errors import WeightsError
 from emofuse.pipeline.hashing import check_sha256
 
 HUB_HOST = "huggingface.co"
+PART = "[A-Za-z0-9]+(?:[_.-][A-Za-z0-9]+)*"
+HUB_NAME = re.compile(f"(?:{PART}/)?{PART}")
+"""Names that are surely the hub's."""
 
 
 def cache_folder() -> Path:
@@ -88,6 +92,11 @@ def quiet_hub() -> Iterator[None]:
 
 def hub_file(repository: str, name: str, cache: Path | None = None) -> Path | None:
     """A file of a hub repository in the local cache (the hub's own if none is named), None where it is not there. Opens no socket."""
+    from huggingface_hub import constants
+
+    folder = Path(cache or constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+    if HUB_NAME.fullmatch(repository) and not folder.is_dir():
+        return None  # the common case: the hub's client, whose import takes a fifth of torch's, is not asked
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
