@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
@@ -16,7 +17,7 @@ import click
 from emofuse import __version__
 from emofuse.pipeline.errors import EmofuseError, UsageError
 
-from .messages import complain
+from .messages import complain, printable
 
 # name -> (module beside this one, what `emofuse --help` says of it)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -45,6 +46,15 @@ class Commands(click.Group):
         command = import_module(f".{COMMANDS[cmd_name][0]}", __package__).command
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, and a word that is no command is told what may have been meant."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            near = {"batch": "analyze"}.get(name) or next(iter(get_close_matches(name, COMMANDS, 1)), None)
+            meant = f"emofuse analyze {name}" if os.path.exists(name) else f"emofuse {near}" if near else "emofuse --help"
+            ctx.fail(f"{printable(name)} is no command. Did you mean: {printable(meant)}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -11,6 +11,8 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from operator import index
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -89,38 +91,44 @@ class TransformersWeights:
 
     def load(self, device: str) -> Any:
         import torch
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
-        from whisper.model import ModelDimensions, Whisper
+        from whisper.model import ModelDimensions
 
         config = _whisper_config(self.folder)
-        width = config["d_model"]
-        if config["encoder_ffn_dim"] != 4 * width or config["decoder_ffn_dim"] != 4 * width:
-            raise WeightsError(f"{self.folder}: expected feed-forward layers of {4 * width}, got {config['encoder_ffn_dim']}")
-        model = Whisper(
-            ModelDimensions(
-                n_mels=config["num_mel_bins"],
-                n_audio_ctx=config["max_source_positions"],
-                n_audio_state=width,
-                n_audio_head=config["encoder_attention_heads"],
-                n_audio_layer=config["encoder_layers"],
-                n_vocab=config["vocab_size"],
-                n_text_ctx=config["max_target_positions"],
-                n_text_state=width,
-                n_text_head=config["decoder_attention_heads"],
-                n_text_layer=config["decoder_layers"],
-            )
+        number = partial(_number, self.folder / "config.json", config)
+        width, ffn = number("d_model", 1 << 13), (number("encoder_ffn_dim", 1 << 15), number("decoder_ffn_dim", 1 << 15))
+        if set(ffn) != {4 * width}:
+            raise WeightsError(f"{self.folder}: expected feed-forward layers of {4 * width}, got {ffn[0]} and {ffn[1]}")
+        dimensions = ModelDimensions(
+            n_mels=number("num_mel_bins", 1 << 10),
+            n_audio_ctx=number("max_source_positions", 1 << 14),
+            n_audio_state=width,
+            n_audio_head=number("encoder_attention_heads", width),
+            n_audio_layer=number("encoder_layers", 100),
+            n_vocab=number("vocab_size", 1 << 20),
+            n_text_ctx=number("max_target_positions", 1 << 14),
+            n_text_state=width,
+            n_text_head=number("decoder_attention_heads", width),
+            n_text_layer=number("decoder_layers", 100),
         )
         tensors: dict[str, torch.Tensor] = {}
-        for file in self.sha256:
-            tensors.update(load_file(self.folder / file))
+        try:
+            for file in self.sha256:
+                tensors.update(load_file(self.folder / file))
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(f"{self.folder}: expected safetensors, {error}") from None
+        held = sum(tensor.numel() for tensor in tensors.values())
+        if (claimed := _least_numbers(dimensions)) > held:  # before the model is built: a claim takes no memory
+            raise WeightsError(f"{self.folder}: expected tensors of {claimed} numbers at least for this config.json, got {held}")
+        model = _built(self.folder, dimensions)
         state = {whisper_name(name): tensor.float() for name, tensor in tensors.items() if not name.startswith("proj_out.")}
         try:
             model.load_state_dict(state, strict=True)
         except RuntimeError as error:
             raise WeightsError(f"{self.folder}: not whisper's tensors: {' '.join(str(error).split())[:200]}") from None
         generation = self.folder / "generation_config.json"
-        heads = json.loads(generation.read_text("utf-8")).get("alignment_heads") if generation.is_file() else None
-        _set_alignment_heads(model, heads)
+        _set_alignment_heads(model, generation, _object(generation).get("alignment_heads") if generation.is_file() else None)
         return model.eval().to(device)
 
 
@@ -134,13 +142,14 @@ class CTranslate2Weights:
 
     def load(self, device: str) -> Any:
         import torch
-        from whisper.model import ModelDimensions, Whisper
+        from whisper.model import ModelDimensions
 
         model_file = read_model(self.folder / "model.bin")
         state = {f"{part}.{name}": array for part in ("encoder", "decoder") for name, array in whisper_tensors(model_file, part).items()}
         width, mels, _ = state["encoder.conv1.weight"].shape
         words, text_width = state["decoder.token_embedding.weight"].shape
-        model = Whisper(
+        model = _built(
+            self.folder,
             ModelDimensions(
                 n_mels=mels,
                 n_audio_ctx=len(state["encoder.positional_embedding"]),
@@ -152,23 +161,52 @@ class CTranslate2Weights:
                 n_text_state=text_width,
                 n_text_head=int(model_file.array("decoder/num_heads", ())),
                 n_text_layer=layers(model_file, "decoder"),
-            )
+            ),
         )
         try:
             model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in state.items()}, strict=True)
         except RuntimeError as error:
             raise WeightsError(f"{self.folder}: not whisper's tensors: {' '.join(str(error).split())[:200]}") from None
-        _set_alignment_heads(model, json.loads((self.folder / "config.json").read_text("utf-8")).get("alignment_heads"))
+        config = self.folder / "config.json"
+        _set_alignment_heads(model, config, _object(config).get("alignment_heads"))
         return model.eval().to(device)
 
 
-def _set_alignment_heads(model: Any, heads: list[tuple[int, int]] | None) -> None:
-    """The cross-attention heads (layer, head) that tell words' times; None leaves whisper's default, the upper half of the layers."""
+def _least_numbers(dimensions: Any) -> int:
+    """How many numbers a Whisper of these dimensions has at least: attention, feed-forward layers, the table of tokens."""
+    d = dimensions
+    blocks = 12 * d.n_audio_layer * d.n_audio_state**2 + 16 * d.n_text_layer * d.n_text_state**2
+    return int(blocks + d.n_vocab * d.n_text_state + d.n_text_ctx * d.n_text_state)
+
+
+def _built(folder: Path, dimensions: Any) -> Any:
+    """A `whisper.model.Whisper` of these dimensions; raises `WeightsError` for those that no such model can have."""
+    from whisper.model import Whisper
+
+    if dimensions.n_audio_state % dimensions.n_audio_head or dimensions.n_text_state % dimensions.n_text_head:
+        raise WeightsError(f"{folder}: expected heads that divide the width of the model, got {dimensions}")
+    try:
+        return Whisper(dimensions)
+    except (RuntimeError, ValueError, AssertionError, ZeroDivisionError) as error:
+        raise WeightsError(f"{folder}: expected the dimensions of a whisper model, {' '.join(str(error).split())[:200]}") from None
+
+
+def _set_alignment_heads(model: Any, path: Path, heads: object) -> None:
+    """The cross-attention heads (layer, head) that tell words' times; None leaves whisper's default, the upper half of the layers.
+
+    Raises `WeightsError` naming `path` for heads that the model does not have.
+    """
     if heads:
         import torch
 
         mask = torch.zeros(model.dims.n_text_layer, model.dims.n_text_head, dtype=torch.bool)
-        for layer, head in heads:
+        try:
+            pairs = [(index(layer), index(head)) for layer, head in heads]  # type: ignore[attr-defined]
+            if any(not (0 <= layer < mask.shape[0] and 0 <= head < mask.shape[1]) for layer, head in pairs):
+                raise ValueError
+        except (TypeError, ValueError):
+            raise WeightsError(f"{path}: expected alignment_heads as pairs of a layer and a head, got {str(heads)[:80]}") from None
+        for layer, head in pairs:
             mask[layer, head] = True
         model.register_buffer("alignment_heads", mask.to_sparse(), persistent=False)
 
@@ -242,8 +280,11 @@ def _converted(model: str) -> CTranslate2Weights:
 
 def _folder_weights(name: str, folder: Path) -> TransformersWeights:
     _whisper_config(folder)
-    index = folder / "model.safetensors.index.json"
-    files = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values())) if index.is_file() else ["model.safetensors"]
+    parts = folder / "model.safetensors.index.json"
+    placed = _object(parts).get("weight_map") if parts.is_file() else {"": "model.safetensors"}
+    if not isinstance(placed, dict) or not all(isinstance(file, str) for file in placed.values()):
+        raise WeightsError(f"{parts}: expected a weight_map from tensors to files, got {str(placed)[:80]}")
+    files = sorted(set(placed.values()))
     for file in files:
         if Path(file).name != file or not (folder / file).is_file():
             raise WeightsError(f"{folder}: expected {file} beside config.json, found none")
@@ -254,14 +295,29 @@ def _whisper_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise WeightsError(f"{folder}: expected a whisper model as transformers saves it, found no config.json")
-    try:
-        config = json.loads(path.read_text("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path}: expected JSON, {error}") from None
-    if not isinstance(config, dict) or config.get("model_type") != "whisper":
-        kind = config.get("model_type") if isinstance(config, dict) else type(config).__name__
-        raise WeightsError(f"{path}: expected model_type whisper, got {kind}")
+    config = _object(path)
+    if config.get("model_type") != "whisper":
+        raise WeightsError(f"{path}: expected model_type whisper, got {str(config.get('model_type'))[:80]}")
     return config
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; raises `WeightsError` for anything else."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: expected JSON, {error}") from None
+    if not isinstance(value, dict):
+        raise WeightsError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _number(path: Path, config: Mapping[str, Any], name: str, most: int) -> int:
+    """A whole number of the description; raises `WeightsError` for another value, so that no claim takes memory."""
+    value = config.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise WeightsError(f"{path}: expected {name} as a whole number from 1 to {most}, got {str(value)[:80]}")
+    return value
 
 
 def _known_checkpoint(path: Path) -> OpenaiWeights:

@@ -6,7 +6,7 @@ Everything here follows from `Options` and from what is on this machine; nothing
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -310,18 +310,22 @@ def choose(stream: str, requested: str, request: Request, read: tuple[str, ...] 
 
 def _best(stream: str, request: Request, read: tuple[str, ...]) -> Choice:
     """The first provider that the model can read and that runs here, or could if its weights were fetched; never asks a hub offline."""
-    passed_over: list[str] = []
+    passed_over: dict[str, list[str]] = {}  # why not -> providers
     for provider in EXTRACTORS[stream]:
         if not provider.auto:
             continue
         if provider.columns and not set(read) <= set(provider.columns):
-            passed_over.append(f"{provider.name}: the model reads columns that it does not fill")
+            passed_over.setdefault("without columns that the model reads", []).append(provider.name)
             continue
         status = provider.status(request)
         if status.usable or (status.fetchable and not request.offline and reachable()):
-            return Choice(stream, provider, "", "; ".join([status.reason, *passed_over]))
-        passed_over.append(f"{provider.name}: {_why_not(status, request)}")
-    return Choice(stream, None, "", "; ".join(passed_over) or "no provider")
+            return Choice(stream, provider, "", "; ".join([status.reason, *_listed(passed_over)]))
+        passed_over.setdefault(_why_not(status, request), []).append(provider.name)
+    return Choice(stream, None, "", "; ".join(_listed(passed_over)) or "no provider")
+
+
+def _listed(passed_over: Mapping[str, Sequence[str]]) -> list[str]:
+    return [f"{', '.join(providers)}: {reason}" for reason, providers in passed_over.items()]
 
 
 def _why_not(status: Status, request: Request) -> str:

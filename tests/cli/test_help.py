@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -22,3 +24,17 @@ def test_every_option_is_in_a_named_section(name: str) -> None:
     assert "Other options" in shown and shown.index("Streams:") < shown.index("Other options:")
     for option in (p for p in command.params if isinstance(p, click.Option)):
         assert option.opts[0] in shown, f"{option.opts[0]} is not in the help"
+
+
+def test_a_word_that_is_no_command_is_told_what_may_be_meant(tmp_path: Path) -> None:
+    clip = tmp_path / "clip\x1b.mp4"
+    clip.write_bytes(b"")
+    for word, meant in (
+        ("batch", "emofuse analyze"),
+        ("analyse", "emofuse analyze"),
+        ("qqq", "emofuse --help"),
+        (str(clip), "emofuse analyze /"),
+    ):
+        done = CliRunner().invoke(main, [word])
+        assert done.exit_code == 2 and f"is no command. Did you mean: {meant}" in done.output, done.output
+        assert "\x1b" not in done.output

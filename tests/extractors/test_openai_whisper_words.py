@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import json
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -329,6 +330,37 @@ def test_what_is_no_whisper_is_refused_in_one_line(tmp_path: Path, hub_folder: P
         OpenaiWhisperWords("enormous")
     with pytest.raises(UsageError, match="expected a language code"):
         OpenaiWhisperWords("base", language="klingon")
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "expected"),
+    [
+        ("config.json", {"d_model": 1 << 40}, "expected d_model as a whole number from 1 to 8192"),
+        ("config.json", {"d_model": 4096, "encoder_ffn_dim": 1 << 14, "decoder_ffn_dim": 1 << 14}, "numbers at least for this config"),
+        ("config.json", {"decoder_layers": "2"}, "expected decoder_layers as a whole number"),
+        ("config.json", {"encoder_attention_heads": 3}, "heads that divide the width"),
+        ("config.json", {"encoder_ffn_dim": 63}, "feed-forward layers of 64, got 63 and 64"),
+        ("generation_config.json", {"alignment_heads": [[1, 0], [9, 9]]}, "expected alignment_heads as pairs"),
+        ("generation_config.json", {"alignment_heads": 3}, "expected alignment_heads as pairs"),
+        ("model.safetensors.index.json", {"weight_map": {"a": 3}}, "expected a weight_map from tensors to files"),
+        ("model.safetensors.index.json", {"weight_map": {"a": "../x"}}, "expected ../x beside config.json"),
+        ("config.json", "[" * 100_000, "expected JSON"),
+        ("config.json", "[]", "expected a JSON object, got list"),
+        ("generation_config.json", "{", "expected JSON"),
+    ],
+)
+def test_a_folder_that_claims_another_model_is_one_line(
+    tmp_path: Path, hub_folder: Path, file: str, change: dict[str, Any] | str, expected: str
+) -> None:
+    """Before anything of that size is built."""
+    folder = tmp_path / "whisper"
+    shutil.copytree(hub_folder, folder)
+    path = folder / file
+    old = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(change if isinstance(change, str) else json.dumps({**old, **change}))
+    with pytest.raises(WeightsError, match=expected) as caught:
+        find_weights(str(folder), offline=True).load("cpu")
+    assert "\n" not in str(caught.value)
 
 
 def test_importing_the_extractor_imports_nothing_heavy() -> None:

@@ -129,6 +129,29 @@ def test_a_file_that_holds_its_own_data_is_read_as_before(tmp_path: Path) -> Non
     np.testing.assert_array_equal(session.streams["voice"].values, values)
 
 
+def test_a_data_set_may_claim_200_times_what_it_stores_and_no_more(tmp_path: Path) -> None:
+    """However large the rest of the file is."""
+    random = np.random.default_rng(2).normal(size=(120_000, 1)).astype(np.float32)
+    mostly_zero = np.zeros((1_200_000, 1), np.float32)
+    mostly_zero[:6000] = random[:6000]  # 4.8 MB in about 30 kB
+
+    def fill(group: Any) -> None:
+        intervals(group, len(mostly_zero))
+        group.create_dataset("features", data=mostly_zero, compression=9, chunks=(60_000, 1))
+        assert 100 < mostly_zero.nbytes / group["features"].id.get_storage_size() < 190
+
+    (session,) = read_csd(csd(tmp_path / "voice.csd", fill))
+    np.testing.assert_array_equal(session.streams["voice"].values, mostly_zero)
+
+    def claim(group: Any) -> None:
+        intervals(group, 500_000)
+        group["beside"] = random
+        group.create_dataset("features", (500_000, 1), "<f4", chunks=(60_000, 1), fillvalue=1.0)
+
+    with pytest.raises(FormatError, match="features claims 2000000 bytes"):
+        read_csd(csd(tmp_path / "voice.csd", claim))
+
+
 # Pickles
 
 

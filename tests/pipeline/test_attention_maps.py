@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from emofuse.pipeline.attention.maps import pairs, pooled, read_maps, small, write_maps
+from emofuse.pipeline.attention_rows import labels_of
 from emofuse.pipeline.errors import StreamError
 from emofuse.pipeline.results import Attention, AttentionKind
+from emofuse.pipeline.timed import Provenance, TimedSequence
 
 
 def attention(target: str, source: str, n: int, m: int, layers: int = 2, heads: int = 3, kind: AttentionKind = "cross") -> Attention:
@@ -28,6 +30,14 @@ def test_frames_are_summed_as_sources_and_averaged_as_targets() -> None:
     assert smaller.weights.sum(-1) == pytest.approx(1.0, abs=1e-3)
     assert smaller.target_start.tolist() == [0.0, 1.0] and smaller.target_end.tolist() == [1.0, 2.0]
     assert smaller.source_start.tolist() == [0.0, 0.5, 1.0] and smaller.source_end.tolist() == [0.5, 1.0, 1.5]
+
+
+@pytest.mark.parametrize(("side", "fewer"), [(256, 192), (192, 128), (128, 96), (96, 64), (64, 48), (48, 32), (32, 24), (24, 16), (16, 12)])
+def test_a_map_has_the_largest_side_that_fits(side: int, fewer: int) -> None:
+    whole = attention("face", "voice", 768, 768, layers=1, heads=1)
+    for cells, rows in ((side * side, side), (side * side - 1, fewer)):
+        (kept,) = small([whole], {"face": 768, "voice": 768}, cells=cells)
+        assert kept.weights.shape == (1, 1, rows, rows)
 
 
 def test_words_stay_one_by_one_and_the_rest_fits() -> None:
@@ -85,3 +95,14 @@ def test_an_even_map_stays_even_when_frames_are_pooled() -> None:
     weights = pooled(even, 3, 200).weights
     assert np.allclose(weights[..., :-1], 3 / 556, rtol=1e-3), "no stripes where groups would differ in size"
     assert weights.sum(-1) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_rows_are_labelled_by_word_by_face_or_not_at_all() -> None:
+    start = np.arange(3, dtype=np.float64)
+    by = Provenance("test", "1")
+    face = TimedSequence("face", ("AU12", "face_id"), np.array([[0, 0], [0, 1], [0, 12]], np.float32), start, start + 1, by)
+    assert list(labels_of(face, slice(1, 3))) == ["face 1", "face 12"]
+    assert list(labels_of(replace(face, name="voice"), slice(0, 3))) == ["", "", ""]
+    assert list(labels_of(replace(face, columns=("AU12", "AU06")), slice(0, 2))) == ["", ""]
+    words = replace(face, name="words", labels={"word": ("a", "b", "c")})
+    assert list(labels_of(words, slice(1, 3))) == ["b", "c"]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
+from emofuse.pipeline.clip import Clip, DecodeEnd, MediumEnd
+from emofuse.pipeline.media import ClipInfo
 from emofuse.pipeline.quality import covered, quality, voiced_share, words_sure
 from emofuse.pipeline.results import AnalyzedUtterance, Prediction, Quality, Utterance
 from emofuse.pipeline.streams import EMOTIONS
-from emofuse.pipeline.summary import summary
+from emofuse.pipeline.summary import ends_early, reasons, summary
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 from emofuse.pipeline.utterances import Segmentation, segment, silent, utterance
 
@@ -126,3 +132,32 @@ def test_nothing_to_answer_from_is_said() -> None:
     facts = quality(nothing, {})
     assert "abstain" in facts.flags and "answer" in facts.reasons
     assert "abstain" not in quality(piece(face=rows("face", [(0.0, 9.0)], "face_id", [0])), {}).flags
+
+
+@pytest.mark.parametrize(
+    ("claimed", "decoded", "early"),
+    [(100.0, 94.9, True), (100.0, 95.1, False), (10.0, 8.9, True), (10.0, 9.1, False), (20.0, 18.9, True), (20.0, 19.1, False)],
+)
+def test_a_clip_ends_early_a_second_or_a_twentieth_before_its_end(tmp_path: Path, claimed: float, decoded: float, early: bool) -> None:
+    clip = Clip(tmp_path / "a.mp4", None, ClipInfo(str(tmp_path / "a.mp4"), "mp4", claimed, None, None))
+    assert ends_early(clip, DecodeEnd({"audio": MediumEnd(decoded, 0)})) is early
+    assert ends_early(clip, DecodeEnd({"audio": MediumEnd(claimed, 0, breaks_off=True)}))
+    assert not ends_early(clip, DecodeEnd({}))
+
+
+@dataclass(frozen=True)
+class Reader:
+    name: str = "reader"
+    wants: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"face": ("a",)})
+
+
+def test_a_stream_that_no_utterance_has_is_told_by_the_first() -> None:
+    without = [AnalyzedUtterance(i, Span(i, i + 1), "", None, Quality(("no_face",), {"face": f"no face in {i}"}, {})) for i in range(2)]
+    face = rows("face", [(5.0, 6.0)], "a", [1.0])
+    model: Any = Reader()
+    assert reasons({"face": face}, without, model) == {"face": "no face in 0 (and so in every utterance)"}
+    assert reasons({"face": face}, without[:1], model) == {"face": "no face in 0"}
+    assert reasons({"face": face}, [without[0], said(1, 1.0, 2.0, None)], model) == {}
+    assert reasons({"voice": rows("voice", [(0.0, 1.0)], "a", [1.0])}, [], model) == {
+        "voice": "extracted, but the model reader does not read it"
+    }
