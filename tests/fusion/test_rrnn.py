@@ -28,6 +28,19 @@ def test_parameters_are_as_many_as_the_equations_say(hidden: int, outputs: int, 
     assert sum(p.numel() for p in model.parameters()) == count
 
 
+def test_checkpoints_name_the_recursions_weights_as_the_models_own() -> None:
+    one = made()
+    inside = torch.nn.ModuleDict({"model": one})
+    for module, prefix in ((one, ""), (inside, "model.")):
+        names = list(module.state_dict())
+        assert names and not any("recursion" in name for name in names)
+        assert {f"{prefix}{name}" for name, _ in one.recursion.named_parameters()} <= set(names)
+    again = torch.nn.ModuleDict({"model": made()})
+    again.load_state_dict({name: value + 1 for name, value in inside.state_dict().items()}, strict=True)
+    for name, value in again.state_dict().items():
+        torch.testing.assert_close(value, inside.state_dict()[name] + 1)
+
+
 def test_no_hops_decode_the_sum_of_means(streams_of: StreamsOf) -> None:
     model, streams = made(hops=0), streams_of(1)
     means = sum(present_mean(model.encoders[m](streams[m]), streams[m].present) for m in ("text", "face", "voice"))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from emofuse.pipeline.attention.maps import pairs, pooled, read_maps, small, write_maps
-from emofuse.pipeline.attention_rows import labels_of
+from emofuse.pipeline.attention_rows import AttentionRows, labels_of
 from emofuse.pipeline.errors import StreamError
 from emofuse.pipeline.results import Attention, AttentionKind
 from emofuse.pipeline.timed import Provenance, TimedSequence
@@ -38,6 +38,35 @@ def test_a_map_has_the_largest_side_that_fits(side: int, fewer: int) -> None:
     for cells, rows in ((side * side, side), (side * side - 1, fewer)):
         (kept,) = small([whole], {"face": 768, "voice": 768}, cells=cells)
         assert kept.weights.shape == (1, 1, rows, rows)
+
+
+def test_maps_between_streams_come_first_where_not_all_fit() -> None:
+    maps = [
+        attention("voice", "voice", 50, 50, 1, 1, kind="self"),
+        attention("face", "voice", 50, 50, 1, 1),
+        attention("voice", "face", 50, 50, 1, 1),
+    ]
+    kept = small(maps, {"face": 50, "voice": 50}, cells=2 * 12 * 12)
+    assert [(a.kind, a.target) for a in kept] == [("cross", "face"), ("cross", "voice")]
+    memory = replace(maps[0], kind="memory")
+    assert [a.kind for a in small([memory, maps[0], maps[1]], {"face": 50, "voice": 50}, cells=12 * 12)] == ["cross"]
+
+
+def test_rows_are_counted_from_either_end() -> None:
+    start = np.arange(3, dtype=np.float64)
+    streams = {
+        name: TimedSequence(name, ("a",), np.zeros((3, 1), np.float32), start, start + 1, Provenance("test", "1"))
+        for name in ("face", "voice")
+    }
+    attended = AttentionRows.empty(streams)
+    order = [(row.stream, row.index) for row in attended]
+    assert len(attended) == len(order) == 6
+    for at in range(-6, 6):
+        assert (attended[at].stream, attended[at].index) == order[at]
+    assert [(row.stream, row.index) for row in attended[1:-1]] == order[1:-1]
+    for at in (-7, 6):
+        with pytest.raises(IndexError, match=rf"row {at} of 6"):
+            _ = attended[at]
 
 
 def test_words_stay_one_by_one_and_the_rest_fits() -> None:
@@ -102,7 +131,7 @@ def test_rows_are_labelled_by_word_by_face_or_not_at_all() -> None:
     by = Provenance("test", "1")
     face = TimedSequence("face", ("AU12", "face_id"), np.array([[0, 0], [0, 1], [0, 12]], np.float32), start, start + 1, by)
     assert list(labels_of(face, slice(1, 3))) == ["face 1", "face 12"]
-    assert list(labels_of(replace(face, name="voice"), slice(0, 3))) == ["", "", ""]
+    assert list(labels_of(replace(face, name="voice"), slice(1, 3))) == ["", ""]
     assert list(labels_of(replace(face, columns=("AU12", "AU06")), slice(0, 2))) == ["", ""]
     words = replace(face, name="words", labels={"word": ("a", "b", "c")})
     assert list(labels_of(words, slice(1, 3))) == ["b", "c"]

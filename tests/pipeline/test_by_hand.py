@@ -117,6 +117,7 @@ def test_a_voice_is_weak_below_a_tenth(voiced: int, weak: bool) -> None:
     voice = rows("voice", [(i / 10, (i + 1) / 10) for i in range(100)], "VUV", [0.51] * voiced + [0.5] * (100 - voiced))
     assert voiced_share(voice) == pytest.approx(voiced / 100)
     assert ("weak_voice" in quality(piece(voice=voice), {}).flags) is weak
+    assert voiced_share(None) == voiced_share(rows("voice", [], "VUV", [])) == voiced_share(rows("voice", [(0, 1)], "rms", [0])) == 1
 
 
 @pytest.mark.parametrize(("rms", "nothing"), [(0.00099, True), (0.001, False), (0.0011, False)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.quality import quality
 from emofuse.pipeline.results import FaceChoice
-from emofuse.pipeline.speaker_face import FaceSelector, voiced_spans
+from emofuse.pipeline.speaker_face import FaceSelector, active_rows, voiced_spans
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
 from emofuse.pipeline.utterances import utterance
 
@@ -104,3 +105,11 @@ def test_voice_is_where_words_are_else_where_it_is_loud() -> None:
     (span,) = voiced_spans({"voice": voice})
     assert (span.start, span.end) == pytest.approx((1.0, 2.0))
     assert voiced_spans({}) == ()
+
+
+def test_a_voice_without_loudness_is_active_where_it_is_voiced() -> None:
+    start = np.arange(4, dtype=np.float64)
+    values = np.array([[0.0], [0.5], [0.51], [np.nan]], np.float32)
+    voice = TimedSequence("voice", ("VUV",), values, start, start + 1, Provenance("test", "1"))
+    assert active_rows(voice).tolist() == [2]
+    assert active_rows(replace(voice, columns=("F0",))).tolist() == []
