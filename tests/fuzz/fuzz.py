@@ -151,6 +151,7 @@ def weights(folder: Path) -> dict[str, bytes]:
     model = WhisperForConditionalGeneration(WhisperConfig(**sizes, **tokens, max_target_positions=8))
     model.save_pretrained(folder / "whisper", safe_serialization=True)
     files["config.json"] = (folder / "whisper/config.json").read_bytes()
+    shutil.copytree(folder / "whisper", folder / "whisper in parts")
     files["index.json"] = json.dumps({"weight_map": {"a": "model.safetensors", "b": "model.safetensors"}}).encode()
     return files
 

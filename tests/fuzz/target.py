@@ -164,12 +164,9 @@ def whisper_folder(path: Path) -> None:
 def whisper_index(path: Path) -> None:
     from emofuse.extractors.weights.openai_whisper import find_weights
 
-    folder = path.parent / "whisper"
+    folder = path.parent / "whisper in parts"
     os.replace(path, folder / "model.safetensors.index.json")
-    try:
-        find_weights(str(folder), offline=True)
-    finally:
-        (folder / "model.safetensors.index.json").unlink()
+    find_weights(str(folder), offline=True)
 
 
 TARGETS: dict[str, Callable[[Path], None]] = {
