@@ -33,7 +33,7 @@ def command(port: int, max_mb: int, max_minutes: float, timeout: float, **values
     try:
         import uvicorn
 
-        from emofuse.serving import Bounds, ClipRegistry, ClipServer, clip_work, folder_that_goes, patient_protocol
+        from emofuse.serving import Bounds, ClipRegistry, ClipServer, ClipWork, folder_that_goes, patient_protocol
     except ImportError as error:
         raise UsageError(f"serve: needs more packages ({error.name}): pip install 'emofuse[serve]'") from None
 
@@ -50,7 +50,7 @@ def command(port: int, max_mb: int, max_minutes: float, timeout: float, **values
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with folder_that_goes() as folder:
-        registry = ClipRegistry(folder, clip_work(options, seconds=timeout))
+        registry = ClipRegistry(folder, ClipWork(options, seconds=timeout, home=folder / "worker"))
         clips = ClipServer(registry, secret=secret, hosts=hosts, bounds=Bounds(clip_bytes=max_mb << 20))
         configuration = uvicorn.Config(
             clips.application(), http=patient_protocol(), log_level="warning", timeout_keep_alive=10, timeout_graceful_shutdown=2

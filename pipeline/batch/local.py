@@ -67,7 +67,10 @@ class LocalEngine:
     The numeric libraries of each worker have one thread: a number that followed the workers' would change last digits of results.
     """
 
-    def __init__(self, command: Sequence[str], *, workers: int, allowance: Allowance | None = None) -> None:
+    def __init__(self, command: Sequence[str], *, workers: int, allowance: Allowance | None = None, keep: bool = False) -> None:
+        """`keep`: idle workers stay for the next `run`, with all that they have loaded, until `close`; `out` says where results go."""
+        self.out: str | None = None
+        self._keep = keep
         self._command = list(command)
         self._count = workers
         self._allowance = allowance or Allowance()
@@ -85,6 +88,8 @@ class LocalEngine:
         """
         waiting = iter(tasks)
         done: deque[Outcome] = deque()
+        for worker in [w for w in self._workers if w.process.poll() is not None]:
+            self._forget(worker)  # it died while nobody needed it
         exhausted = False
         try:
             while True:
@@ -105,7 +110,11 @@ class LocalEngine:
                 while done:
                     yield done.popleft()
         finally:
-            self._shut_down()
+            self._shut_down([w for w in self._workers if w.task is not None] if self._keep else list(self._workers))
+
+    def close(self) -> None:
+        """Ends the workers that were kept."""
+        self._shut_down(list(self._workers))
 
     def _has_room(self) -> bool:
         return len(self._workers) < self._count or any(w.task is None and not w.ending for w in self._workers)
@@ -135,7 +144,7 @@ class LocalEngine:
     def _give(self, worker: _Worker, task: Task) -> None:
         worker.task, worker.record, worker.length = task, None, None
         worker.begun = worker.heard = time.monotonic()
-        self._tell(worker, {"task": encode(task)})
+        self._tell(worker, {"task": encode(task), **({} if self.out is None else {"out": self.out})})
 
     def _tell(self, worker: _Worker, message: object) -> None:
         assert worker.process.stdin is not None
@@ -248,14 +257,14 @@ class LocalEngine:
         worker.errors.close()
         self._workers.remove(worker)
 
-    def _shut_down(self) -> None:
+    def _shut_down(self, workers: Sequence[_Worker]) -> None:
         """Idle workers end by themselves; the others (we are being torn down) are killed."""
-        for worker in list(self._workers):
+        for worker in workers:
             if worker.task is None:
                 self._tell(worker, {"farewell": True})
             else:
                 _kill_group(worker.process)
-        for worker in list(self._workers):
+        for worker in workers:
             try:
                 worker.process.wait(timeout=10)
             except subprocess.TimeoutExpired:

@@ -1,6 +1,6 @@
 """A worker: a process that loads extractors and model once and does one task after the other, told in lines of JSON.
 
-    to it:    {"task": {...}}                     (end of input: finish what is in hand and go)
+    to it:    {"task": {...}, "out": FOLDER}      (end of input: finish what is in hand and go; no "out": the folder of its start)
     from it:  {"event": "ready"}, {"event": "started" | "probed" | "progress", ...}, {"event": "outcome", ...}, {"event": "fatal", ...}
 
 It is a program of its own rather than a fork or a pickled call: nothing of the parent is in it, and it can be killed at any moment.
@@ -47,14 +47,21 @@ def serve(make: Callable[[], Setup], out: str, *, version: str, open_clip: OpenC
             answers.write(line)
             answers.flush()
 
-    tasks: queue.Queue[Task | None] = queue.Queue()
+    tasks: queue.Queue[tuple[Task, str | None] | None] = queue.Queue()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, tasks), daemon=True).start()
     store = open_store(out)
     try:
-        stages = Stages(make(), store, version=version, open_clip=open_clip)
+        setup = make()
         write({"event": "ready", "pid": os.getpid()})
-        while (task := tasks.get()) is not None:
-            outcome = stages.run(task, _throttled(lambda event: write(event_document(event))))
+        while (given := tasks.get()) is not None:
+            task, elsewhere = given
+            place = store if elsewhere is None else open_store(elsewhere)
+            try:
+                stages = Stages(setup, place, version=version, open_clip=open_clip)
+                outcome = stages.run(task, _throttled(lambda event: write(event_document(event))))
+            finally:
+                if place is not store:
+                    place.close()
             write({"event": "outcome", "outcome": encode(outcome)})
     except EmofuseError as error:
         write({"event": "fatal", "error": type(error).__name__, "message": str(error)})
@@ -65,13 +72,13 @@ def serve(make: Callable[[], Setup], out: str, *, version: str, open_clip: OpenC
     os._exit(0)
 
 
-def _listen(source: BinaryIO, tasks: queue.Queue[Task | None]) -> None:
+def _listen(source: BinaryIO, tasks: queue.Queue[tuple[Task, str | None] | None]) -> None:
     for line in source:
         message = json.loads(line)
         if "task" not in message:
             tasks.put(None)  # a farewell: what is in hand is finished first
             continue
-        tasks.put(decode(Task, message["task"]))
+        tasks.put((decode(Task, message["task"]), message.get("out")))
     os._exit(1)  # the parent is gone without a farewell
 
 

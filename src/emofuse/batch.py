@@ -137,7 +137,9 @@ def allowed(seconds: float | None, memory: int | None) -> Allowance:
     return Allowance(memory=memory) if seconds is None else Allowance(seconds_base=seconds, seconds_factor=0.0, memory=memory)
 
 
-def local_engine(job: Job, out: str | os.PathLike[str], *, workers: int | None, seconds: float | None, memory: int | None) -> LocalEngine:
+def local_engine(
+    job: Job, out: str | os.PathLike[str], *, workers: int | None, seconds: float | None, memory: int | None, keep: bool = False
+) -> LocalEngine:
     """Worker processes on this machine; None lets the machine decide: a worker per core as far as memory goes, on a GPU one.
 
     seconds  wall seconds that a clip may take, whatever its length;  memory: bytes that a worker may use
@@ -148,7 +150,7 @@ def local_engine(job: Job, out: str | os.PathLike[str], *, workers: int | None, 
         on_gpu = Assembly(job.options).device != "cpu"
         workers = 1 if on_gpu else max(1, min(cores, available // WORKER_MEMORY))
     allowance = allowed(seconds, memory or max(2 << 30, int(0.9 * available / workers)))
-    return LocalEngine(worker_command(job, out), workers=workers, allowance=allowance)
+    return LocalEngine(worker_command(job, out), workers=workers, allowance=allowance, keep=keep)
 
 
 def worker_command(job: Job, out: str | os.PathLike[str]) -> list[str]:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from emofuse.pipeline.batch.local import LocalEngine
+
 Work = Callable[[Path, Path, Listener, Callable[[], bool]], None]
 """(clip, folder for the results, tell, stopping): what is done with a clip; `emofuse.batch.run` for all but tests."""
 
@@ -131,6 +133,8 @@ class ClipRegistry:
         for id in list(self.clips):
             self.delete(id)
         self._workers.shutdown(wait=True, cancel_futures=True)
+        if isinstance(self._work, ClipWork):
+            self._work.close()
 
     def _run(self, clip: DroppedClip) -> None:
         if clip.gone:
@@ -295,22 +299,38 @@ async def save(parts: AsyncIterator[bytes], path: Path, most: int) -> bool:
     return True
 
 
-def clip_work(options: Any, *, seconds: float) -> Work:
-    """What the command line does with a clip in a batch, in a process of its own with a bound on its time."""
-    from emofuse.batch import Job, run
+class ClipWork:
+    """What the command line does with a clip in a batch, in a process of its own with a bound on its time (`Work`).
 
-    job = Job(options, {"report": True})
+    The process stays for the clips that follow, so that models are loaded once. Of a clip it keeps nothing outside of that clip's folder.
 
-    def work(clip: Path, out: Path, tell: Listener, stopping: Callable[[], bool]) -> None:
+    home   a folder for it
+    """
+
+    def __init__(self, options: Any, *, seconds: float, home: Path) -> None:
+        from emofuse.batch import Job
+
+        self._job, self._seconds, self._home = Job(options, {"report": True}), seconds, home
+        self._engine: LocalEngine | None = None
+
+    def __call__(self, clip: Path, out: Path, tell: Listener, stopping: Callable[[], bool]) -> None:
+        from emofuse.batch import local_engine, run
+
         def gone() -> bool:
             """Asked several times a second: an exception out of it ends the worker with what it has in hand."""
             if stopping():
                 raise Deleted
             return False
 
-        run([clip], out, job, workers=1, seconds=seconds, tell=tell, stopping=gone)
+        if self._engine is None:
+            self._engine = local_engine(self._job, self._home, workers=1, seconds=self._seconds, memory=None, keep=True)
+        self._engine.out = str(out.resolve())
+        run([clip], out, self._job, engine=self._engine, tell=tell, stopping=gone)
 
-    return work
+    def close(self) -> None:
+        """Ends the process."""
+        if self._engine is not None:
+            self._engine.close()
 
 
 @contextmanager

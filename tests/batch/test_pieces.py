@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -16,8 +20,10 @@ from emofuse.cli.batch_progress import Pace, clock
 from emofuse.pipeline.attention_rows import AttentionRow, AttentionRows
 from emofuse.pipeline.batch.cache import Cache
 from emofuse.pipeline.batch.discovery import Candidate, discover
+from emofuse.pipeline.batch.local import LocalEngine
 from emofuse.pipeline.batch.manifest import SCHEMA, TIMINGS
-from emofuse.pipeline.batch.run import part_of
+from emofuse.pipeline.batch.remote import open_store
+from emofuse.pipeline.batch.run import BatchOptions, part_of, run_batch
 from emofuse.pipeline.batch.store import LocalStore
 from emofuse.pipeline.batch.task import REASONS, reason_of
 from emofuse.pipeline.clip import Clip
@@ -231,3 +237,28 @@ def test_pace_is_by_bytes_and_leaves_out_what_was_there() -> None:
     pace.settle("done", 100)
     assert pace.text(60.0) == "2/10 clips, 60 per hour, 0:04:00 left", "400 bytes of 100 per minute"
     assert clock(3725.4) == "1:02:05"
+
+
+def test_a_kept_worker_goes_on_with_another_folder(light: ModuleType, tmp_path: Path) -> None:
+    """As `emofuse serve` has it: loaded once, each clip's results in a folder of its own; one that died while idle is replaced."""
+    job = json.dumps({"log": os.devnull, "pause": 0.0})
+    command = [sys.executable, "-P", str(light.__file__), "worker", str(tmp_path / "home"), job]
+    engine = LocalEngine(command, workers=1, keep=True)
+    numbers = []
+    for name in ("one", "two", "three"):
+        folder, out = tmp_path / name, tmp_path / f"out {name}"
+        folder.mkdir()
+        (folder / "clip.mp4").write_text(f"fine words of {name}")
+        engine.out, store = str(out), open_store(str(out))
+        totals = run_batch(discover([folder], out=out), store, engine, BatchOptions(), lambda event: None)
+        store.close()
+        assert totals.done == 1 and (out / "clip" / "analysis.json").is_file()
+        (worker,) = engine._workers
+        numbers.append(worker.process.pid)
+        if name == "two":
+            os.kill(worker.process.pid, signal.SIGKILL)
+            os.waitid(os.P_PID, worker.process.pid, os.WEXITED | os.WNOWAIT)
+    assert numbers[0] == numbers[1] != numbers[2]
+    assert not list((tmp_path / "home").glob("*/*.json"))
+    engine.close()
+    assert engine._workers == [] and worker.process.poll() is not None

@@ -212,10 +212,10 @@ def test_no_path_makes_the_server_fail(server: SimpleNamespace, path: str) -> No
 
 
 def test_work_on_a_deleted_clip_is_stopped_in_the_middle(tmp_path: Path) -> None:
-    """What `clip_work` hands to a batch as `stopping` ends it at once, and not after the clip."""
+    """What `ClipWork` hands to a batch as `stopping` ends it at once, and not after the clip."""
     from emofuse import batch
     from emofuse.options import Options
-    from emofuse.serving import clip_work
+    from emofuse.serving import ClipWork
 
     seen: list[str] = []
 
@@ -227,7 +227,7 @@ def test_work_on_a_deleted_clip_is_stopped_in_the_middle(tmp_path: Path) -> None
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batch, "run", long)
-        registry = ClipRegistry(tmp_path, clip_work(Options(offline=True), seconds=60))
+        registry = ClipRegistry(tmp_path, ClipWork(Options(offline=True), seconds=60, home=tmp_path / "worker"))
         clip = registry.reserve("a.mp4", 5)
         assert clip is not None
         registry.submit(clip)
@@ -309,14 +309,21 @@ def test_the_page_sends_a_clip_and_links_its_report(
 @pytest.mark.slow
 def test_a_real_clip_gets_the_command_lines_results(samples: Path, tmp_path: Path) -> None:
     from emofuse.options import Options
-    from emofuse.serving import clip_work
+    from emofuse.serving import ClipWork
 
     clip = tmp_path / "voice_only.flac"
     clip.write_bytes((samples / "voice_only.flac").read_bytes())
     told: list[str] = []
-    work = clip_work(Options(offline=True), seconds=600)
-    work(clip, tmp_path / "out", lambda event: told.append(event.NAME), lambda: False)
-    assert (tmp_path / "out/voice_only/report.html").is_file() and {"probed", "progress", "outcome"} <= set(told)
+    work = ClipWork(Options(offline=True), seconds=600, home=tmp_path / "worker")
+    processes: set[int] = set()
+    for out in (tmp_path / "out", tmp_path / "out again"):  # nothing of the first is known to the second
+        work(clip, out, lambda event: told.append(event.NAME), lambda: False)
+        assert (out / "voice_only/report.html").is_file() and {"probed", "progress", "outcome"} <= set(told)
+        told.clear()
+        assert work._engine is not None
+        processes |= {worker.process.pid for worker in work._engine._workers}
+    work.close()
+    assert len(processes) == 1, "one process, loaded once"
 
 
 @pytest.mark.slow
