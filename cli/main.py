@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "Train a fusion model from a recipe and data."),
     "experiment": ("experiment", "Reproduce a table of one of the papers: several seeds, mean, deviation, t-test."),
     "evaluate": ("evaluate", "Score a trained model, beside answers that need no model."),
+    "adapt": ("adapt", "Fit a model to a few labelled clips of your own, and tell whether that helps."),
     "plot": ("plot", "Draw a timeline, attention, action units, a confusion matrix or training curves."),
     "serve": ("serve", "Open a page on this machine that analyzes dropped clips."),
     "doctor": ("doctor", "Check your installation: packages, device, weights, and what auto would choose."),

@@ -48,8 +48,15 @@ def _cremad(source: Source) -> Dataset:
     return read_actors(source, CREMAD)
 
 
+def _clips(source: Source) -> Dataset:
+    from .clips import read_clips
+
+    return read_clips(source)
+
+
 FORMATS: dict[str, Callable[[Source], Dataset]] = {
     "streams": _streams,
+    "clips": _clips,
     "mult": _mult,
     "mmsa": _mmsa,
     "csd": _csd,

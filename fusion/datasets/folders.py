@@ -61,11 +61,12 @@ def _example(row: LabelRow, streams: dict[str, TimedSequence]) -> Example:
     split = row.cells["split"]
     if split not in ("", *SPLITS):
         raise DatasetError(f"{row.where}: expected the split {', '.join(SPLITS)} or nothing, got {split!r}")
-    labels = {key: _label(text) for key, text in row.cells.items() if key not in (*FACTS, COPY) and text != ""}
+    labels = {key: label_of(text) for key, text in row.cells.items() if key not in (*FACTS, COPY) and text != ""}
     return Example(name, dict(streams), labels, split, row.cells["speaker"], copy_of=row.cells.get(COPY, ""))
 
 
-def _label(text: str) -> float | str:
+def label_of(text: str) -> float | str:
+    """A cell as a number where it reads as one, else as text."""
     try:
         number = float(text)
     except ValueError:

@@ -72,10 +72,11 @@ class LabelRow:
 
 
 def label_rows(path: Path, columns: Sequence[str]) -> Iterator[LabelRow]:
-    """The rows of a labels.csv that has at least these columns. Raises `FormatError` naming the line."""
+    """The rows of a labels.csv that has at least these columns; without start and end, every row is a whole clip. Raises `FormatError`
+    naming the line."""
     with delimited.open_table(path) as file:
         for line, cells in delimited.named_rows(file, path, columns):
-            where, start, end = f"{path}: line {line}", cells["start"], cells["end"]
+            where, start, end = f"{path}: line {line}", cells.get("start", ""), cells.get("end", "")
             try:
                 span = Span(float(start), float(end)) if start or end else None
             except (ValueError, StreamError):

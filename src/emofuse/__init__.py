@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .adapting import adapt
     from .api import analyze, analyze_folder
     from .assembly import Assembly
     from .conversion import convert, load, words_table
@@ -31,6 +32,7 @@ _WHERE = {
     "Span": ".pipeline.timed",
     "TimedSequence": ".pipeline.timed",
     "UsageError": ".pipeline.errors",
+    "adapt": ".adapting",
     "analyze": ".api",
     "analyze_folder": ".api",
     "convert": ".conversion",
@@ -49,6 +51,7 @@ __all__ = [
     "TimedSequence",
     "UsageError",
     "__version__",
+    "adapt",
     "analyze",
     "analyze_folder",
     "convert",

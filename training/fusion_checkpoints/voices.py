@@ -7,6 +7,7 @@ level, a constant on every cepstral coefficient (another microphone or room) and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ RAVDESS = ("neutral", "neutral", "happiness", "sadness", "anger", "fear", "disgu
 """Emotions 01 to 08 of a file's name; calm (02) counts as neutral."""
 EMODB = {"W": "anger", "E": "disgust", "A": "fear", "F": "happiness", "T": "sadness", "N": "neutral"}
 """By the letter in a file's name; boredom (L) is none of our seven and is left out."""
+CORPORA = ("ravdess", "emodb")
 EMODB_PERSON = 100
 """EmoDB's speakers are numbered from here on, so that they are nobody of RAVDESS."""
 EMODB_WOMEN = (8, 9, 13, 14, 16)
@@ -100,8 +102,8 @@ class Voices:
         )
 
 
-def read_voices(folder: Path) -> Voices:
-    """Every voice_{copy}.npz of a folder; clips of emotions that are none of ours are left out."""
+def read_voices(folder: Path, corpora: Sequence[str] = CORPORA) -> Voices:
+    """Every voice_{copy}.npz of a folder, of these corpora; clips of emotions that are none of ours are left out."""
     rows: list[Floats32] = []
     names: list[str] = []
     copies: list[int] = []
@@ -115,7 +117,7 @@ def read_voices(folder: Path) -> Voices:
             names += [str(n) for n in data["names"]]
             copies += [int(path.stem[-1])] * len(data["names"])
     voices = Voices(columns, tuple(rows), tuple(names), tuple(copies), row_seconds)
-    return voices.where(voices.labels >= 0)
+    return voices.where((voices.labels >= 0) & np.isin(voices.corpora, corpora))
 
 
 def preparation_of(columns: tuple[str, ...]) -> Preparation:
