@@ -36,6 +36,8 @@ from ..face_network.photographs import DEFAULT_BOXES, LONGEST_SIDE, NAMES, part_
 
 VIEWS = 3
 MOST = 120
+QUICK_PHOTOGRAPHS, QUICK_CLIPS = 6, 2
+"""With --quick: so many photographs of each class, source and part, and so many talking clips of each source."""
 ROUNDS = 1
 COLUMNS = (*HEAD_POSE, *AUS, *EMOTIONS)
 TALKING = ("grid/*.mpg", "talking/*.mp4")
@@ -91,10 +93,11 @@ class Photos:
         self.shares.append(share)
 
 
-def read_photos(folder: Path) -> Photos:
+def read_photos(folder: Path, quick: bool = False) -> Photos:
     """The photographs of a folder's tables, each once, at most `MOST` per corpus and emotion to train on."""
     photos, known = Photos(), set[str]()
-    taken: Counter[tuple[str, str]] = Counter()
+    most = dict.fromkeys(("train", "validation", "test"), QUICK_PHOTOGRAPHS) if quick else {"train": MOST}
+    taken: Counter[tuple[str, str, str]] = Counter()
     for path in sorted(folder.glob("*.parquet")):
         table = pandas.read_parquet(path).sample(frac=1, random_state=0)
         for emotion, data in zip(table["emotion"], table["image"], strict=True):
@@ -104,10 +107,10 @@ def read_photos(folder: Path) -> Photos:
             grey = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE), np.uint8)
             digest = hashlib.sha256(grey.tobytes()).hexdigest()
             part = part_of(digest)
-            if digest in known or (part == "train" and taken[path.stem, name] >= MOST):
+            if digest in known or taken[path.stem, name, part] >= most.get(part, len(table)):
                 continue
             known.add(digest)
-            taken[path.stem, name] += part == "train"
+            taken[path.stem, name, part] += 1
             photos.add(grey, EMOTIONS.index(name), path.stem, part, int(digest[:8], 16) % 10000 // 100)
     return photos
 
@@ -131,11 +134,12 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("data", "clips", "out"):
         arguments.add_argument(f"--{name}", type=Path, required=True)
+    arguments.add_argument("--quick", action="store_true", help="a few photographs and clips: does it run, twice the same?")
     options = arguments.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     provider = Compact()
 
-    photos = read_photos(options.data / "faces")
+    photos = read_photos(options.data / "faces", options.quick)
     print(len(photos.images), Counter(photos.groups), flush=True)
     values = look_at(photos, provider)
     right = values[:, :, -len(EMOTIONS) :].mean(1).argmax(1) == np.array(photos.labels)
@@ -155,7 +159,7 @@ def main() -> None:
 
     moves = []
     for pattern in TALKING:
-        for clip in sorted(options.clips.glob(pattern)):
+        for clip in sorted(options.clips.glob(pattern))[: QUICK_CLIPS if options.quick else None]:
             stream = provider(Clip(clip), {}).select(COLUMNS)
             moves.append(stream.values)
             print(clip.name, len(stream), flush=True)

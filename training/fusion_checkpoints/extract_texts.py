@@ -30,6 +30,8 @@ from ..text.shipping import word_rows
 CAP = {"goemotions": 4000, "meld": 1500}
 MOST_TEXTS = {"dev": 1000, "test": 10**6}
 """Of each source in a validation or test split, drawn at random."""
+QUICK = 12
+"""With --quick: training texts of each class and source, five times as many in the other splits, and as many of CMU-MOSI."""
 MOST_WORDS = 48
 SPOKEN = (
     "Kids are talking by the door",
@@ -104,13 +106,16 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--data", type=Path, required=True)
     arguments.add_argument("--out", type=Path, required=True)
+    arguments.add_argument("--quick", action="store_true", help="a few dozen texts: does it run, twice the same?")
     arguments.add_argument("--only", choices=("spoken", "mosi", "text_train", "text_dev", "text_test"), help="write this part alone")
     options = arguments.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     encoder = BertText("minilm", offline=True)
     random = np.random.default_rng(1)
+    cap, most = (dict.fromkeys(CAP, QUICK), dict.fromkeys(MOST_TEXTS, 5 * QUICK)) if options.quick else (CAP, MOST_TEXTS)
     texts = {split: emotional(read_corpora(options.data, split)) for split in SPLITS}
+    opinions = 5 * QUICK if options.quick else None
     vocabulary = tuple(w for source in CAP for t in texts["train"][source] for w in t.words)
 
     def wanted(part: str) -> bool:
@@ -121,16 +126,16 @@ def main() -> None:
         write(options.out / "spoken.npz", encoder, spoken + [as_heard(t, vocabulary, random) for t in spoken for _ in range(3)])
     for split in SPLITS:
         if wanted("mosi"):
-            write(options.out / f"mosi_{split}.npz", encoder, texts[split]["mosi"])
+            write(options.out / f"mosi_{split}.npz", encoder, texts[split]["mosi"][:opinions])
     for split in SPLITS:
         if not wanted(f"text_{split}"):
             continue
         random = np.random.default_rng([1, SPLITS.index(split)])
         if split == "train":
-            chosen = [t for source in CAP for t in capped(texts[split][source], CAP[source], random)]
+            chosen = [t for source in CAP for t in capped(texts[split][source], cap[source], random)]
             chosen = [as_heard(t, vocabulary, random) if random.random() < 1 / 3 else t for t in chosen]
         else:
-            drawn = [(texts[split][source], random.permutation(len(texts[split][source]))[: MOST_TEXTS[split]]) for source in CAP]
+            drawn = [(texts[split][source], random.permutation(len(texts[split][source]))[: most[split]]) for source in CAP]
             chosen = [texts_of_source[i] for texts_of_source, index in drawn for i in index]
             if split == "test":
                 chosen += [as_heard(t, vocabulary, random) for t in chosen[:400]]

@@ -62,14 +62,14 @@ def stranger(member: Member) -> Member:
     return replace(member, face=face, voice=None if member.voice is None else replace(member.voice, usual=None, others=0))
 
 
-def placed_set(material: Material, seed: int) -> list[Member]:
-    """PLACED_UTTERANCES of three streams, whose evidence has a place in words and voice wherever it can and in faces as they come, and as
+def placed_set(material: Material, seed: int, count: int = PLACED_UTTERANCES) -> list[Member]:
+    """`count` utterances of three streams, whose evidence has a place in words and voice wherever it can and in faces as they come, and as
     many neutral ones."""
     shares = Shares(neutral_text=0, wrong_text=0, neutral_face=0, neutral_voice=0, placed=1.0, placed_text=1.0)
     composer = Composer(material, shares, seed)
     return [
         composer.member(("text", "face", "voice"), NEUTRAL if i % 2 else int(composer.random.integers(len(EMOTIONS))))
-        for i in range(2 * PLACED_UTTERANCES)
+        for i in range(2 * count)
     ]
 
 
@@ -158,8 +158,10 @@ def numbers(
     heat: dict[str, float],
     seed: int,
     prior: Mapping[str, NDArray[np.float64]],
+    placed: int = PLACED_UTTERANCES,
 ) -> dict[str, Any]:
-    """Every set's scores, and CMU-MOSI's; sets without members are left out. `prior` (7) of each corpus of texts, from `priors`."""
+    """Every set's scores, and CMU-MOSI's; sets without members are left out. `prior` (7) of each corpus of texts, from `priors`; attention
+    and influence are measured on so many utterances with `placed` evidence."""
     results: dict[str, Any] = {}
     for name, members in subset_sets(material, seed).items():
         if members:
@@ -168,10 +170,10 @@ def numbers(
         if members and name != "text":
             results[f"{name}, baseline"] = vars(scored(module, members, scalings, heat[name]))
     if material.voice.rows and len(material.face.rows):
-        members = placed_set(material, seed)
+        members = placed_set(material, seed, placed)
         results["attention"] = {name: vars(member) for name, member in pointing(module, members, scalings).items()}
-        placed = members[: 2 * OCCLUDED : 2]  # every other one is neutral
-        results["influence"] = {name: vars(member) for name, member in occlusion(module, placed, scalings, heat, seed).items()}
+        emotional = members[: 2 * OCCLUDED : 2]  # every other one is neutral
+        results["influence"] = {name: vars(member) for name, member in occlusion(module, emotional, scalings, heat, seed).items()}
     for kind in ("female", "male", "normal", "strong"):
         if members := [m for m in voice_set(material) if kind in m.kind.split()]:
             results[f"voice, {kind}"] = vars(scored(module, members, scalings, heat["voice"]))
