@@ -233,7 +233,7 @@ def dual(kernel: Floats64, start: Floats64, labels: Ints, learn: Bools) -> Float
 
 
 def change_of(clips: Clips, labels: Ints, strength: Strength) -> Change:
-    """What all clips together teach, as a change of the last layer."""
+    """What all clips with labels (n) teach together, as a change of the last layer."""
     k, c = clips.logits.shape[1], clips.features.shape[1]
     cooling = clips.cooling * strength.sharpness
     if not (strength.prior or strength.layer):

@@ -191,7 +191,7 @@ def compared(left_out: LeftOut, labels: Ints, emotions: Sequence[str], groups: S
 
 
 def in_words(found: Fit, labels: Ints, emotions: Sequence[str], checkpoint: Checkpoint) -> str:
-    """What was changed."""
+    """What was changed, by clips with labels (n)."""
     if not found.changes:
         return "nothing: no change that these clips can teach was better when clips were left out, so it is the base"
     strength, parts = found.strength, []
@@ -288,7 +288,8 @@ def cells(row: Comparison) -> tuple[str, str, str, str]:
 
 
 def answers_table(clips: Sequence[LabelledClip], labels: Ints, emotions: Sequence[str], found: Fit) -> str:
-    """One row per clip and way of leaving out: its label, the answers before and after, and the probability of its label."""
+    """One row per clip, with labels (n), and way of leaving out: its label, the answers before and after, and the probability of its
+    label."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("left_out", "clip", "speaker", "label", "before", "after", "p_label_before", "p_label_after"))

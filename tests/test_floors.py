@@ -20,7 +20,7 @@ BELOW = {
     "pipeline": set[str](),
     "extractors": {"pipeline"},
     "fusion": {"pipeline"},
-    "cli": {"pipeline", "extractors", "fusion", "api", "options", "assembly", "batch", "conversion", "serving", "writing"},
+    "cli": {"pipeline", "extractors", "fusion", "adapting", "api", "options", "assembly", "batch", "conversion", "serving", "writing"},
 }
 
 
