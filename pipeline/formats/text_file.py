@@ -41,9 +41,10 @@ def read_bytes(path: Path, error: type[EmofuseError], most: int = MOST_BYTES) ->
         number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except (OSError, ValueError) as problem:
         raise error(f"{path}: cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise error(f"{path}: expected a regular file, got a folder, a pipe or a device")
     with os.fdopen(number, "rb") as file:
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise error(f"{path}: expected a regular file, got a folder, a pipe or a device")
         try:
             data = file.read(most + 1)
         except OSError as problem:

@@ -31,6 +31,8 @@ def load(path: str | os.PathLike[str], format: str | None = None, *, fps: float 
     Raises `FormatError` naming the file and the line; `UsageError` for a format that is not read.
     """
     path = Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FormatError(f"{path}: expected a regular file or a folder, got a pipe or a device")
     format = format or format_of_input(path)
     if format == "mmsa":
         return _mmsa(path)

@@ -240,7 +240,8 @@ def test_only_regular_files_inside_their_folder_are_read(tmp_path: Path) -> None
     with pytest.raises(TranscriptError, match="a link to a file outside"):
         best_of([folder / "clip.txt"], folder, "clip")
     os.mkfifo(folder / "pipe.txt")
-    for path in (folder / "pipe.txt", folder / "null.txt"):
+    (folder / "folder.eaf").mkdir()
+    for path in (folder / "pipe.txt", folder / "null.txt", folder / "folder.eaf"):
         if path.name == "null.txt":
             path.symlink_to("/dev/zero")
         with pytest.raises(TranscriptError, match="expected a regular file"):

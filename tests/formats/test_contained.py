@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emofuse.conversion import load
 from emofuse.fusion.datasets.unpickling import read_arrays
 from emofuse.pipeline.errors import DatasetError, FormatError
 from emofuse.pipeline.formats.csd import read_csd
@@ -150,6 +151,13 @@ def test_a_data_set_may_claim_200_times_what_it_stores_and_no_more(tmp_path: Pat
 
     with pytest.raises(FormatError, match="features claims 2000000 bytes"):
         read_csd(csd(tmp_path / "voice.csd", claim))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.openface.csv", "a.parquet", "a.srt", "a.csd", "a.pkl", "a.eaf"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(FormatError, match="expected a regular file or a folder, got a pipe"):
+        load(tmp_path / name)
 
 
 # Pickles
