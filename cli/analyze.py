@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from emofuse.pipeline.profile import Profile
 from emofuse.pipeline.results import Analysis
 from emofuse.pipeline.shared_pass import Progress
 from emofuse.pipeline.streams import EMOTIONS
+from emofuse.pipeline.turns import SpeakerFacts
 from emofuse.writing import REPORT, write_analysis
 
 from .batch import batch, batch_options, is_batch
@@ -97,34 +98,52 @@ def show(analysis: Analysis, folder: Path, files: list[Path], model: str) -> Non
     table = Table(title=shown(f"{Path(analysis.info.path).name}  ({analysis.facts.length:.1f} s, model {model})"), title_justify="left")
     for name in ("start", "end"):
         table.add_column(name, justify="right")
+    speakers = any(u.speaker for u in analysis.utterances)
+    if speakers:
+        table.add_column("who", no_wrap=True)
     table.add_column("emotion")
     table.add_column("p", justify="right")
     table.add_column("next", no_wrap=True)
     table.add_column("sentiment", justify="right")
     table.add_column("text", overflow="fold")
     table.add_column("flags", overflow="fold")
-    entries: list[tuple[str, str, Any, str, tuple[str, ...]]] = [
-        (f"{u.span.start:.2f}", f"{u.span.end:.2f}", u.prediction, u.text, u.quality.flags) for u in analysis.utterances
+    entries: list[tuple[list[str], Any, str, tuple[str, ...]]] = [
+        ([f"{u.span.start:.2f}", f"{u.span.end:.2f}", *([shown(u.speaker)] if speakers else [])], u.prediction, u.text, u.quality.flags)
+        for u in analysis.utterances
     ]
+    whole = ["clip", "", *([""] if speakers else [])]
     if len(entries) > 1:
         table.add_section()
-    for start, end, prediction, text, flags in [*entries, ("clip", "", analysis.summary, "", ())]:
-        if start == "clip":
+    for cells, prediction, text, flags in [*entries, (whole, analysis.summary, "", ())]:
+        if cells is whole:
             table.add_section()
         if prediction is None:
-            table.add_row(start, end, "none", "", "", "", shown(text), " ".join(flags))
+            table.add_row(*cells, "none", "", "", "", shown(text), " ".join(flags))
             continue
         ranked = sorted(EMOTIONS, key=lambda e: -prediction.probabilities[e])
         first, second = ranked[0], ranked[1]
         sentiment = "" if prediction.sentiment is None else f"{prediction.sentiment:+.2f}"
         runner_up = f"{second} {prediction.probabilities[second]:.2f}"
-        table.add_row(start, end, first, f"{prediction.probabilities[first]:.2f}", runner_up, sentiment, shown(text), " ".join(flags))
+        table.add_row(*cells, first, f"{prediction.probabilities[first]:.2f}", runner_up, sentiment, shown(text), " ".join(flags))
     console.print(table)
     for name, reason in sorted(analysis.reasons.items()):
         console.print(shown(f"{name}: {reason}"))
+    for line in speaker_lines(analysis.facts.speakers):
+        console.print(shown(line))
     if analysis.facts.ends_early:
         console.print("The clip ends before its container says it does: it may be cut off.")
     console.print(shown(f"{folder}/: {', '.join(str(f) for f in files)}"), soft_wrap=True)
     if Path(REPORT) in files:
         console.print(shown(f"Look at it in a browser: {folder / REPORT}"), soft_wrap=True)
     console.print()
+
+
+def speaker_lines(speakers: Sequence[SpeakerFacts]) -> list[str]:
+    """One line per speaker: how much they speak, and how that is known."""
+    lines = []
+    for one in speakers:
+        how = {"lips": "by lips", "voice": "by voice", "words": "as the words name them", "file": "as the file says"}[one.by]
+        sure = "" if one.confidence is None else f", confidence {one.confidence:.2f}"
+        faces = f", face {' and '.join(map(str, one.faces))}" if one.faces else ""
+        lines.append(f"speaker {one.name}: {one.seconds:.1f} s in {one.turns} turn{'' if one.turns == 1 else 's'}, {how}{sure}{faces}")
+    return lines

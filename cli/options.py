@@ -9,18 +9,25 @@ import click
 
 from emofuse.extractors import EXTRACTORS
 from emofuse.options import ALIGNMENTS, Options
+from emofuse.pipeline.turns import SPEAKERS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _help(stream: str) -> str:
     """ "auto, none, or ..." with every provider of a stream, as each describes itself."""
+    if stream == SPEAKERS:
+        described = [f"{provider.name}{provider.argument}" for provider in EXTRACTORS[stream]]
+        return (
+            "Who speaks: one person (1), as many as are told apart (auto), N people, or an RTTM file or a folder of them"
+            f" (docs/speakers.md; also: {', '.join(described)})."
+        )
     described = [f"{provider.name}{provider.argument} ({provider.help})" for provider in EXTRACTORS[stream]]
     return f"auto, none, or one of: {'; '.join(described)}."
 
 
 def provider_options(function: Function) -> Function:
-    """--words --text --face --voice --offline --device --language --acoustic-model --audio-track --tier --align."""
+    """--words --text --face --voice --speakers --offline --device --language --acoustic-model --audio-track --tier --align."""
     function = click.option("--acoustic-model", metavar="FOLDER", help="CTC model to align words with (default: pocketsphinx, English).")(
         function
     )
@@ -37,13 +44,16 @@ def provider_options(function: Function) -> Function:
     )(function)
     function = click.option("--offline", is_flag=True, help="Never open a network connection.")(function)
     for stream in reversed(tuple(EXTRACTORS)):
-        function = click.option(f"--{stream}", default="auto", show_default=True, metavar="PROVIDER", help=_help(stream))(function)
+        default, metavar = ("1", "auto|N|FILE") if stream == SPEAKERS else ("auto", "PROVIDER")
+        function = click.option(f"--{stream}", default=default, show_default=True, metavar=metavar, help=_help(stream))(function)
     return function
 
 
 def options_from(values: dict[str, Any]) -> Options:
     return Options(
-        **{name: values[name] for name in ("words", "text", "face", "voice", "offline", "device", "language", "acoustic_model")},
+        **{
+            name: values[name] for name in ("words", "text", "face", "voice", "speakers", "offline", "device", "language", "acoustic_model")
+        },
         model=values.get("model"),
         face_id=values.get("face_id"),
         prior=values.get("prior"),

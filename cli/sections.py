@@ -12,6 +12,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "text",
         "face",
         "voice",
+        "speakers",
         "language",
         "acoustic_model",
         "tier",

@@ -12,6 +12,8 @@ from .face.compact.extractor import Compact
 from .face.mediapipe_face import MediapipeFace
 from .face.pyfeat_face import PyfeatFace
 from .provider import Provider, Request, Status
+from .speakers.rttm_file import RttmSpeakers
+from .speakers.voices import VoiceSpeakers
 from .stream_file import FaceFile, TextFile, VoiceFile, WordsFile
 from .text.bert_text import BertText, MinilmText, PlainMinilmText
 from .text.glove_text import GloveText
@@ -33,6 +35,7 @@ EXTRACTORS: Mapping[str, tuple[type[Provider], ...]] = {
     "face": (Compact, PyfeatFace, MediapipeFace, FaceFile),  # py-feat is slow, and its weights are for research use only
     # what Whisper hears comes with COVAREP's columns, so that people have pitch and voice quality to look at
     "voice": (CovarepVoice, LibrosaVoice, TorchaudioVoice, CovarepCompatVoice, JoinedVoice, WhisperVoice, VoiceFile),
+    "speakers": (VoiceSpeakers, RttmSpeakers),
 }
 
 

@@ -1,7 +1,7 @@
 """What a provider is: an extractor class that also says what it is called, what it accepts and whether it can run here.
 
-`EXTRACTORS` (extractors/__init__.py) lists the classes. The choice of `--words`, `--text`, `--face` and `--voice`, their help texts,
-`emofuse doctor` and the table in docs/providers.md read nothing but what these classes say.
+`EXTRACTORS` (extractors/__init__.py) lists the classes. The choice of `--words`, `--text`, `--face`, `--voice` and `--speakers`,
+their help texts, `emofuse doctor` and the table in docs/providers.md read nothing but what these classes say.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Request:
     acoustic_model  folder of a CTC acoustic model to align words with; None: pocketsphinx's, English
     tier            names of the tiers of an annotation file that hold the words, separated by commas; None: they are found
     wanted          columns that the model reads of this stream; () where no model reads
+    beside          the other streams that are made of the clip, for a provider that reads what there is (speakers); else ()
     """
 
     argument: str = ""
@@ -58,13 +59,14 @@ class Request:
     acoustic_model: str | None = None
     tier: str | None = None
     wanted: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 class Provider(Protocol):
     """One way to make a stream. Subclass it for the defaults; the class that does is the extractor itself (pipeline/ports.py).
 
     name       as users write it: `--voice librosa`
-    stream     words, text, face or voice
+    stream     words, text, face, voice or speakers
     argument   how what follows the name is written in help texts: "", ":FILE", "[:MODEL]"
     help       one line: what it is
     auto       whether `auto` may choose it; within a stream it prefers the providers that are listed first

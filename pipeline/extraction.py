@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -15,9 +15,10 @@ from .ports import Extractor, Preparing
 from .shared_pass import Progress, SharedPass
 from .speech import with_speech
 from .timed import TimedSequence
+from .turns import BY, LABEL, SPEAKERS, named, turns_of
 from .within_clip import within_clip
 
-TEXT_COLUMNS: Mapping[str, tuple[str, ...]] = {"words": ("word", "speaker"), "text": ("word",)}
+TEXT_COLUMNS: Mapping[str, tuple[str, ...]] = {"words": ("word", "speaker"), "text": ("word",), SPEAKERS: (LABEL, BY)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +46,16 @@ def extract(
 
     keep  called with each stream as soon as it is made, in its extractor's thread, while others still work
     Rows after the clip's end are left out and counted (within_clip.py).
+    Words are given to other extractors, and come back, with the speakers that the stream `speakers` names (turns.py).
     A medium that the clip does not have gives an empty stream with that reason. Raises what an extractor raises, and
     `StreamError` where two extractors make one stream or one needs a stream that nobody makes.
     """
     by_stream = {e.stream: e for e in extractors}
     if len(by_stream) != len(extractors):
         raise StreamError(f"two extractors for one stream: {', '.join(f'{e.stream} by {e.name}' for e in extractors)}")
+    needs = {e.stream: needs_of(e, by_stream) for e in extractors}
     for extractor in extractors:
-        for need in extractor.needs:
+        for need in needs[extractor.stream]:
             if need not in by_stream:
                 raise StreamError(f"{extractor.stream} by {extractor.name} needs the stream {need}, which no extractor makes")
     present = {medium for medium, medium_info in (("audio", clip.info.audio), ("video", clip.info.video)) if medium_info is not None}
@@ -69,7 +72,7 @@ def extract(
             if isinstance(extractor, Preparing):
                 extractor.prepare()
                 spans[f"load {extractor.stream}"] = begin, time.perf_counter()
-            upstream = {need: absent[need] if need in absent else started[need].result() for need in extractor.needs}
+            upstream = _with_names({need: absent[need] if need in absent else started[need].result() for need in needs[extractor.stream]})
             media: Media = share if share is not None else clip
             begin = time.perf_counter()
             stream = extractor(media, upstream)
@@ -90,7 +93,20 @@ def extract(
         ready.set()
         shared.run()
         streams = {name: absent[name] if name in absent else started[name].result() for name in by_stream}
-    return Extraction(within_clip(clip, with_speech(streams), shared.end), shared.end, spans)
+    return Extraction(within_clip(clip, with_speech(_with_names(streams)), shared.end), shared.end, spans)
+
+
+def needs_of(extractor: Extractor, streams: Collection[str]) -> tuple[str, ...]:
+    """What must be there before an extractor: what reads words waits for who speaks them, where that is among the `streams` to be made."""
+    waits = "words" in extractor.needs and SPEAKERS in streams and extractor.stream != SPEAKERS
+    return (*extractor.needs, SPEAKERS) if waits else extractor.needs
+
+
+def _with_names(streams: Mapping[str, TimedSequence]) -> dict[str, TimedSequence]:
+    """The streams, the words with the speakers that the turns name, where both are there."""
+    if "words" not in streams or SPEAKERS not in streams:
+        return dict(streams)
+    return {**streams, "words": named(streams["words"], turns_of(streams[SPEAKERS]))}
 
 
 def _nothing(extractor: Extractor, missing: frozenset[str]) -> TimedSequence:
@@ -103,7 +119,7 @@ def _in_order(by_stream: Mapping[str, Extractor]) -> list[Extractor]:
     order: list[Extractor] = []
     waiting = dict(by_stream)
     while waiting:
-        free = [name for name, e in waiting.items() if not set(e.needs) & set(waiting)]
+        free = [name for name, e in waiting.items() if not set(needs_of(e, by_stream)) & set(waiting)]
         if not free:
             raise StreamError(f"extractors need each other in a circle: {', '.join(waiting)}")
         order += [waiting.pop(name) for name in free]

@@ -1,7 +1,7 @@
 """Whose baseline each utterance is read against: the person's other utterances, of the clip or of several clips, or a recording.
 
-Within a clip, a face is the person whom the tracker calls by one face_id, and a voice is one person's unless the words name speakers. An
-utterance's own rows never count. `auto` looks at the whole recording, so an answer depends on what is said later.
+Within a clip, a face is the person whom the tracker calls by one face_id, and a voice is one person's unless it is known who speaks
+(turns.py). An utterance's own rows never count. `auto` looks at the whole recording, so an answer depends on what is said later.
 
 Of several clips of one person, which a table or a folder names, the person's part of each is summed (`PersonSums`): the only voice and
 the only face of a clip; of several voices the one that the words call by the person's name. Other voices and faces stay with their clip.
@@ -16,7 +16,6 @@ import numpy as np
 
 from .baseline import Tally, Usual
 from .results import BaselineFacts, Utterance
-from .timed import Span, TimedSequence
 
 Tallies = Mapping[str, Tally]
 TallyUtterance = Callable[[Utterance], Tallies]
@@ -79,9 +78,8 @@ class BaselineSource:
 class ClipTallies:
     """Sums over one clip's utterances, kept apart by who is seen and heard in them."""
 
-    def __init__(self, tally: TallyUtterance, utterances: Iterable[Utterance], words: TimedSequence | None) -> None:
+    def __init__(self, tally: TallyUtterance, utterances: Iterable[Utterance]) -> None:
         """`utterances` is read once."""
-        self._words = words
         self._sums: dict[tuple[str, str], Tally] = {}
         for utterance in utterances:
             for stream, one in tally(utterance).items():
@@ -92,7 +90,7 @@ class ClipTallies:
         """Who is heard or seen in an utterance, by a name within the clip: a speaker, a face_id; "" where nobody is told apart."""
         if stream == "face":
             return "" if utterance.face is None else str(utterance.face.face_id)
-        return speaker_in(self._words, utterance.span)
+        return utterance.speaker
 
     def sums(self, stream: str, who: str) -> Tally:
         return self._sums[stream, who]
@@ -114,10 +112,10 @@ class ClipTallies:
 class PersonBaselines:
     """The baselines of one clip's utterances, of which all were looked at beforehand."""
 
-    def __init__(self, source: BaselineSource, utterances: Iterable[Utterance], words: TimedSequence | None) -> None:
+    def __init__(self, source: BaselineSource, utterances: Iterable[Utterance]) -> None:
         """`utterances` is read once, and only where the clip itself is a source."""
         self._source = source
-        self._clip = ClipTallies(source.tally, utterances if source.recording is None else (), words)
+        self._clip = ClipTallies(source.tally, utterances if source.recording is None else ())
         self._facts: dict[str, list[BaselineFacts]] = {}
 
     def known(self, utterance: Utterance) -> Utterance:
@@ -175,11 +173,3 @@ def recorded(tally: TallyUtterance, utterances: Iterable[Utterance]) -> Tallies:
         for stream, one in tally(utterance).items():
             sums[stream] = sums[stream].along_with(one) if stream in sums else one
     return sums
-
-
-def speaker_in(words: TimedSequence | None, span: Span) -> str:
-    """The speaker whom the words of a span name; "" where they name none, or several."""
-    if words is None or "speaker" not in words.labels:
-        return ""
-    speakers = {words.labels["speaker"][i] for i in words.inside(span)}
-    return speakers.pop() if len(speakers) == 1 else ""

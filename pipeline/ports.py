@@ -14,7 +14,7 @@ class Extractor(Protocol):
     """Makes one stream of a clip. Calling does not change it; calling twice gives the same.
 
     name     the provider ("librosa"), as on the command line
-    stream   what it makes: words, text, face or voice
+    stream   what it makes: words, text, face, voice or speakers
     columns  numeric columns that it fills
     media    which media it reads, so that all extractors can share one decoding pass
     needs    streams that must be there before it (text needs words)

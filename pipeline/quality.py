@@ -10,6 +10,7 @@ from .results import Quality, Utterance
 from .speech import SPEECH, speech_share
 from .streams import MODALITIES
 from .timed import Span, TimedSequence
+from .turns import TURN_SURE
 
 FACE_SEEN = 0.5  # share of the utterance in which the face is seen, below which the face is called sparse
 SPEAKER_SURE = 0.5  # confidence that the face read is the one who speaks, below which it is called unsure
@@ -20,8 +21,9 @@ VOICE_HEARD = 0.1  # share of the voice's rows that are voiced, or of the time t
 def quality(utterance: Utterance, streams: Mapping[str, TimedSequence], unlike: Mapping[str, float] | None = None) -> Quality:
     """Flags, reasons and coverage (share of the utterance's seconds that each modality's rows cover, 0..1).
 
-    Flags: no_text, no_face, no_voice, sparse_face, uncertain_words, several_faces, unsure_face, weak_voice, abstain (every stream is
-    absent or poor: the answer is not to be used), unlike_voice and unlike_face (`unlike`, stream -> `Prediction.unlike`, is above 1).
+    Flags: no_text, no_face, no_voice, sparse_face, uncertain_words, several_faces, unsure_face, weak_voice, unsure_speaker, abstain (every
+    stream is absent or poor: the answer is not to be used), unlike_voice and unlike_face (`unlike`, stream -> `Prediction.unlike`,
+    is above 1).
     """
     flags: list[str] = []
     reasons: dict[str, str] = {}
@@ -53,6 +55,9 @@ def quality(utterance: Utterance, streams: Mapping[str, TimedSequence], unlike: 
     if weak := _weak(utterance.streams.get("voice"), streams.get(SPEECH), utterance.span):
         flags.append("weak_voice")
         reasons.setdefault("voice", weak)
+    if utterance.speaker_confidence is not None and utterance.speaker_confidence < TURN_SURE:
+        flags.append("unsure_speaker")
+        reasons["speaker"] = f"who speaks is unsure (confidence {utterance.speaker_confidence:.2f})"
     for name, far in (unlike or {}).items():
         if far > 1:
             flags.append(f"unlike_{name}")

@@ -18,6 +18,7 @@ from .clip import MediumEnd
 from .errors import StreamError
 from .media import ClipInfo, Medium
 from .timed import Floats32, Floats64, Provenance, Span, TimedSequence
+from .turns import SpeakerFacts
 
 CutBy = Literal["words", "voice", "windows"]
 AttentionKind = Literal["cross", "self", "memory"]
@@ -44,7 +45,8 @@ class Utterance:
     """One stretch of a clip with the rows of each stream that lie in it (absent streams are empty and say why).
 
     `rows` gives, for each stream, the index of each row in the whole clip's stream; `face` says whose face is read.
-    `usual` is, for each stream, what is usual for this person (baseline.py), where that is to be read.
+    `usual` is, for each stream, what is usual for this person (baseline.py), where that is to be read. `speaker` is who speaks, "" where
+    that is not known (turns.py), with how sure that is (0..1; None: not weighed).
     """
 
     span: Span
@@ -53,6 +55,8 @@ class Utterance:
     rows: Mapping[str, NDArray[np.intp]] = field(default_factory=dict)
     face: FaceChoice | None = None
     usual: Mapping[str, Usual] = field(default_factory=dict)
+    speaker: str = ""
+    speaker_confidence: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +136,8 @@ class UtteranceInfluence:
 
 @dataclass(frozen=True, eq=False)
 class AnalyzedUtterance:
-    """One utterance with its answer (None where no stream was there to answer from) and whose face it was read from."""
+    """One utterance with its answer (None where no stream was there to answer from), whose face it was read from, and who speaks ("":
+    not known; `speaker_confidence` 0..1, None: not weighed)."""
 
     index: int
     span: Span
@@ -141,6 +146,8 @@ class AnalyzedUtterance:
     quality: Quality
     face: FaceChoice | None = None
     influence: UtteranceInfluence | None = None
+    speaker: str = ""
+    speaker_confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -176,6 +183,7 @@ class ClipFacts:
     sha256          hex digest of the clip's bytes; None where nobody has computed it yet
     decoded         how the decoding of each medium ended: what was given, left out, estimated
     baseline        what each stream was read against; () where the model reads no baselines or none was to be read
+    speakers        who speaks in the clip, and how that is known; () where nobody asked
     """
 
     length: float
@@ -185,6 +193,7 @@ class ClipFacts:
     sha256: str | None = None
     decoded: Mapping[Medium, MediumEnd] = field(default_factory=dict)
     baseline: tuple[BaselineFacts, ...] = ()
+    speakers: tuple[SpeakerFacts, ...] = ()
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 EMOTIONS: tuple[str, ...] = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
-STREAMS: tuple[str, ...] = ("words", "text", "face", "voice")
+STREAMS: tuple[str, ...] = ("words", "text", "face", "voice", "speakers")
 MODALITIES: tuple[str, ...] = ("text", "face", "voice")

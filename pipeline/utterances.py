@@ -1,7 +1,7 @@
 """Segmentation of a clip into utterances: speech turns from word times, else voice activity, else fixed windows.
 
-A turn ends at a pause, at a change of speaker, or, past the longest length, at its widest inner pause. Cost stays linear in the clip's
-length, since no utterance is longer than about 15 s.
+A turn ends at a pause, at a change of speaker (turns.py), or, past the longest length, at its widest inner pause.
+Cost stays linear in the clip's length, since no utterance is longer than about 15 s.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .speaker_face import FaceSelector, active_rows
 from .speech import SPEECH
 from .streams import MODALITIES
 from .timed import Span, TimedSequence
+from .turns import SPEAKERS, SpeakerFinder, changes, turns_of
 
 SILENCE = 1e-3  # rms, full scale 1: -60 dB
 
@@ -98,20 +99,29 @@ def _split(start: NDArray[np.float64], end: NDArray[np.float64], longest: float)
 
 def _voiced(streams: Mapping[str, TimedSequence], segmentation: Segmentation) -> list[Span]:
     """Where speech was heard, or else where the voice is loud, joined over short pauses."""
-    speech, voice = streams.get(SPEECH), streams.get("voice")
-    if speech is not None and len(speech):
+    speech, voice, turns = streams.get(SPEECH), streams.get("voice"), streams.get(SPEAKERS)
+    if turns is not None and len(turns):
+        start, end = turns.start, turns.end
+    elif speech is not None and len(speech):
         start, end = speech.start, speech.end
     elif voice is not None and len(rows := active_rows(voice)):
         start, end = voice.start[rows], voice.end[rows]
     else:
         return []
-    breaks = np.flatnonzero(start[1:] - end[:-1] >= segmentation.pause) + 1
+    breaks = np.flatnonzero(start[1:] - np.maximum.accumulate(end)[:-1] >= segmentation.pause) + 1
     spans: list[Span] = []
     for run in np.split(np.arange(len(start)), breaks):
-        span = Span(float(start[run[0]]), float(end[run[-1]]))
-        if span.duration >= segmentation.shortest_sound:
-            spans += _windows(span, segmentation.longest)
+        span = Span(float(start[run[0]]), float(end[run].max()))
+        for part in _between(span, changes([whole[i] for i in run]) if (whole := turns_of(turns)) else []):
+            if part.duration >= segmentation.shortest_sound:
+                spans += _windows(part, segmentation.longest)
     return spans
+
+
+def _between(span: Span, borders: Sequence[float]) -> list[Span]:
+    """The parts of a span between these seconds."""
+    edges = [span.start, *(border for border in borders if span.start < border < span.end), span.end]
+    return [Span(a, b) for a, b in pairwise(edges) if b > a]
 
 
 def _windows(span: Span, longest: float) -> list[Span]:
@@ -132,12 +142,19 @@ def _with_margins(spans: Sequence[Span], duration: float, margin: float) -> list
 
 
 def utterance(
-    span: Span, streams: Mapping[str, TimedSequence], whose: FaceSelector | None = None, *, words_floor: float = WORDS_SURE
+    span: Span,
+    streams: Mapping[str, TimedSequence],
+    whose: FaceSelector | None = None,
+    speakers: SpeakerFinder | None = None,
+    *,
+    words_floor: float = WORDS_SURE,
 ) -> Utterance:
-    """What lies in a span: its words and the rows of each modality whose middle is inside; of several faces, the one that `whose` picks.
-    Words of a mean probability below `words_floor` do not count as text."""
+    """What lies in a span: its words and the rows of each modality whose middle is inside; of several faces, the one that `whose` picks;
+    who speaks, as `speakers` says (None: as the streams say). Words of a mean probability below `words_floor` do not count as text."""
     whose = whose or FaceSelector()
     chosen: FaceChoice | None = None
+    turn = (speakers or SpeakerFinder(streams)).turn(span)
+    speaker, confidence = ("", None) if turn is None else (turn.speaker, turn.confidence)
     words = streams.get("words")
     text = ""
     if words is not None:
@@ -151,16 +168,18 @@ def utterance(
         index = stream.inside(span)
         reason = f"no {name} between {span.start:.2f} and {span.end:.2f} s"
         if name == "face":
-            index, chosen = whose.rows(stream, index, span)
-            if whose.face_id is not None and not len(index):
-                reason = f"face {whose.face_id} is not seen between {span.start:.2f} and {span.end:.2f} s"
+            seen = len(index)
+            index, chosen = whose.rows(stream, index, span, speaker)
+            if not len(index) and (seen or whose.face_id is not None):
+                who = f"face {whose.face_id}" if whose.face_id is not None else f"speaker {speaker}"
+                reason = f"{who} is not seen between {span.start:.2f} and {span.end:.2f} s"
         if name == "text" and (sure := words_sure(words, span)) < words_floor:
             index, reason = index[:0], f"words of a mean probability of {sure:.2f} do not count as text (below {words_floor})"
         if name == "voice" and silent(stream, index):
             index, reason = index[:0], f"silence between {span.start:.2f} and {span.end:.2f} s"
         rows[name] = index
         inside[name] = stream.rows(index, reason=reason)
-    return Utterance(span, text, inside, rows, chosen)
+    return Utterance(span, text, inside, rows, chosen, speaker=speaker, speaker_confidence=confidence)
 
 
 def silent(voice: TimedSequence, index: NDArray[np.intp]) -> bool:

@@ -4,6 +4,7 @@
     python -m training.all --data ../shared/data --clips ../shared/clips --work WORK --quick
 
     projection   the projection of Whisper's layers that `--voice whisper` ships       extractors/voice
+    voiceprints  the space in which `--speakers` compares voices                       extractors/speakers
     text         the adapter of `--text minilm`                                        extractors/text
     voice-0..2   voices, and two distorted copies of each                              WORK/features
     faces        photographs and talking faces, through the shipped face network       WORK/features
@@ -65,6 +66,7 @@ class Places:
     clips: Path
     features: Path
     voice: Path
+    speakers: Path
     text: Path
     weights: Path
     cards: Path
@@ -75,10 +77,10 @@ class Places:
     def of(cls, data: Path, clips: Path, work: Path, quick: bool) -> Places:
         """The package's own places, or, `quick`, one folder."""
         if not quick:
-            voice, text = ROOT / "extractors" / "voice", ADAPTER.parent
-            return cls(data, clips, work / "features", voice, text, FOLDER, ROOT / "docs" / "cards", PAGE, work / "text")
+            voice, speakers, text = ROOT / "extractors" / "voice", ROOT / "extractors" / "speakers", ADAPTER.parent
+            return cls(data, clips, work / "features", voice, speakers, text, FOLDER, ROOT / "docs" / "cards", PAGE, work / "text")
         out = work / "quick"
-        return cls(data, clips, out / "features", out, out, out, out / "cards", out / PAGE.name, out / "text")
+        return cls(data, clips, out / "features", out, out, out, out, out / "cards", out / PAGE.name, out / "text")
 
 
 def stages(places: Places, quick: bool) -> list[Stage]:
@@ -106,6 +108,12 @@ def stages(places: Places, quick: bool) -> list[Stage]:
             "projection",
             ("training.voice_projection", "--data", data, "--out", str(places.voice), *clips),
             tuple(places.voice / f"whisper_projection.{kind}" for kind in ("safetensors", "json")),
+        ),
+        Stage(
+            "voiceprints",
+            ("training.voiceprints", "--data", data, "--out", str(places.speakers), "--conversations", "2" if quick else "60"),
+            tuple(places.speakers / f"voiceprints.{kind}" for kind in ("safetensors", "json")),
+            ("projection",),
         ),
         Stage("text", of_text, tuple((places.text / ADAPTER.name).with_suffix(kind) for kind in (".safetensors", ".json"))),
         *(feature(f"voice-{copy}", "extract_voices", "--copy", str(copy), files=[f"voice_{copy}"]) for copy in COPIES),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal, get_args
 
 from ..attention_rows import AttentionRows
@@ -18,6 +19,7 @@ from ..shared_pass import Progress
 from ..speaker_face import FaceSelector
 from ..summary import decoded_to_the_end, ends_early, length_of, reasons, summary
 from ..timed import TimedSequence
+from ..turns import SpeakerFinder, speaker_facts
 from ..utterances import Segmentation, segment, utterance
 from .influence import InfluenceOptions, record_influence, step_for
 from .maps import MapStore, small, with_maps
@@ -53,16 +55,15 @@ def fuse(
     """
     if maps not in get_args(Maps):
         raise UsageError(f"attention maps: expected one of {', '.join(get_args(Maps))}, got {maps!r}")
-    streams = extraction.streams
-    decoded = decoded_to_the_end(clip, extraction)
+    streams, decoded = extraction.streams, decoded_to_the_end(clip, extraction)
     length = length_of(clip, extraction, decoded)
     segments = segment(streams, length, segmentation)
     faces = FaceSelector.of(streams, chooser, face_id)
     recorder = _Recorder(streams, model, maps, influence, step_for(sum(span.duration for span in segments.spans)))
-    pieces = (utterance(span, streams, faces) for span in segments.spans)
-    baselines = PersonBaselines(baseline, pieces, streams.get("words")) if baseline is not None else None
+    cut = partial(utterance, streams=streams, whose=faces, speakers=SpeakerFinder(streams))
+    baselines = PersonBaselines(baseline, (cut(span) for span in segments.spans)) if baseline is not None else None
     for first in range(0, len(segments.spans), TOGETHER):
-        batch = [utterance(span, streams, faces) for span in segments.spans[first : first + TOGETHER]]
+        batch = [cut(span) for span in segments.spans[first : first + TOGETHER]]
         batch = batch if baselines is None else [baselines.known(piece) for piece in batch]
         for number, (piece, prediction) in enumerate(zip(batch, answers(model, batch), strict=True), first):
             recorder.add(number, piece, prediction)
@@ -85,6 +86,7 @@ def fuse(
             ends_early=ends_early(clip, decoded),
             decoded=decoded.media,
             baseline=baselines.facts() if baselines is not None else (),
+            speakers=speaker_facts(streams),
         ),
     )
 
@@ -109,7 +111,8 @@ class _Recorder:
             if self._influence is not None:
                 parts = record_influence(self.rows, piece, self._model, self._streams, self._influence, self._step)
         rests_on = quality(piece, self._streams, None if prediction is None else prediction.unlike)
-        self.analyzed.append(AnalyzedUtterance(number, piece.span, piece.text, prediction, rests_on, piece.face, parts))
+        whose = (piece.face, parts, piece.speaker, piece.speaker_confidence)
+        self.analyzed.append(AnalyzedUtterance(number, piece.span, piece.text, prediction, rests_on, *whose))
 
     def release(self) -> None:
         """Give back the memory of what lies in files."""

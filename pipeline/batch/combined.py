@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
         ("sentiment", pa.float64()),
         ("confidence", pa.float64()),
         ("flags", pa.string()),
+        ("speaker", pa.string()),
     ]
 )
 
@@ -96,6 +97,7 @@ def _row(utterance: dict[str, Any]) -> dict[str, Any]:
         "sentiment": utterance["sentiment"],
         "confidence": utterance["confidence"],
         "flags": " ".join(utterance["flags"]),
+        "speaker": utterance.get("speaker"),
     }
 
 

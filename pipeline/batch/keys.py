@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..extraction import needs_of
 from ..ports import Extractor
 
 
@@ -34,7 +35,7 @@ def stream_keys(
                 "provenance": extractor.provenance.to_json(),
                 "columns": list(extractor.columns),
                 "request": requests.get(stream),
-                "needs": {need: key(need) for need in extractor.needs if need in by_stream},
+                "needs": {need: key(need) for need in needs_of(extractor, by_stream) if need in by_stream},
             }
             keys[stream] = key_of(facts)
         return keys[stream]

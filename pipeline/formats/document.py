@@ -11,7 +11,9 @@ from emofuse import __version__
 
 from ..hashing import sha256_of
 from ..results import Analysis, Prediction
+from ..summary import summary
 from ..timed import TimedSequence
+from ..turns import SpeakerFacts
 
 SCHEMA_VERSION = 1
 DOCUMENT = "analysis.json"
@@ -27,6 +29,7 @@ def analysis_document(analysis: Analysis, *, version: str = __version__) -> dict
         "model": analysis.model.to_json(),
         "cut_by": analysis.facts.cut_by,
         "baseline": [asdict(facts) for facts in analysis.facts.baseline],
+        "speakers": [_speaker(facts, analysis) for facts in analysis.facts.speakers],
         "utterances": [
             {
                 "index": u.index,
@@ -39,12 +42,20 @@ def analysis_document(analysis: Analysis, *, version: str = __version__) -> dict
                 "coverage": dict(u.quality.coverage),
                 "influence": asdict(u.influence) if u.influence is not None else None,
                 "face": asdict(u.face) | {"faces": list(u.face.faces)} if u.face is not None else None,
+                "speaker": u.speaker or None,
+                "speaker_confidence": u.speaker_confidence,
             }
             for u in analysis.utterances
         ],
         "summary": _prediction(analysis.summary),
         "reasons": dict(analysis.reasons),
     }
+
+
+def _speaker(facts: SpeakerFacts, analysis: Analysis) -> dict[str, Any]:
+    """What is known of one speaker, and the answer over their utterances."""
+    own = [u for u in analysis.utterances if u.speaker == facts.name]
+    return {**asdict(facts), "faces": list(facts.faces), "utterances": len(own), "summary": _prediction(summary(own))}
 
 
 def clip_document(analysis: Analysis) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import csv
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ..hashing import sha256_of
 from ..media import AudioInfo, ClipInfo, VideoInfo
 from ..results import Analysis, AnalyzedUtterance, Attention, BaselineFacts, ClipFacts, FaceChoice, Prediction, Quality, UtteranceInfluence
 from ..timed import Provenance, Span, TimedSequence
+from ..turns import SpeakerFacts
 from ..whole_folder import whole_folder
 from .document import DOCUMENT, analysis_document, dump, stream_document
 from .labels import LABELS_FILE, Labels
@@ -145,6 +147,7 @@ def read_analysis(folder: Path) -> Analysis:
                 **{name: clip[name] for name in FACTS},
                 decoded={medium: decode(MediumEnd, end) for medium, end in clip.get("decoded", {}).items()},
                 baseline=tuple(decode(BaselineFacts, entry) for entry in document.get("baseline", ())),
+                speakers=tuple(_speaker(entry) for entry in document.get("speakers", ())),
             ),
         )
     except OSError as error:
@@ -174,7 +177,14 @@ def _utterance(entry: Mapping[str, Any], maps: tuple[Attention, ...]) -> Analyze
         quality=Quality(tuple(entry["flags"]), entry["reasons"], entry["coverage"]),
         face=None if face is None else decode(FaceChoice, face),
         influence=None if influence is None else decode(UtteranceInfluence, influence),
+        speaker=entry.get("speaker") or "",
+        speaker_confidence=entry.get("speaker_confidence"),
     )
+
+
+def _speaker(entry: Mapping[str, Any]) -> SpeakerFacts:
+    """What is known of a speaker; the answer over their utterances is computed again when it is written."""
+    return decode(SpeakerFacts, {field.name: entry[field.name] for field in fields(SpeakerFacts)})
 
 
 def _prediction(entry: Mapping[str, Any], maps: tuple[Attention, ...]) -> Prediction | None:

@@ -1,10 +1,10 @@
 """What formats write and read: one clip's streams, its utterances among them as a stream of their own.
 
-The `utterances` stream has a row per utterance: `text`, `emotion` (the most probable; empty without an answer) and `flags` (separated by
-spaces) as text; the seven probabilities, `sentiment` (-3..3) and `confidence` (0..1) as numbers, NaN where there is no answer,
-and `face_id`, the face that was read, NaN where none was. Where a
-labels file goes with it (labels.py), `label` is the labelled sentiment and `split` is train, valid or test. A stream of any other name
-with a text column `label` is an annotation tier, as ELAN and Praat have them.
+The `utterances` stream has a row per utterance: `text`, `emotion` (the most probable; empty without an answer), `flags` (separated by
+spaces) and `speaker` (empty where nobody asked who speaks) as text; the seven probabilities, `sentiment` (-3..3) and `confidence`
+(0..1) as numbers, NaN where there is no answer, and `face_id`, the face that was read, NaN where none was. Where a labels file goes
+with it (labels.py), `label` is the labelled sentiment and `split` is train, valid or test. A stream of any other name with a text column
+`label` is an annotation tier, as ELAN and Praat have them (`speakers`, whose `label` is who speaks, has numbers beside).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..timed import Provenance, TimedSequence
 from .document import analysis_document
 
 UTTERANCES = "utterances"
-UTTERANCE_LABELS = ("text", "emotion", "flags")
+UTTERANCE_LABELS = ("text", "emotion", "flags", "speaker")
 UTTERANCE_COLUMNS = (*EMOTIONS, "sentiment", "confidence", "face_id")
 TIER = "label"
 
@@ -51,8 +51,8 @@ class Session:
 
     @property
     def tiers(self) -> dict[str, TimedSequence]:
-        """Annotation tiers: streams of texts alone."""
-        return {name: s for name, s in self.streams.items() if TIER in s.labels and not s.columns}
+        """Annotation tiers: streams with a text for each row."""
+        return {name: s for name, s in self.streams.items() if TIER in s.labels}
 
     def filled(self, name: str) -> TimedSequence | None:
         """A stream that has rows; None where it is absent or empty."""
@@ -92,6 +92,7 @@ def utterance_stream(document: Mapping[str, Any]) -> TimedSequence:
             "text": tuple(u["text"] for u in entries),
             "emotion": tuple(u["emotion"] or "" for u in entries),
             "flags": tuple(" ".join(u["flags"]) for u in entries),
+            "speaker": tuple(u.get("speaker") or "" for u in entries),
         },
     )
 

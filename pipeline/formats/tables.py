@@ -12,7 +12,7 @@ from ..attention_rows import AT_ONCE
 from ..results import Analysis, Prediction
 from ..streams import EMOTIONS, MODALITIES
 
-EMOTION_COLUMNS = ("utterance", "start", "end", "text", *EMOTIONS, "sentiment", "confidence", "flags")
+EMOTION_COLUMNS = ("utterance", "start", "end", "text", *EMOTIONS, "sentiment", "confidence", "flags", "speaker")
 ATTENTION_COLUMNS = (
     "utterance",
     "stream",
@@ -24,6 +24,7 @@ ATTENTION_COLUMNS = (
     "overall",
     "influence",
     "influence_on",
+    "speaker",
 )
 
 # A spreadsheet takes a cell that opens with one of these for a formula. One that has apostrophes before it already gets one more, so
@@ -46,10 +47,11 @@ def emotions_csv(analysis: Analysis) -> str:
     rows: list[list[str]] = []
     for u in analysis.utterances:
         numbers = _numbers(u.prediction)
-        rows.append([str(u.index), _seconds(u.span.start), _seconds(u.span.end), safe_text(u.text), *numbers, " ".join(u.quality.flags)])
+        times = [_seconds(u.span.start), _seconds(u.span.end)]
+        rows.append([str(u.index), *times, safe_text(u.text), *numbers, " ".join(u.quality.flags), safe_text(u.speaker)])
     flags = common_flags([u.quality.flags for u in analysis.utterances])
     whole = safe_text(" ".join(u.text for u in analysis.utterances if u.text))
-    rows.append(["clip", _seconds(0.0), _seconds(analysis.facts.length), whole, *_numbers(analysis.summary), " ".join(flags)])
+    rows.append(["clip", _seconds(0.0), _seconds(analysis.facts.length), whole, *_numbers(analysis.summary), " ".join(flags), ""])
     return _lines([list(EMOTION_COLUMNS), *rows])
 
 
@@ -66,6 +68,7 @@ def attention_csv(analysis: Analysis) -> Iterator[str]:
     """
     attention = analysis.attention
     hops = sorted({x for stream in attention.streams.values() for x in stream.shares if x not in MODALITIES}, key=lambda x: (len(x), x))
+    speaker_of = {u.index: safe_text(u.speaker) for u in analysis.utterances}
     influence_on = {u.index: u.influence.on for u in analysis.utterances if u.influence is not None}
     rows = iter(
         [
@@ -79,6 +82,7 @@ def attention_csv(analysis: Analysis) -> Iterator[str]:
             _share(r.overall),
             _share(r.influence),
             "" if r.influence is None or r.utterance is None else influence_on.get(r.utterance, ""),
+            "" if r.utterance is None else speaker_of.get(r.utterance, ""),
             *(_share(r.shares.get(hop)) for hop in hops),
         ]
         for r in attention

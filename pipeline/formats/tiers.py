@@ -1,9 +1,9 @@
 """A session as annotation tiers, which is what Praat and ELAN hold: named rows of (start, end, text) that do not overlap.
 
 Tiers: `words` (or `SPEAKER - words`, as the Montreal Forced Aligner names them) with `word probability` beside; `utterances` with
-`emotion`, `probabilities` ("anger=0.1 ..."), `sentiment`, `confidence`, `face_id` and `flags` on the same spans; one tier an action unit
-with the stretches in which it is active, their peak as text; then tiers that came from elsewhere. Numbers have three significant digits.
-What overlaps within a tier goes to `NAME (overlap 2)`.
+`emotion`, `probabilities` ("anger=0.1 ..."), `sentiment`, `confidence`, `face_id`, `flags` and `speaker` on the same spans; one tier an
+action unit with the stretches in which it is active, their peak as text; then tiers that came from elsewhere. Numbers have three
+significant digits. What overlaps within a tier goes to `NAME (overlap 2)`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ SHORTEST = 0.001
 _AU = re.compile(r"AU\d\d")
 _OVERLAP = re.compile(r" \(overlap \d+\)$")
 _NUMBERS = ("sentiment", "confidence", "face_id")
-_OF_UTTERANCES = ("utterances", "emotion", "probabilities", "sentiment", "confidence", "face_id", "flags")
+_TEXTS = {"text": "utterances", "emotion": "emotion", "flags": "flags", "speaker": "speaker"}
+"""Text column of the utterances -> its tier."""
+_OF_UTTERANCES = ("utterances", "emotion", "probabilities", "sentiment", "confidence", "face_id", "flags", "speaker")
 
 Row = tuple[float, float, str]
 
@@ -130,7 +132,7 @@ def _utterances(utterances: TimedSequence | None, rows_by_tier: dict[str, list[R
     if utterances is None:
         return
     texts: dict[str, list[str]] = {"utterances": list(utterances.labels.get("text", ()))}
-    texts |= {key: list(utterances.labels[key]) for key in ("emotion", "flags") if key in utterances.labels}
+    texts |= {key: list(utterances.labels[key]) for key in ("emotion", "flags", "speaker") if key in utterances.labels}
     if set(EMOTIONS) <= set(utterances.columns):
         numbers = utterances.select(EMOTIONS).values
         texts["probabilities"] = [
@@ -212,7 +214,7 @@ def _utterance_stream(texts_by_kind: Mapping[str, Mapping[tuple[float, float], s
         start=np.array([a for a, _ in spans], np.float64),
         end=np.array([b for _, b in spans], np.float64),
         provenance=provenance,
-        labels={key: tuple(text(tier, span) for span in spans) for key, tier in (("text", "utterances"), ("emotion",) * 2, ("flags",) * 2)},
+        labels={key: tuple(text(tier, span) for span in spans) for key, tier in _TEXTS.items()},
         reason="" if spans else "the tiers are empty",
     )
 

@@ -28,6 +28,7 @@ def analyze(
     text: PathLike | None = None,
     face: PathLike | None = None,
     voice: PathLike | None = None,
+    speakers: PathLike | int | None = None,
     model: PathLike | None = None,
     device: str | None = None,
     offline: bool | None = None,

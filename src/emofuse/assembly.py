@@ -31,6 +31,7 @@ from emofuse.pipeline.speaker_face import FaceSelector
 from emofuse.pipeline.streams import STREAMS
 from emofuse.pipeline.summary import decoded_to_the_end, length_of
 from emofuse.pipeline.timed import Provenance, TimedSequence
+from emofuse.pipeline.turns import SPEAKERS, SpeakerFinder
 from emofuse.pipeline.utterances import segment, utterance
 
 from .options import Options, prior_of
@@ -226,8 +227,9 @@ class Assembly:
         streams = extraction.streams
         length = length_of(clip, extraction, decoded_to_the_end(clip, extraction))
         faces = FaceSelector.of(streams, who_speaks, self.options.face_id)
-        pieces = (utterance(span, streams, faces) for span in segment(streams, length).spans)
-        return ClipTallies(self.model.tallies, pieces, streams.get("words")).of_person(person)
+        speakers = SpeakerFinder(streams)
+        pieces = (utterance(span, streams, faces, speakers) for span in segment(streams, length).spans)
+        return ClipTallies(self.model.tallies, pieces).of_person(person)
 
     @property
     def recording(self) -> Path | None:
@@ -252,7 +254,7 @@ class Assembly:
             reads = " and ".join(sorted(self.model.reads_baseline))
             raise UsageError(f"--baseline {recording}: expected {reads} to be extracted, but they come from files or are left out")
         clip = Clip(recording, self.options.reading)
-        extraction = extract(clip, [e for e in self.extractors(recording) if e.stream in wanted])
+        extraction = extract(clip, [e for e in self.extractors(recording) if e.stream in wanted])  # one person's: nobody is told apart
         faces = FaceSelector.of(extraction.streams, who_speaks, None)
         length = length_of(clip, extraction, decoded_to_the_end(clip, extraction))
         spans = segment(extraction.streams, length).spans
@@ -274,7 +276,8 @@ class Assembly:
     def request(self, choice: Choice) -> Request:
         """What is asked of the provider of a stream. Only a file is told what the model reads: the others make what they make."""
         wanted = self._read.get(choice.stream, ()) if choice.provider is not None and choice.provider.one_clip else ()
-        return replace(self._request(choice.argument), wanted=wanted)
+        beside = tuple(name for name, other in self.choices.items() if other.provider is not None) if choice.stream == SPEAKERS else ()
+        return replace(self._request(choice.argument), wanted=wanted, beside=beside)
 
     def _request(self, argument: str) -> Request:
         return Request(
@@ -305,6 +308,7 @@ def choose(stream: str, requested: str, request: Request, read: tuple[str, ...] 
         if provider.accepts(requested):
             return Choice(stream, provider, requested, "by request")
     known = ", ".join(provider.name + provider.argument for provider in EXTRACTORS[stream])
+    known = f"a number, {known}" if stream == SPEAKERS else known
     raise UsageError(f"--{stream} {requested}: expected auto, none, a file that exists, or one of {known}")
 
 

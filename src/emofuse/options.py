@@ -14,10 +14,12 @@ from typing import Any
 from emofuse.pipeline.clip import Limits
 from emofuse.pipeline.errors import UsageError
 from emofuse.pipeline.streams import EMOTIONS
+from emofuse.pipeline.turns import SPEAKERS
 
 PathLike = str | os.PathLike[str]
 Prior = str | Mapping[str, float]
 ALIGNMENTS = ("none", "words")
+MOST_SPEAKERS = 50
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Options:
                     "auto"; "none" to leave the stream out; a provider ("whisper"); a provider with its argument ("whisper:base",
                     "glove:FILE"); or a path: a transcript or a folder of transcripts for words, an encoder's folder or a GloVe file for
                     text, a stream's file or a folder of them for any stream (docs/formats.md: OpenFace, Fex, .csd, Parquet, CSV)
+    speakers        who speaks in the clip (docs/speakers.md): 1 (or "1"): one person, and nobody is told apart, but for speakers that a
+                    transcript names; "auto": as many as are told apart; a number; or an RTTM file, or a folder of them
     model           the name of a shipped checkpoint, a checkpoint's .json, or the folder of a training run; None: the default checkpoint
     device          "auto", "cpu", "cuda", "cuda:N" or "mps"
     offline         never open a network connection
@@ -52,6 +56,7 @@ class Options:
     text: PathLike = "auto"
     face: PathLike = "auto"
     voice: PathLike = "auto"
+    speakers: PathLike | int = "1"
     model: PathLike | None = None
     device: str = "auto"
     offline: bool = False
@@ -69,6 +74,7 @@ class Options:
     def __post_init__(self) -> None:
         for name in ("words", "text", "face", "voice"):
             self._keep(name, _text(name, getattr(self, name), "auto, none, a provider or a path"))
+        self._keep("speakers", _speakers(self.speakers))
         for name, expected in (("model", "a checkpoint's name or a path"), ("acoustic_model", "a folder")):
             if getattr(self, name) is not None:
                 self._keep(name, _text(name, getattr(self, name), expected))
@@ -109,7 +115,9 @@ class Options:
         return limits if self.audio_track is None else replace(limits, audio_track=self.audio_track)
 
     def requested(self, stream: str) -> str:
-        """What was asked for a stream: words, text, face or voice."""
+        """What was asked for a stream: words, text, face, voice or speakers."""
+        if stream == SPEAKERS:
+            return "none" if self.speakers == "1" else str(self.speakers)
         return os.fspath({"words": self.words, "text": self.text, "face": self.face, "voice": self.voice}[stream])
 
 
@@ -144,6 +152,17 @@ def prior_of(prior: Prior | None) -> dict[str, float] | None:
     if (left <= 0 and others) or (not others and abs(left) > 1e-6):
         raise UsageError(f"--prior {prior}: expected shares that leave something for the {others} others; these sum to {1 - left:g}")
     return {emotion: named.get(emotion, left / max(1, others)) for emotion in EMOTIONS}
+
+
+def _speakers(value: object) -> str:
+    """As text: auto, none, a number from 1, a provider or a path. Raises `UsageError`, also for what says whose clip each is."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else _text("speakers", value, "auto, a number or a file")
+    if text == "folder" or text.startswith("name:") or text.lower().endswith((".csv", ".tsv")):
+        raise UsageError(f"--speakers {text}: expected auto, a number of speakers or an RTTM file; whose clip each is, --people says")
+    number = text.removeprefix("voices:")
+    if number.lstrip("-").isdecimal() and not (number.isascii() and 1 <= int(number) <= MOST_SPEAKERS):
+        raise UsageError(f"--speakers {text}: expected 1 to {MOST_SPEAKERS} speakers")
+    return str(int(text)) if text.isdecimal() else text
 
 
 def _text(name: str, value: object, expected: str) -> str:

@@ -168,7 +168,7 @@ class LightSetup:
         time.sleep(self.job["pause"])
         spans = segment(extraction.streams, clip.info.duration or 0.0).spans
         pieces = (utterance(span, extraction.streams) for span in spans)
-        return ClipTallies(tallies, pieces, extraction.streams["words"]).of_person(person)
+        return ClipTallies(tallies, pieces).of_person(person)
 
     def fuse(self, clip: Clip, extraction: Extraction, progress: Progress | None, person: KnownPerson | None = None) -> Analysis:
         note(self.job["log"], "fusion", clip.path)

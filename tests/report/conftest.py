@@ -18,6 +18,7 @@ from emofuse.pipeline.media import ClipInfo
 from emofuse.pipeline.results import Analysis, Attention, Prediction, Utterance
 from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.timed import Provenance, TimedSequence
+from emofuse.pipeline.turns import SPEAKERS, Turn, named, turn_stream
 
 BY = Provenance("test", "1", notes={"<b>": "</script><script>window.bad=1</script>"})
 
@@ -79,13 +80,20 @@ def analyzed() -> Callable[..., Analysis]:
     """(path, words, seconds, hops) -> Analysis; the path's own container is looked at."""
 
     def make(
-        path: Path, words: Sequence[str] = ("so", "here", "we", "are", "with", "some", "words"), seconds: float = 8.6, hops: bool = False
+        path: Path,
+        words: Sequence[str] = ("so", "here", "we", "are", "with", "some", "words"),
+        seconds: float = 8.6,
+        hops: bool = False,
+        turns: Sequence[Turn] = (),
     ) -> Analysis:
         clip = Clip(path)
         if not path.exists():
             clip._info = ClipInfo(str(path), "none", seconds, None, None)
         end: DecodeEnd | None = None
-        return fuse(clip, Extraction(streams(words, seconds), end, {}), Looks(hops), maps="small")
+        made = streams(words, seconds)
+        if turns:
+            made |= {"words": named(made["words"], turns), SPEAKERS: turn_stream(turns, BY, faces={turns[0].speaker: [0]})}
+        return fuse(clip, Extraction(made, end, {}), Looks(hops), maps="small")
 
     return make
 

@@ -15,6 +15,7 @@ import pytest
 from emofuse.pipeline.attention_rows import AttentionRows
 from emofuse.pipeline.results import Analysis, FaceChoice, UtteranceInfluence
 from emofuse.pipeline.timed import Span, TimedSequence
+from emofuse.pipeline.turns import Turn
 from emofuse.pipeline.views.report import write_report
 
 BAD = (
@@ -418,6 +419,30 @@ def test_gates_are_a_table_that_follows_the_utterance(
     browser.execute_script("const s = R.id('map-utterance'); s.value = 0; s.dispatchEvent(new Event('change'))")
     assert cells()[0][1] == "0.13"
     assert complaints(browser) == []
+
+
+def test_each_speaker_has_a_lane(
+    analyzed: Callable[..., Analysis], samples: Path, tmp_path: Path, opened: Callable[[Path], Any], narrow: Callable[[int], None]
+) -> None:
+    turns = (Turn(0.2, 1.9, "Ann <b>", "lips", 0.91), Turn(2.0, 4.0, "Bo", "voice", 0.6), Turn(4.2, 8.0, "Ann <b>", "lips", 0.79))
+    write_report(analyzed(samples / "smile.mp4", turns=turns), tmp_path, home=tmp_path, version="9")
+    browser = opened(tmp_path / "report.html")
+    assert complaints(browser) == [] and browser.execute_script("return R.errors") == []
+    lanes = browser.execute_script(
+        "return ['lane-speaker-0', 'lane-speaker-1', 'lane-utterances'].map(id => document.getElementById(id)).map(lane => lane && "
+        "lane.querySelector('h3').textContent + ' | ' + lane.querySelector('.unit').textContent)"
+    )
+    assert lanes[0].startswith("Speaker Ann <b> | most probable emotion; told by lips, confidence 0.83")
+    assert lanes[1].startswith("Speaker Bo | most probable emotion; told by voice, confidence 0.60") and lanes[2] is None
+    drawn = browser.execute_script(
+        "return R.lanes.slice(0, 2).map(lane => lane.figure.renderers.flatMap(r => Array.from(r.data_source.data.a || [])).length)"
+    )
+    rows = browser.execute_script("return Array.from(document.querySelectorAll('td[data-label=speaker]'), cell => cell.textContent)")
+    assert rows[-1] == "" and drawn == [rows.count("Ann <b>"), rows.count("Bo")], "every utterance in its speaker's lane"
+    assert "Bo" in browser.execute_script("return R.id('transcript').textContent")
+    assert "unsure speaker" in browser.execute_script("return R.id('flags').textContent")
+    narrow(400)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
 
 
 def test_a_script_line_is_at_most_120_characters() -> None:

@@ -52,6 +52,7 @@ FLAGS = {
     "unsure_face": "which of the faces speaks is unsure",
     "unlike_voice": "this sound is unlike what the model learned from",
     "unlike_face": "this face's movements are unlike what the model learned from",
+    "unsure_speaker": "who speaks here is unsure",
     "abstain": "too little was there to answer from: do not use the answer",
 }
 """Flag -> what it means, in docs/results.md's words."""
@@ -69,6 +70,7 @@ def report_data(analysis: Analysis, *, version: str = __version__) -> dict[str, 
         "emotions": list(EMOTIONS),
         "palette": asdict(palette()),
         "utterances": document["utterances"],
+        "speakers": document["speakers"],
         "summary": document["summary"],
         "reasons": document["reasons"],
         "model": document["model"],

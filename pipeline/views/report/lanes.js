@@ -57,13 +57,12 @@
   }
 
   class UtteranceLane extends Lane {
-    constructor() {
-      const found = D.utterances,
-        note = R.plural(found.length, "stretch", "stretches") + ", cut by " + D.clip.cut_by;
+    constructor(found, { name = "utterances", title = "Utterances", how = "" } = {}) {
+      const note = R.plural(found.length, "stretch", "stretches") + ", cut by " + D.clip.cut_by;
       super({
-        name: "utterances",
-        title: "Utterances",
-        unit: "most probable emotion",
+        name,
+        title,
+        unit: "most probable emotion" + how,
         note: note + "; the table below lists them.",
         height: 34,
         y_range: new B.Range1d({ start: 0, end: 1 }),
@@ -81,6 +80,21 @@
         texts: one.emotion === null ? ["no answer", "–"] : [R.answer(one), one.emotion],
       }));
       this.labels = new R.Labels(this.figure, boxes, 12, [0.5]);
+    }
+
+    // One lane, or one for each speaker where several are told apart, and one for what nobody is known to say.
+    static show() {
+      if (D.speakers.length < 2) return [new UtteranceLane(D.utterances)];
+      const lane = (speaker, options) => {
+        const found = D.utterances.filter((one) => one.speaker === speaker);
+        return found.length ? [new UtteranceLane(found, options)] : [];
+      };
+      const told = D.speakers.flatMap((one, k) => {
+        const sure = one.confidence === null ? "" : ", confidence " + one.confidence.toFixed(2);
+        const how = "; told by " + { lips: "lips", voice: "voice", words: "the words", file: "a file" }[one.by] + sure;
+        return lane(one.name, { name: "speaker-" + k, title: "Speaker " + one.name, how });
+      });
+      return [...told, ...lane(null, { name: "speaker-none", title: "Speaker not known" })];
     }
   }
 
@@ -437,7 +451,7 @@
   const units = () =>
     D.units !== null ? new UnitLane(D.units) : new Absent("Action units", reasonFor("face", "no face stream"));
   const every = [
-    new UtteranceLane(),
+    ...UtteranceLane.show(),
     new EmotionLane(),
     SentimentLane.show(),
     WordLane.influence(),

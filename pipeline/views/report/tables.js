@@ -45,9 +45,11 @@
     constructor() {
       this.table = R.id("table");
       this.sentiment = D.utterances.some((one) => one.sentiment !== null);
-      this.heads = ["time", ...D.emotions, ...(this.sentiment ? ["sentiment"] : []), "confidence"];
+      this.speakers = D.utterances.some((one) => one.speaker);
+      const who = this.speakers ? ["speaker"] : [];
+      this.heads = ["time", ...who, ...D.emotions, ...(this.sentiment ? ["sentiment"] : []), "confidence"];
       const head = (text) =>
-        R.el("th", { scope: "col", class: text === "words" || text === "flags" ? "text" : null }, text);
+        R.el("th", { scope: "col", class: ["words", "flags", "speaker"].includes(text) ? "text" : null }, text);
       this.table.append(
         R.el(
           "caption",
@@ -88,7 +90,8 @@
       cells.push(cell("confidence", one.confidence));
       const words = (label, value) =>
         R.el("td", { class: value ? "text" : "text empty", "data-label": label }, value);
-      return R.el("tr", {}, first, ...cells, words("words", text), words("flags", flags));
+      const who = this.speakers ? [words("speaker", one.speaker || "")] : [];
+      return R.el("tr", {}, first, ...who, ...cells, words("words", text), words("flags", flags));
     }
 
     follow(time) {

@@ -30,8 +30,11 @@ class Transcript {
     if (this.turns.has(index)) return this.turns.get(index).paragraph;
     const utterance = index === null ? null : R.data.utterances[index],
       paragraph = R.el("p");
+    const who = utterance && utterance.speaker ? "  " + utterance.speaker : "";
     const text =
-      utterance === null ? "between utterances" : R.clock(utterance.start, 1) + "  " + R.answer(utterance);
+      utterance === null
+        ? "between utterances"
+        : R.clock(utterance.start, 1) + who + "  " + R.answer(utterance);
     const button = R.el(
       "button",
       { type: "button", on: { click: () => utterance && R.seek(utterance.start) } },
