@@ -41,7 +41,10 @@ def command(model: str, data: Path, out: Path, rename: tuple[str, ...], extracte
         click.echo(json.dumps(document(report)))
         return
     counts = ", ".join(f"{n} {emotion}" for emotion, n in report.clips.items())
-    click.echo(f"{sum(report.clips.values())} clips: {counts}" + (f"; {report.speakers} speakers" if report.speakers else ""))
+    click.echo(
+        f"{sum(report.clips.values())} clips: {counts}"
+        + (f"; {report.speakers} speaker{'s' * (report.speakers > 1)}" if report.speakers else "")
+    )
     if report.left_out:
         click.echo(printable(f"left out, because they have nothing that the model reads: {', '.join(report.left_out)}"))
     click.echo(table(report))

@@ -226,7 +226,7 @@ def card_of(checkpoint: Checkpoint, base: str, report: Adapted, found: Fit, dige
     limits = [old["limits"]] if isinstance(old["limits"], str) else list(old["limits"])
     counts = ", ".join(f"{n} {emotion}" for emotion, n in report.clips.items())
     absent = [emotion for emotion in checkpoint.tasks["emotion"] if emotion not in report.clips]
-    people = f"; {report.speakers} speakers" if report.speakers else ""
+    people = f"; {report.speakers} speaker{'s' * (report.speakers > 1)}" if report.speakers else ""
     return {
         **{key: value for key, value in old.items() if key not in ("numbers", "prior", "paper")},
         "training_data": {**trained, "adapted to": f"{sum(report.clips.values())} clips: {counts}{people}"},
