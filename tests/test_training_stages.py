@@ -34,6 +34,10 @@ def test_a_quick_run_writes_nothing_into_the_package(tmp_path: Path) -> None:
     every = stages(places(tmp_path), quick=True)
     assert all(path.is_relative_to(tmp_path) for stage in every for path in stage.files)
     assert not [stage.name for stage in every if str(whole.ROOT) in " ".join(stage.command)]
+    weights = places(tmp_path).weights
+    assert {path.stem for stage in every for path in stage.files if path.parent == weights} == {*whole.MODELS}, (
+        "cards are written of all there"
+    )
 
 
 def test_a_stage_rests_on_earlier_ones(tmp_path: Path) -> None:

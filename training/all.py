@@ -80,7 +80,8 @@ class Places:
             voice, speakers, text = ROOT / "extractors" / "voice", ROOT / "extractors" / "speakers", ADAPTER.parent
             return cls(data, clips, work / "features", voice, speakers, text, FOLDER, ROOT / "docs" / "cards", PAGE, work / "text")
         out = work / "quick"
-        return cls(data, clips, out / "features", out, out, out, out, out / "cards", out / PAGE.name, out / "text")
+        voice, speakers, words, fusion = (out / name for name in ("voice", "speakers", "words", "fusion"))  # apart, as in the package
+        return cls(data, clips, out / "features", voice, speakers, words, fusion, out / "cards", out / PAGE.name, out / "text")
 
 
 def stages(places: Places, quick: bool) -> list[Stage]:
@@ -180,7 +181,7 @@ def main(given: Sequence[str] | None = None) -> int:
     for stage in every:
         for path, digest in hashes(stage.files).items():
             if digest:
-                print(f"{digest}  {Path(path).relative_to(places.weights if options.quick else '/')}")
+                print(f"{digest}  {Path(path).relative_to(places.page.parent if options.quick else '/')}")
     return 0
 
 
