@@ -96,7 +96,7 @@ class Photos:
 def read_photos(folder: Path, quick: bool = False) -> Photos:
     """The photographs of a folder's tables, each once, at most `MOST` per corpus and emotion to train on."""
     photos, known = Photos(), set[str]()
-    most = dict.fromkeys(("train", "validation", "test"), QUICK_PHOTOGRAPHS) if quick else {"train": MOST}
+    most: dict[str, int] = dict.fromkeys(("train", "validation", "test"), QUICK_PHOTOGRAPHS) if quick else {"train": MOST}
     taken: Counter[tuple[str, str, str]] = Counter()
     for path in sorted(folder.glob("*.parquet")):
         table = pandas.read_parquet(path).sample(frac=1, random_state=0)
