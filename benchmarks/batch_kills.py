@@ -91,69 +91,89 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     scratch = arguments.scratch
-    clips, unbroken, broken, alone = (scratch / name for name in ("clips", "unbroken", "broken", "alone"))
-    if not clips.exists():
-        making = scratch / "making"
-        shutil.rmtree(making, ignore_errors=True)
-        make_good(making / "good", arguments.good)
-        expected = hostile.make(making / "hostile", mutations=18)
-        (scratch / "expected.json").write_text(json.dumps(expected))
-        making.rename(clips)
-    expected = json.loads((scratch / "expected.json").read_text())
-    command = [sys.executable, "-W", "ignore", "-m", "emofuse", "analyze", str(clips), "--offline", "--json-lines", "--timeout", "600"]
-    command += ["--workers", str(arguments.workers), "--out"]
+    expected = made(scratch, arguments.good)
+    command = [sys.executable, "-W", "ignore", "-m", "emofuse", "analyze", str(scratch / "clips"), "--offline", "--json-lines"]
+    command += ["--timeout", "600", "--workers", str(arguments.workers), "--out"]
+    unbroken = scratch / "unbroken"
     if not (unbroken / "manifest.parquet").exists():
         subprocess.run([*command, str(unbroken)], stdout=(scratch / "unbroken.jsonl").open("w"), check=False)
-    took = sum(row["seconds"] for row in pq.read_table(unbroken / "manifest.parquet").to_pylist()) / arguments.workers
-    rows = {os.path.relpath(r["path"], clips): r for r in pq.read_table(unbroken / "manifest.parquet").to_pylist()}
+    table = pq.read_table(unbroken / "manifest.parquet").to_pylist()
+    took = sum(row["seconds"] for row in table) / arguments.workers
+    rows = {os.path.relpath(r["path"], scratch / "clips"): r for r in table}
     states = Counter(r["reason"] or r["state"] for r in rows.values())
     work = f"{arguments.workers} workers, {took:.0f} s each"
     print(f"{len(rows)} clips, {len(expected)} of them hostile, {work}: {dict(states)}", flush=True)
+    wrong = unexpected(expected, rows)
+    differ, twice, lost = killed(scratch, command, arguments.kills, took)
+    unequal = compared_alone(scratch, [*rows.values()][: arguments.alone])
+    good = sum("/good/" in row["path"] and row["state"] == "done" for row in rows.values())
+    sys.exit(1 if wrong or differ or twice or lost or unequal or good < arguments.good else 0)
+
+
+def made(scratch: Path, good: int) -> dict[str, str]:
+    """Writes the clips where they are not there yet; the hostile ones with the reason that each must fail with."""
+    clips = scratch / "clips"
+    if not clips.exists():
+        making = scratch / "making"
+        shutil.rmtree(making, ignore_errors=True)
+        make_good(making / "good", good)
+        (scratch / "expected.json").write_text(json.dumps(hostile.make(making / "hostile", mutations=18)))
+        making.rename(clips)
+    expected: dict[str, str] = json.loads((scratch / "expected.json").read_text())
+    return expected
+
+
+def unexpected(expected: dict[str, str], rows: dict[str, dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """Hostile clips whose reason is not the expected one: name, expected, got."""
     wrong = []
     for name, reason in expected.items():
-        shown = f"hostile/{name}".encode("utf-8", "backslashreplace").decode()
-        row = rows.get(shown)
+        row = rows.get(f"hostile/{name}".encode("utf-8", "backslashreplace").decode())
         got = "no row" if row is None else row["reason"] or row["state"]
         if row is None or reason not in ("any", got) or (row["state"] == "failed" and not row["message"]):
             wrong.append((name, reason, got))
     print(f"hostile clips whose reason is not the expected one: {wrong}", flush=True)
+    return wrong
 
+
+def killed(scratch: Path, command: list[str], kills: int, took: float) -> tuple[list[str], list[str], int]:
+    """Files that differ from the unbroken run after so many kills, clips that were begun again though settled, stages that were lost."""
+    unbroken, broken, log_path = scratch / "unbroken", scratch / "broken", scratch / "broken.jsonl"
     chance = random.Random(7)
     shutil.rmtree(broken, ignore_errors=True)
     twice: list[str] = []
     lost = 0
-    log = (scratch / "broken.jsonl").open("w")
-    for kill in range(arguments.kills + 1):
-        before_clips, before_stages = settled(broken), kept(broken)
-        process = subprocess.Popen([*command, str(broken)], stdout=log, stderr=subprocess.DEVNULL)
-        if kill < arguments.kills:
-            # Loading the models is no work: the kills shall fall into the work and leave some of it for the end.
-            before = (scratch / "broken.jsonl").read_text().count('"started"')
-            while process.poll() is None and (scratch / "broken.jsonl").read_text().count('"started"') == before:
-                time.sleep(0.05)
-            time.sleep(chance.uniform(0, 1.6 * took / (arguments.kills + 1)))
-            process.kill()
-        process.wait()
-        log.flush()
-        lost += len(before_stages - kept(broken))
-        events = [
-            json.loads(line) for line in (scratch / "broken.jsonl").read_text().splitlines() if line.startswith("{") and line.endswith("}")
-        ]
-        start = max(i for i, e in enumerate(events) if e["event"] == "plan") if any(e["event"] == "plan" for e in events) else 0
-        twice += [e["path"] for e in events[start:] if e["event"] == "started" and e["path"] in before_clips]
-        print(f"life {kill + 1}: {len(before_clips)} clips settled and {len(before_stages)} stages kept before it", flush=True)
+    with log_path.open("w") as log:
+        for kill in range(kills + 1):
+            before_clips, before_stages = settled(broken), kept(broken)
+            process = subprocess.Popen([*command, str(broken)], stdout=log, stderr=subprocess.DEVNULL)
+            if kill < kills:
+                # Loading the models is no work: the kills shall fall into the work and leave some of it for the end.
+                before = log_path.read_text().count('"started"')
+                while process.poll() is None and log_path.read_text().count('"started"') == before:
+                    time.sleep(0.05)
+                time.sleep(chance.uniform(0, 1.6 * took / (kills + 1)))
+                process.kill()
+            process.wait()
+            log.flush()
+            lost += len(before_stages - kept(broken))
+            events = [json.loads(line) for line in log_path.read_text().splitlines() if line.startswith("{") and line.endswith("}")]
+            start = max((i for i, e in enumerate(events) if e["event"] == "plan"), default=0)
+            twice += [e["path"] for e in events[start:] if e["event"] == "started" and e["path"] in before_clips]
+            print(f"life {kill + 1}: {len(before_clips)} clips settled and {len(before_stages)} stages kept before it", flush=True)
     first, second = contents(unbroken), contents(broken)
     differ = sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
-    print(
-        f"killed and resumed: {len(first)} files, {len(differ)} differ {differ[:5]}; begun again: {len(twice)}; lost: {lost}",
-        flush=True,
-    )
+    counts = f"{len(first)} files, {len(differ)} differ {differ[:5]}; begun again: {len(twice)}; lost: {lost}"
+    print(f"killed and resumed: {counts}", flush=True)
+    return differ, twice, lost
 
-    assembly = Assembly(Options(offline=True))
+
+def compared_alone(scratch: Path, rows: list[dict[str, Any]]) -> list[str]:
+    """Files of good clips that differ from those of the clip analyzed alone, in this process."""
+    assembly, alone = Assembly(Options(offline=True)), scratch / "alone"
     shutil.rmtree(alone, ignore_errors=True)
     compared, unequal = 0, []
     filled: Counter[str] = Counter()
-    for row in [*rows.values()][: arguments.alone]:
+    for row in rows:
         if row["state"] != "done" or "/good/" not in row["path"]:
             continue
         analysis = assembly.analyze(row["path"])
@@ -161,13 +181,12 @@ def main() -> None:
         write_analysis(analysis, alone / row["output"])
         for file in sorted(p for p in (alone / row["output"]).rglob("*") if p.is_file()):
             compared += 1
-            if file.read_bytes() != (unbroken / file.relative_to(alone)).read_bytes():
+            if file.read_bytes() != (scratch / "unbroken" / file.relative_to(alone)).read_bytes():
                 unequal.append(str(file.relative_to(alone)))
-    good = sum("/good/" in row["path"] and row["state"] == "done" for row in rows.values())
-    clips_alone = len(list(alone.iterdir()))
-    print(f"alone against in the batch: {clips_alone} clips, {compared} files: {len(unequal)} differ {unequal[:5]}", flush=True)
+    clips = len(list(alone.iterdir()))
+    print(f"alone against in the batch: {clips} clips, {compared} files: {len(unequal)} differ {unequal[:5]}", flush=True)
     print(f"of these clips so many have rows of: {dict(filled)}", flush=True)
-    sys.exit(1 if wrong or differ or twice or lost or unequal or good < arguments.good else 0)
+    return unequal
 
 
 if __name__ == "__main__":

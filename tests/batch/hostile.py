@@ -10,6 +10,7 @@ import os
 import struct
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -17,6 +18,8 @@ import av
 import numpy as np
 
 SAMPLES = Path(__file__).parents[2] / "samples"
+Put = Callable[[str, bytes, str], Path]
+"""Writes a file of this name and content, and notes the reason that it must get."""
 ANY = "any"  # may be analyzed, may fail: but within its time, and with a reason
 
 
@@ -35,26 +38,7 @@ def make(folder: Path, mutations: int = 16) -> dict[str, str]:
     mp4 = (SAMPLES / "no_audio.mp4").read_bytes()
     mkv = (SAMPLES / "late.mkv").read_bytes()
     flac = (SAMPLES / "voice_only.flac").read_bytes()
-    # No recordings at all, under a recording's name.
-    put("empty.mp4", b"", "not_media")
-    put("page.mp4", b"<!DOCTYPE html><html><body>404</body></html>", "not_media")
-    put("noise.mkv", Random(1).randbytes(5000), "not_media")
-    put("zeros.wav", bytes(5000), "not_media")
-    put("head only.mkv", b"\x1aE\xdf\xa3" + bytes(60), "not_media")
-    put("picture.mp4", b"\x89PNG\r\n\x1a\n" + bytes(200), "not_media")
-    put("program.mp4", b"#!/bin/sh\ntouch /tmp/emofuse-was-here\n", "not_media")
-    with zipfile.ZipFile(folder / "archive.mp4", "w") as archive:
-        archive.writestr("clip.mp4", mp4)
-    written["archive.mp4"] = "not_media"
-    # Texts that name other files or addresses.
-    put("list.m3u8", b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n", "not_media")
-    put("list.mp4", b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n", "not_media")
-    put("concat.mp4", f"ffconcat version 1.0\nfile '{SAMPLES / 'smile.mp4'}'\n".encode(), "not_media")
-    put("concat.txt", f"ffconcat version 1.0\nfile '{SAMPLES / 'smile.mp4'}'\n".encode(), "not_media")
-    put("address.mov", b"[InternetShortcut]\nURL=http://127.0.0.1:9/\n", "not_media")
-    put("stream.mpd", b'<?xml version="1.0"?><MPD><BaseURL>http://127.0.0.1:9/</BaseURL></MPD>', "not_media")
-    put("session.sdp", b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\n", "not_media")
-    put("songs.pls", b"[playlist]\nFile1=http://127.0.0.1:9/\n", "not_media")
+    no_recordings(folder, written, put, mp4)
     # Links and things that are no files.
     (folder / "outside.mp4").symlink_to(SAMPLES / "smile.mp4")
     written["outside.mp4"] = "outside_folder"
@@ -82,7 +66,35 @@ def make(folder: Path, mutations: int = 16) -> dict[str, str]:
     for i in range(mutations):
         source, suffix = ((mp4, "mp4"), (mkv[:60_000], "mkv"), (flac[:30_000], "flac"))[i % 3]
         put(f"mutated {i}.{suffix}", mutated(source, Random(i)), ANY)
-    # Names. What is in them is a fine short clip.
+    odd_names(folder, written, put)
+    return written
+
+
+def no_recordings(folder: Path, written: dict[str, str], put: Put, mp4: bytes) -> None:
+    """No recordings at all, under a recording's name, and texts that name other files or addresses."""
+    put("empty.mp4", b"", "not_media")
+    put("page.mp4", b"<!DOCTYPE html><html><body>404</body></html>", "not_media")
+    put("noise.mkv", Random(1).randbytes(5000), "not_media")
+    put("zeros.wav", bytes(5000), "not_media")
+    put("head only.mkv", b"\x1aE\xdf\xa3" + bytes(60), "not_media")
+    put("picture.mp4", b"\x89PNG\r\n\x1a\n" + bytes(200), "not_media")
+    put("program.mp4", b"#!/bin/sh\ntouch /tmp/emofuse-was-here\n", "not_media")
+    with zipfile.ZipFile(folder / "archive.mp4", "w") as archive:
+        archive.writestr("clip.mp4", mp4)
+    written["archive.mp4"] = "not_media"
+    # Texts that name other files or addresses.
+    put("list.m3u8", b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n", "not_media")
+    put("list.mp4", b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n", "not_media")
+    put("concat.mp4", f"ffconcat version 1.0\nfile '{SAMPLES / 'smile.mp4'}'\n".encode(), "not_media")
+    put("concat.txt", f"ffconcat version 1.0\nfile '{SAMPLES / 'smile.mp4'}'\n".encode(), "not_media")
+    put("address.mov", b"[InternetShortcut]\nURL=http://127.0.0.1:9/\n", "not_media")
+    put("stream.mpd", b'<?xml version="1.0"?><MPD><BaseURL>http://127.0.0.1:9/</BaseURL></MPD>', "not_media")
+    put("session.sdp", b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\n", "not_media")
+    put("songs.pls", b"[playlist]\nFile1=http://127.0.0.1:9/\n", "not_media")
+
+
+def odd_names(folder: Path, written: dict[str, str], put: Put) -> None:
+    """Names. What is in them is a fine short clip."""
     for name in (
         "-dash.wav",
         "new\nline.wav",
@@ -99,7 +111,6 @@ def make(folder: Path, mutations: int = 16) -> dict[str, str]:
     with open(os.fsencode(folder) + b"/caf\xe9.wav", "wb") as file:
         file.write(wav(16_000, 1, 9100))
     written["caf\udce9.wav"] = "done"
-    return written
 
 
 def wav(rate: int, channels: int, samples: int, claimed: int | None = None) -> bytes:
