@@ -192,9 +192,12 @@ def _found(tiers: Sequence[Tier], path: Path) -> list[Tier]:
 
 
 def _is(tier: Tier, names: frozenset[str]) -> bool:
-    """Whether a tier's name says one of these; its linguistic type counts where the name says nothing known."""
+    """Whether a tier's name says one of these; its linguistic type counts where the name says nothing known.
+
+    ELAN's own type for everything, "default-lt", says nothing."""
     kind = _name_kind(tier.name)
-    return kind in names if kind is not None else _name_kind(tier.kind) in names if tier.kind else False
+    of_type = "" if tier.kind.lower().startswith("default") else tier.kind
+    return kind in names if kind is not None else _name_kind(of_type) in names if of_type else False
 
 
 def _name_kind(name: str) -> str | None:

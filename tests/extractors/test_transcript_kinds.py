@@ -170,6 +170,15 @@ def test_the_words_tier_is_found_by_structure_whatever_its_name(tmp_path: Path) 
     assert divided.rows == ((1, 2, "so"), (2, 3, "glad"), (3, 3.5, "oh"), (3.5, 4, "yes"))
 
 
+@pytest.mark.parametrize("kind", ["default-lt", "default", "plain"])
+def test_tiers_of_unknown_names_beside_the_words_are_nobodys_sentences(tmp_path: Path, kind: str) -> None:
+    """As our own .eaf has them (action units of which ELAN's type for everything says nothing), and as annotators add them."""
+    tiers = tier("words", aligned("a1", 0, 1, "so"), aligned("a2", 1, 2, "glad"), kind=kind)
+    tiers += tier("AU12", aligned("u1", 0, 1, "0.54"), kind=kind) + tier("eyebrows", aligned("e1", 1, 2, "raised"), kind=kind)
+    transcript = read_transcript(written(tmp_path, "a.eaf", eaf_of(tiers, TYPES)))
+    assert said(transcript) == [("so", 0, 1, ""), ("glad", 1, 2, "")] and transcript.notes["tiers"] == ["words"]
+
+
 def test_translations_gestures_and_sentences_without_words_are_told_apart(tmp_path: Path) -> None:
     tiers = tier("utt@Ann", aligned("a1", 0, 1, "so glad"), aligned("a2", 2, 3, "and &lt;then&gt; some"))
     tiers += tier("wd@Ann", referring("w1", "a1", "so"), referring("w2", "a1", "glad", "w1"), parent="utt@Ann", kind="d")
