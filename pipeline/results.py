@@ -104,8 +104,8 @@ class Prediction:
     probabilities: Mapping[str, float]
     sentiment: float | None
     confidence: float
-    attention: tuple[Attention, ...] = ()
-    gates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    attention: tuple[Attention, ...] = field(default=(), repr=False)  # whole maps: pages of numbers
+    gates: Mapping[str, tuple[float, ...]] = field(default_factory=dict, repr=False)
     unlike: Mapping[str, float] = field(default_factory=dict)
 
 

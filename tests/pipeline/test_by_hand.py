@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from emofuse.pipeline.clip import Clip, DecodeEnd, MediumEnd
 from emofuse.pipeline.media import ClipInfo
 from emofuse.pipeline.quality import covered, quality, voiced_share, words_sure
-from emofuse.pipeline.results import AnalyzedUtterance, Prediction, Quality, Utterance
+from emofuse.pipeline.results import AnalyzedUtterance, Attention, Prediction, Quality, Utterance
 from emofuse.pipeline.streams import EMOTIONS
 from emofuse.pipeline.summary import ends_early, reasons, summary
 from emofuse.pipeline.timed import Provenance, Span, TimedSequence
@@ -162,3 +162,12 @@ def test_a_stream_that_no_utterance_has_is_told_by_the_first() -> None:
     assert reasons({"voice": rows("voice", [(0.0, 1.0)], "a", [1.0])}, [], model) == {
         "voice": "extracted, but the model reader does not read it"
     }
+
+
+def test_a_printed_answer_is_one_line_without_its_maps() -> None:
+    answer = prediction(0.9, 2.0, 0.9)
+    whole = Attention(
+        "cross", "text", "face", np.ones((1, 1, 2, 3), np.float32) / 3, *(np.arange(n, dtype=np.float64) for n in (2, 2, 3, 3))
+    )
+    with_maps = replace(answer, attention=(whole,), gates={"alpha": (0.5,)})
+    assert repr(with_maps) == repr(answer) and "\n" not in repr(with_maps) and "happiness" in repr(with_maps)
