@@ -323,7 +323,7 @@ def flite_truth(voice: str, path: Path) -> np.ndarray:
     return np.array([(sounds[a][0], sounds[b - 1][1]) for a, b in pairwise(edges)])
 
 
-def timed_speech(folder: Path) -> Iterator[tuple[str, Path, list[str], np.ndarray]]:
+def timed_speech(folder: Path) -> Iterator[tuple[str, Path, Sequence[str], np.ndarray]]:
     """What is said where: a name, the sound, its words, and (words) their starts in seconds."""
     for voice in FLITE:
         path = folder / f"{voice}.wav"
@@ -346,7 +346,7 @@ def times() -> None:
         with tempfile.TemporaryDirectory() as folder:
             for name, path, words, starts in timed_speech(Path(folder)):
                 heard = recogniser(Clip(path), {})
-                if [as_written(word) for word in heard.labels["word"]] == words:
+                if [as_written(word) for word in heard.labels["word"]] == list(words):
                     errors[re.split("[ /]", name)[0]] += list(np.abs(heard.start - starts))
                 else:
                     print(f"{name}: heard {' '.join(heard.labels['word'])}")
