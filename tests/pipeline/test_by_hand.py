@@ -167,7 +167,7 @@ def test_a_stream_that_no_utterance_has_is_told_by_the_first() -> None:
 def test_a_printed_answer_is_one_line_without_its_maps() -> None:
     answer = prediction(0.9, 2.0, 0.9)
     whole = Attention(
-        "cross", "text", "face", np.ones((1, 1, 2, 3), np.float32) / 3, *(np.arange(n, dtype=np.float64) for n in (2, 2, 3, 3))
+        "cross", "text", "face", np.full((1, 1, 2, 3), 1 / 3, np.float32), *(np.arange(n, dtype=np.float64) for n in (2, 2, 3, 3))
     )
     with_maps = replace(answer, attention=(whole,), gates={"alpha": (0.5,)})
     assert repr(with_maps) == repr(answer) and "\n" not in repr(with_maps) and "happiness" in repr(with_maps)
